@@ -1,0 +1,144 @@
+/*
+ * model/model.h - models, their versions and labels: where they come from, how they live, who may use them.
+ *
+ * One watcher thread scans the folders (file_system_poll_wait_seconds); a loader pool loads, warms up and unloads. A version
+ * is shared by counting references: tn_models_acquire() takes one without waiting for loads, the last tn_version_release()
+ * hands the version to the loader pool to be unloaded, and waits for nobody else's calls.
+ * A broken or missing model never stops another.
+ */
+#ifndef TN_MODEL_MODEL_H
+#define TN_MODEL_MODEL_H
+
+#include "engine/engine.h"
+#include "observe/metrics.h"
+#include "tensor/tensor.h"
+
+/* tensorflow.serving.ModelVersionStatus.State */
+typedef enum tn_state {
+    TN_STATE_UNKNOWN = 0,
+    TN_STATE_START = 10,
+    TN_STATE_LOADING = 20,
+    TN_STATE_AVAILABLE = 30,
+    TN_STATE_UNLOADING = 40,
+    TN_STATE_END = 50
+} tn_state;
+
+const char *tn_state_name(tn_state s); /* "AVAILABLE". Static. */
+
+/* Measured cost of calls, by size of their body: what decides about inline runs (schedule/). */
+#define TN_COST_CLASSES 32
+#define TN_COST_KINDS 4
+typedef struct tn_cost {
+    atomic_uint_fast32_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* microseconds * 16; 0: not measured */
+} tn_cost;
+
+/* A loaded version. Fields are set before it becomes AVAILABLE and then never change, but for stats and cost. */
+typedef struct tn_version {
+    tn_str model;
+    int64_t number;
+    const char *directory;
+    const tn_engine *engine;
+    tern_engine_model *loaded;
+    const tern_signature_set *signatures;
+    void *attached; /* what hooks.attach put here (handler/) */
+    tn_version_stats stats;
+    tn_cost cost;
+} tn_version;
+
+typedef enum tn_policy_kind { TN_POLICY_LATEST, TN_POLICY_ALL, TN_POLICY_SPECIFIC } tn_policy_kind;
+
+typedef struct tn_model_config {
+    tn_str name;
+    tn_str base_path;
+    tn_str platform; /* "tensorflow" or empty */
+    tn_str engine;   /* empty: the server's default */
+    tn_policy_kind policy;
+    uint32_t latest; /* TN_POLICY_LATEST: how many, 0 = 1 */
+    const int64_t *specific;
+    uint32_t n_specific;
+    const tn_str *label_names;
+    const int64_t *label_versions;
+    uint32_t n_labels;
+} tn_model_config;
+
+/* Called on a loader thread: after load, before AVAILABLE; and before unload. An error of attach fails the load. */
+typedef struct tn_model_hooks {
+    void *context;
+    tern_code (*attach)(void *context, tn_version *v, tern_status *st);
+    void (*detach)(void *context, tn_version *v);
+} tn_model_hooks;
+
+typedef struct tn_models_options {
+    tn_engines *engines;
+    tn_str default_engine; /* "tensorflow" */
+    const tn_str *tags;
+    uint32_t n_tags;
+    int64_t poll_seconds; /* 0: once; < 0: never */
+    int32_t load_threads; /* 0: 1 */
+    int32_t max_load_retries;
+    int64_t load_retry_interval_us;
+    bool labels_for_unavailable;
+    tn_model_hooks hooks;
+} tn_models_options;
+
+typedef struct tn_models tn_models;
+
+/* Returns owned; copies options and configs. Starts nothing. */
+TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn_model_config *configs, uint32_t n,
+                                      tn_models **out, tern_status *st);
+/* Starts the watcher and the loaders; returns at once. */
+TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
+/* Waits until every configured model has an AVAILABLE version or failed for good, or timeout_ns passed (<= 0: no wait).
+ * Returns the number of models with an AVAILABLE version. */
+uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
+/* Stops the threads and unloads; every reference must have been given back. Accepts NULL. */
+void tn_models_free(tn_models *m);
+
+/* Which version a request wants. */
+typedef struct tn_target {
+    tn_str name;
+    bool has_version;
+    int64_t version;
+    bool has_label;
+    tn_str label;
+} tn_target;
+
+/*
+ * Takes one reference to the version that answers. Any thread, never blocks on loads.
+ * NOT_FOUND "Servable not found for request: Latest(m)" / "Specific(m, 5)";
+ * INVALID_ARGUMENT "Unrecognized servable version label: l".
+ */
+TERN_MUST_USE tern_code tn_models_acquire(tn_models *m, const tn_target *target, tn_version **out, tern_status *st);
+void tn_version_retain(tn_version *v);
+/* Any thread; accepts NULL. */
+void tn_version_release(tn_version *v);
+
+typedef struct tn_version_status {
+    int64_t version;
+    tn_state state;
+    tern_code error_code;
+    tn_str error_message;
+} tn_version_status;
+
+/*
+ * Every version of a model that was ever wanted, highest first, copied into the arena (has_version: that one only).
+ * NOT_FOUND "Could not find any versions of model m" / "Could not find version 5 of model m".
+ */
+TERN_MUST_USE tern_code tn_models_status(tn_models *m, tn_str name, bool has_version, int64_t version, tn_arena *arena,
+                                         const tn_version_status **out, uint32_t *n, tern_status *st);
+
+/* Configured names, copied into the arena. */
+const tn_str *tn_models_names(tn_models *m, tn_arena *arena, uint32_t *n);
+
+/* Calls fn for every AVAILABLE version, holding a reference meanwhile. */
+void tn_models_each(tn_models *m, void (*fn)(void *context, tn_version *v), void *context);
+
+typedef struct tn_models_counts {
+    uint32_t models;  /* configured */
+    uint32_t ready;   /* with an AVAILABLE version */
+    uint32_t loading; /* no AVAILABLE version, but one under way or to be retried */
+    uint32_t failed;
+} tn_models_counts;
+tn_models_counts tn_models_count(tn_models *m);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * schedule/call.h - the call: one request on its way from bytes to bytes; and the scheduler that carries it.
+ *
+ * A call has exactly one owner at any time. The surface (api/) makes it on an event loop, fills in what it knows, and gives it away
+ * with tn_schedule_submit(). From then on the scheduler owns it until steps->done(call) hands it back, on whatever thread it ran.
+ * Every step stamps its time into stage_ns.
+ */
+#ifndef TN_SCHEDULE_CALL_H
+#define TN_SCHEDULE_CALL_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/task.h"
+#include "model/model.h"
+
+typedef struct tn_call tn_call;
+
+/* What a surface does with its calls. Static tables. All but cancelled-before-start run in the order decode, run, encode, done. */
+typedef struct tn_call_steps {
+    const char *name; /* "predict" */
+    unsigned kind;    /* < TN_COST_KINDS: which costs compare: 0 REST, 1 gRPC, 2 handler */
+    /* Sets signature, inputs, output_ids; may be NULL when that was done before submit. Stamps DECODE or PREPROCESS. */
+    tern_code (*decode)(tn_call *call, tern_status *st);
+    /* Outputs to answer bytes; stamps ENCODE or POSTPROCESS. Called only after a good run. */
+    tern_code (*encode)(tn_call *call, tern_status *st);
+    /* The call goes back to the surface; status says how it ended. Always called exactly once. Any thread. */
+    void (*done)(tn_call *call);
+} tn_call_steps;
+
+struct tn_call {
+    tn_task task; /* link while queued */
+    const tn_call_steps *steps;
+    tn_arena arena;
+    tn_version *version; /* one reference, held by the call */
+    const tern_signature *signature;
+    tern_tensor *inputs; /* arrays in the arena; each tensor owns its buffer */
+    uint32_t *input_ids;
+    uint32_t n_inputs;
+    tern_tensor *outputs; /* made by the scheduler, n_outputs long */
+    uint32_t *output_ids;
+    uint32_t n_outputs;
+    size_t body_bytes;   /* size class of the request */
+    int64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    int64_t queued_ns;   /* when it was submitted */
+    atomic_bool cancelled; /* set by any thread: the client is gone, or was answered 504 */
+    bool skip_run;       /* set by decode: the answer needs no run */
+    int64_t stage_ns[TN_STAGES];
+    tern_status status; /* valid when done() is called */
+};
+
+/* Makes a zeroed call ready for use; arena_max bounds its working memory. */
+void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max);
+/* Releases tensors and version, resets the arena (its memory is kept: tn_call_init() may follow). tn_arena_free() at the very end. */
+void tn_call_finish(tn_call *call);
+/* Fills output_ids with all outputs of the signature. RESOURCE_EXHAUSTED when memory is short. */
+TERN_MUST_USE tern_code tn_call_all_outputs(tn_call *call, tern_status *st);
+
+typedef struct tn_schedule tn_schedule;
+
+typedef struct tn_schedule_options {
+    int32_t executors; /* threads that run models; 0: one a core, at least 2 */
+    tn_limits limits;
+} tn_schedule_options;
+
+TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out, tern_status *st);
+/*
+ * Takes the call. May run it at once in this thread, done() included, when calls of this kind, version and size were measured to
+ * take less than limits.inline_run_us; else queues it. A full queue ends it with RESOURCE_EXHAUSTED. Any thread.
+ */
+void tn_schedule_submit(tn_schedule *s, tn_call *call);
+/* Calls that wait. */
+size_t tn_schedule_queued(tn_schedule *s);
+/* Calls that run on executors now. */
+size_t tn_schedule_running(tn_schedule *s);
+/* Ends the executors after what is queued. Accepts NULL. */
+void tn_schedule_free(tn_schedule *s);
+
+#endif
