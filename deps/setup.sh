@@ -34,7 +34,8 @@ missing_packages() {
 }
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "deps: this is not a Debian system; install by hand what deps/apt.txt lists, then run: python3 deps/fetch.py $stage" >&2
+    echo "deps: this is not a Debian system; install by hand what deps/apt.txt lists, then run:" >&2
+    echo "  python3 deps/fetch.py $stage" >&2
     exit 1
 fi
 missing=$(missing_packages | tr '\n' ' ')
@@ -48,8 +49,8 @@ if [ -n "$missing" ]; then
     echo "deps: installing Debian packages: $missing"
     log=$(mktemp)
     # shellcheck disable=SC2086
-    if ! { apt-get -qq update &&
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null; then
+    if ! { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null; then
         cat "$log" >&2
         rm -f "$log"
         echo "deps: apt-get failed, see above" >&2

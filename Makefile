@@ -1,0 +1,98 @@
+# Tern's front door. `make help` lists the words; CONTRIBUTING.md says more. The build itself is meson.build's.
+#
+# Variables: BUILD=folder of the release build, CC=compiler, TERN_DEPS=place of the dependencies, FUZZ_SECONDS=20 for each target,
+# TERN_SHARED=folder with recorded answers and pages for the tests that use them.
+
+BUILD ?= build
+TERN_DEPS ?= $(CURDIR)/.deps
+FUZZ_SECONDS ?= 20
+JOBS ?= $(shell nproc)
+export TERN_DEPS FUZZ_SECONDS JOBS
+
+PYTHON := /usr/bin/python3
+MESON := meson
+SETUP := $(MESON) setup -Ddeps=$(TERN_DEPS)
+NINJA := ninja -j$(JOBS)
+
+# Without TensorFlow: its library is not instrumented, and the example engine reaches the same code of Tern.
+SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled
+
+.DEFAULT_GOAL := build
+.PHONY: build demo test asan ubsan tsan unit fuzz-short check format bench cover install clean distclean help deps-build deps-test
+
+build: deps-build $(BUILD)/build.ninja ## build/tern, its engines and handlers (the default)
+	@$(NINJA) -C $(BUILD)
+
+demo: build ## start Tern with the HTML model and ask it about a page (PAGE=file.html PORT=8501 ONCE=1)
+	@BUILD=$(BUILD) tools/demo.sh
+
+test: ## everything that CI runs: unit tests, corpora, sanitizers, server tests, checks
+	@tools/test.sh all
+
+asan: ## unit, corpus and server tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@tools/test.sh asan
+
+ubsan: ## the same under UndefinedBehaviorSanitizer alone
+	@tools/test.sh ubsan
+
+tsan: ## the same under ThreadSanitizer
+	@tools/test.sh tsan
+
+unit: ## unit tests and corpus replays in the release build only: the quick round
+	@tools/test.sh unit
+
+fuzz-short: deps-test build-fuzz/build.ninja ## every fuzz target for FUZZ_SECONDS (20) from its corpus
+	@$(NINJA) -C build-fuzz
+	@tools/fuzz.sh build-fuzz
+
+check: deps-test ## layers, names, banned functions, lengths, complexity, format
+	@$(PYTHON) tools/check.py
+
+format: deps-test ## rewrite the C sources with clang-format
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs -r clang-format -i
+
+bench: build ## measure Tern against the bare engine and against Flask with Keras
+	@deps/setup.sh bench
+	@BUILD=$(BUILD) bench/run.sh
+
+cover: deps-test build-cover/build.ninja ## line coverage of the unit tests, as build-cover/coverage.html
+	@$(NINJA) -C build-cover
+	@$(MESON) test -C build-cover --no-rebuild --print-errorlogs -q
+	@gcovr --root . --object-directory build-cover --filter src/ --filter engines/ --filter models/html/ \
+	    --html-details build-cover/coverage.html --print-summary build-cover
+
+install: build ## meson install (DESTDIR, or --prefix by MESON_INSTALL_PREFIX at setup)
+	@$(MESON) install -C $(BUILD) --no-rebuild
+
+clean: ## remove the build folders
+	rm -rf build build-asan build-ubsan build-tsan build-fuzz build-cover
+
+distclean: clean ## remove the downloaded dependencies as well
+	rm -rf .deps
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps-build:
+	@deps/setup.sh build
+
+deps-test:
+	@deps/setup.sh test
+
+$(BUILD)/build.ninja: | deps-build
+	@$(SETUP) --buildtype=debugoptimized $(BUILD)
+
+build-asan/build.ninja: | deps-test
+	@$(SETUP) $(SANITIZE) -Db_sanitize=address,undefined $(@D)
+
+build-ubsan/build.ninja: | deps-test
+	@$(SETUP) $(SANITIZE) -Db_sanitize=undefined $(@D)
+
+build-tsan/build.ninja: | deps-test
+	@$(SETUP) $(SANITIZE) -Db_sanitize=thread $(@D)
+
+build-fuzz/build.ninja: | deps-test
+	@CC=clang $(SETUP) --buildtype=debugoptimized -Dfuzz=true -Dtensorflow=disabled -Db_sanitize=address,undefined $(@D)
+
+build-cover/build.ninja: | deps-test
+	@$(SETUP) --buildtype=debug -Dtests=true -Db_coverage=true -Dtensorflow=disabled $(@D)

@@ -1,0 +1,101 @@
+#!/bin/sh
+# Runs tests and closes with one line, "N passed, N failed", over all of them.
+#
+#   tools/test.sh all             release, AddressSanitizer + UBSan, server tests on both, checks
+#   tools/test.sh unit            unit tests and corpus replays of the release build
+#   tools/test.sh asan|ubsan|tsan unit tests, corpus replays and the server tests marked `example`, in that build
+#
+# Results lie in report/ (JUnit XML of pytest, meson's test logs, the output of every step). Exit 0 only when something
+# ran and nothing failed. A step that cannot even build counts as one failure and the others still run.
+set -u
+cd "$(dirname -- "$0")/.."
+
+what=${1:-all}
+build=${BUILD:-build}
+report=report
+python=${TERN_DEPS:-.deps}/venv/bin/python
+jobs=${JOBS:-$(nproc)}
+# An absolute path, because pytest and the server change folders.
+TERN_SHARED=${TERN_SHARED:-$PWD/../shared}
+export TERN_SHARED
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1}"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}"
+
+rm -rf "$report"
+mkdir -p "$report"
+
+# step NAME COMMAND...: runs it with its output in report/NAME.log, shows the log when it failed, notes the exit code.
+step() {
+    name=$1
+    shift
+    start=$(date +%s)
+    printf 'test: %s ...\n' "$name"
+    "$@" >"$report/$name.log" 2>&1 </dev/null
+    code=$?
+    echo "$code" >"$report/$name.exit"
+    if [ "$code" -ne 0 ]; then
+        tail -n 200 "$report/$name.log"
+        printf 'test: %s FAILED (exit %s, %s s), whole output in %s\n' \
+            "$name" "$code" "$(($(date +%s) - start))" "$report/$name.log"
+        return 1
+    fi
+    printf 'test: %s ok (%s s)\n' "$name" "$(($(date +%s) - start))"
+}
+
+# Builds a folder with its tests on. The first setup is the Makefile's, which knows each folder's options.
+compile() {
+    make --no-print-directory "$1/build.ninja" BUILD="$build" &&
+        meson configure "$1" -Dtests=true && ninja -j"$jobs" -C "$1"
+}
+
+unit_tests() {
+    meson test -C "$1" --no-rebuild --print-errorlogs --num-processes "$jobs"
+    code=$?
+    cp "$1/meson-logs/testlog.json" "$report/$2.testlog.json" 2>/dev/null
+    return $code
+}
+
+# Exit 5 is pytest's "no test was selected": not a failure here, as the tally fails a run in which nothing ran at all.
+server_tests() {
+    folder=$1 file=$2
+    shift 2
+    TERN_BUILD=$PWD/$folder "$python" -m pytest tests --junitxml="$report/$file.junit.xml" -q "$@"
+    code=$?
+    [ "$code" -eq 5 ] && code=0
+    return $code
+}
+
+sanitized() {
+    step "$1-build" compile "build-$1" || return
+    step "$1-unit" unit_tests "build-$1" "$1-unit"
+    step "$1-server" server_tests "build-$1" "$1-server" -m example
+}
+
+if ! deps/setup.sh test; then
+    echo "0 passed, 1 failed"
+    exit 1
+fi
+
+case $what in
+all)
+    if step release-build compile "$build"; then
+        step release-unit unit_tests "$build" release-unit
+        step release-server server_tests "$build" release-server
+    fi
+    sanitized asan
+    step check /usr/bin/python3 tools/check.py --json "$report/check.json"
+    ;;
+unit)
+    step release-build compile "$build" && step release-unit unit_tests "$build" release-unit
+    ;;
+asan | ubsan | tsan)
+    sanitized "$what"
+    ;;
+*)
+    echo "usage: tools/test.sh all|unit|asan|ubsan|tsan" >&2
+    exit 2
+    ;;
+esac
+
+exec /usr/bin/python3 tools/tally.py "$report"
