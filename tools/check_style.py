@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Smaller house rules: banned functions, lengths, complexity, format, leftovers, paths of one machine, Python syntax."""
+"""Smaller house rules: banned functions, lengths, complexity, format, leftovers, machine paths, Python syntax."""
 import os
 import re
 import subprocess

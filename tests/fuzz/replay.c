@@ -1,8 +1,9 @@
 /*
  * tests/fuzz/replay.c - runs a fuzz target over files, for builds without libFuzzer.
  *
- * Each argument is a file or a folder (read one level deep, in name order). Every input lies in memory of its own size, so
- * that AddressSanitizer sees a read past its end. A run that read no input fails: an empty corpus tests nothing.
+ * Each argument is a file or a folder (read one level deep, in name order). Every input lies in memory of its
+ * own size, so that AddressSanitizer sees a read past its end. A run that read no input fails: an empty
+ * corpus tests nothing.
  */
 #include <dirent.h>
 #include <errno.h>
