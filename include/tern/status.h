@@ -1,10 +1,11 @@
 /*
  * tern/status.h - the one result type of Tern's C contract.
  *
- * A function that can fail returns a tern_code and takes a `tern_status *` as its last parameter. On success it returns
- * TERN_OK and leaves the status alone; on failure it returns the code and fills the status with the same code and one
- * clear sentence. The status is a plain value with its own buffer: nothing to free, safe to copy, safe across the plugin
- * border. Header-only, so that a plugin links nothing. No global state: any thread.
+ * A function that can fail returns a tern_code and takes a `tern_status *` as its last parameter. On success
+ * it returns TERN_OK and leaves the status alone; on failure it returns the code and fills the status with
+ * the same code and one clear sentence. The status is a plain value with its own buffer: nothing to free,
+ * safe to copy, safe across the plugin border. Header-only, so that a plugin links nothing. No global state:
+ * any thread.
  *
  * Codes are gRPC's canonical ones (google.rpc.Code, identical to absl::StatusCode and TF_Code).
  */
@@ -22,7 +23,7 @@ extern "C" {
 #endif
 
 #define TERN_MUST_USE __attribute__((warn_unused_result))
-#define TERN_EXPORT __attribute__((visibility("default")))
+#define TERN_EXPORT   __attribute__((visibility("default")))
 
 typedef enum tern_code {
     TERN_OK = 0,
@@ -74,7 +75,8 @@ static inline tern_code tern_fail_bytes(tern_status *st, tern_code code, const c
     return code;
 }
 
-/* Fills *st from a printf format and returns code, so that `return tern_fail(st, CODE, "...");` is one statement. */
+/* Fills *st from a printf format and returns code, so that `return tern_fail(st, CODE, "...");` is one
+ * statement. */
 __attribute__((format(printf, 3, 4))) static inline tern_code tern_fail(tern_status *st, tern_code code,
                                                                         const char *format, ...)
 {

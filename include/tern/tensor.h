@@ -1,13 +1,14 @@
 /*
  * tern/tensor.h - tensors and signatures as they cross the borders of engines and handlers.
  *
- * A tensor is a view: dtype, shape and a pointer into a reference-counted buffer. Elements lie in C order (row major),
- * little-endian, without gaps. Buffers are 64-byte aligned so that TensorFlow takes them without a copy.
- * Shapes (`dims`) are borrowed: they live as long as the call that the tensor belongs to.
+ * A tensor is a view: dtype, shape and a pointer into a reference-counted buffer. Elements lie in C order
+ * (row major), little-endian, without gaps. Buffers are 64-byte aligned so that TensorFlow takes them without
+ * a copy. Shapes (`dims`) are borrowed: they live as long as the call that the tensor belongs to.
  *
  * Strings (TERN_STRING) are offsets + bytes in one buffer: for n elements, data is
  *     uint64_t offsets[n + 1];  then the bytes
- * element i is bytes[offsets[i] .. offsets[i + 1]), where bytes = (const char *)data + 8 * (n + 1); offsets[0] == 0.
+ * element i is bytes[offsets[i] .. offsets[i + 1]), where bytes = (const char *)data + 8 * (n + 1);
+ * offsets[0] == 0.
  *
  * dtype numbers are tensorflow.DataType's (tensorflow/core/framework/types.proto).
  */
@@ -48,13 +49,13 @@ typedef enum tern_dtype {
 } tern_dtype;
 
 /* Highest rank of a tensor, as in TensorFlow (TensorShape::MaxDimensions). */
-#define TERN_MAX_RANK 254
+#define TERN_MAX_RANK  254
 
 #define TERN_ALIGNMENT 64
 
 /*
- * A block of memory shared by counting references. The last tern_buffer_release() calls destroy(), from whatever thread
- * that happens on (an engine's own thread included).
+ * A block of memory shared by counting references. The last tern_buffer_release() calls destroy(), from
+ * whatever thread that happens on (an engine's own thread included).
  */
 typedef struct tern_buffer tern_buffer;
 struct tern_buffer {
@@ -98,7 +99,8 @@ typedef struct tern_io {
     tern_str default_tensor; /* SignatureDef.defaults[name]: serialized TensorProto, or absent */
 } tern_io;
 
-/* tensorflow.SignatureDef. Inputs and outputs are sorted by name (bytes), so that index lookups are stable. */
+/* tensorflow.SignatureDef. Inputs and outputs are sorted by name (bytes), so that index lookups are stable.
+ */
 typedef struct tern_signature {
     tern_str name;        /* "serving_default" */
     tern_str method_name; /* "tensorflow/serving/predict" */
@@ -111,7 +113,8 @@ typedef struct tern_signature {
 typedef struct tern_signature_set {
     const tern_signature *signatures; /* sorted by name */
     uint32_t n_signatures;
-    tern_str signature_def_map; /* serialized tensorflow.serving.SignatureDefMap as the model states it, or absent */
+    tern_str signature_def_map; /* serialized tensorflow.serving.SignatureDefMap as the model states it, or
+                                   absent */
 } tern_signature_set;
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
 /*
  * base/arena.h - memory of one call: bump allocation, freed at once.
  *
- * Blocks are kept for reuse by tn_arena_reset(), so that the warm path of a small request makes no malloc. One thread at a
- * time (the owner of the call). Everything is bounded by `max`: over it, or when memory is short, tn_arena_alloc()
- * returns NULL and the caller reports RESOURCE_EXHAUSTED.
+ * Blocks are kept for reuse by tn_arena_reset(), so that the warm path of a small request makes no malloc.
+ * One thread at a time (the owner of the call). Everything is bounded by `max`: over it, or when memory is
+ * short, tn_arena_alloc() returns NULL and the caller reports RESOURCE_EXHAUSTED.
  */
 #ifndef TN_BASE_ARENA_H
 #define TN_BASE_ARENA_H

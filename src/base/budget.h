@@ -14,7 +14,8 @@ typedef struct tn_budget {
 } tn_budget;
 
 void tn_budget_init(tn_budget *b, size_t limit);
-/* false when n more bytes would pass the limit; nothing is taken then. b may be NULL (always true). Any thread. */
+/* false when n more bytes would pass the limit; nothing is taken then. b may be NULL (always true). Any
+ * thread. */
 bool tn_budget_take(tn_budget *b, size_t n);
 void tn_budget_give(tn_budget *b, size_t n);
 

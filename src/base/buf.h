@@ -1,8 +1,8 @@
 /*
  * base/buf.h - a growable run of bytes with a maximum.
  *
- * Appending never returns an error at once: over `max`, or when memory is short, the buffer turns `failed`, drops further
- * bytes, and the caller looks once at the end. One thread at a time.
+ * Appending never returns an error at once: over `max`, or when memory is short, the buffer turns `failed`,
+ * drops further bytes, and the caller looks once at the end. One thread at a time.
  */
 #ifndef TN_BASE_BUF_H
 #define TN_BASE_BUF_H

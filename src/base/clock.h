@@ -8,7 +8,7 @@
 
 #define TN_NS_PER_US INT64_C(1000)
 #define TN_NS_PER_MS INT64_C(1000000)
-#define TN_NS_PER_S INT64_C(1000000000)
+#define TN_NS_PER_S  INT64_C(1000000000)
 
 /* CLOCK_MONOTONIC, nanoseconds. */
 int64_t tn_now_ns(void);

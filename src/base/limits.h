@@ -1,8 +1,8 @@
 /*
  * base/limits.h - every limit of the server in one table: field, default, flag, what it bounds.
  *
- * The table makes the struct, the defaults, the flags of `tern serve` (cli/) and their help. A limit of 0 means "none"
- * only where its text says so. Times are milliseconds, sizes bytes.
+ * The table makes the struct, the defaults, the flags of `tern serve` (cli/) and their help. A limit of 0
+ * means "none" only where its text says so. Times are milliseconds, sizes bytes.
  */
 #ifndef TN_BASE_LIMITS_H
 #define TN_BASE_LIMITS_H
@@ -10,27 +10,29 @@
 #include <stdint.h>
 
 /* X(field, default, help); the flag is --field */
-#define TN_LIMITS(X)                                                                                                  \
-    X(max_connections, 16384, "open client connections; more are closed at once")                                     \
-    X(max_request_line_bytes, 16384, "longest request target (path)")                                                 \
-    X(max_header_bytes, 65536, "all header fields of one request together")                                           \
-    X(max_headers, 128, "header fields of one request")                                                               \
-    X(max_body_bytes, INT64_C(2147483647), "largest request body or gRPC message")                                    \
-    X(max_response_bytes, INT64_C(4294967296), "largest answer")                                                      \
-    X(max_bytes_in_flight, 0, "bodies and tensors of all requests together; 0: half of the memory (or cgroup limit)") \
-    X(max_pipelined_requests, 64, "requests of one HTTP/1.1 connection that wait for their turn")                     \
-    X(max_streams, 1024, "streams of one HTTP/2 connection at a time")                                                \
-    X(max_write_backlog_bytes, INT64_C(67108864), "answers queued on one connection before reading from it pauses")   \
-    X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")             \
-    X(max_json_depth, 4096, "nesting of JSON that is read")                                                           \
-    X(max_inputs, 1024, "tensors in one request")                                                                     \
-    X(max_call_arena_bytes, INT64_C(268435456), "working memory of one call, tensors not counted")                    \
-    X(header_timeout_ms, 30000, "time for a request's head to arrive")                                                \
-    X(idle_timeout_ms, 300000, "time a connection may stay open without a request")                                   \
-    X(min_body_rate, 1024, "bytes a second that a body must arrive with, after 10 s; 0: no limit")                    \
-    X(write_timeout_ms, 120000, "time without progress after which a client that does not read is closed")            \
-    X(drain_timeout_ms, 30000, "time for calls under way to end after SIGTERM")                                       \
-    X(inline_run_us, 200, "calls measured to take less are run on the event loop; 0: never")                          \
+#define TN_LIMITS(X)                                                                                         \
+    X(max_connections, 16384, "open client connections; more are closed at once")                            \
+    X(max_request_line_bytes, 16384, "longest request target (path)")                                        \
+    X(max_header_bytes, 65536, "all header fields of one request together")                                  \
+    X(max_headers, 128, "header fields of one request")                                                      \
+    X(max_body_bytes, INT64_C(2147483647), "largest request body or gRPC message")                           \
+    X(max_response_bytes, INT64_C(4294967296), "largest answer")                                             \
+    X(max_bytes_in_flight, 0,                                                                                \
+      "bodies and tensors of all requests together; 0: half of the memory (or cgroup limit)")                \
+    X(max_pipelined_requests, 64, "requests of one HTTP/1.1 connection that wait for their turn")            \
+    X(max_streams, 1024, "streams of one HTTP/2 connection at a time")                                       \
+    X(max_write_backlog_bytes, INT64_C(67108864),                                                            \
+      "answers queued on one connection before reading from it pauses")                                      \
+    X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")    \
+    X(max_json_depth, 4096, "nesting of JSON that is read")                                                  \
+    X(max_inputs, 1024, "tensors in one request")                                                            \
+    X(max_call_arena_bytes, INT64_C(268435456), "working memory of one call, tensors not counted")           \
+    X(header_timeout_ms, 30000, "time for a request's head to arrive")                                       \
+    X(idle_timeout_ms, 300000, "time a connection may stay open without a request")                          \
+    X(min_body_rate, 1024, "bytes a second that a body must arrive with, after 10 s; 0: no limit")           \
+    X(write_timeout_ms, 120000, "time without progress after which a client that does not read is closed")   \
+    X(drain_timeout_ms, 30000, "time for calls under way to end after SIGTERM")                              \
+    X(inline_run_us, 200, "calls measured to take less are run on the event loop; 0: never")                 \
     X(inline_body_bytes, 65536, "larger bodies are never decoded on an event loop")
 
 typedef struct tn_limits {

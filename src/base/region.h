@@ -1,8 +1,9 @@
 /*
  * base/region.h - one contiguous body of a request that may become large.
  *
- * Address space is reserved, memory comes as bytes arrive, and each arrival is charged to a byte budget, so that a client
- * that announces 1 GB and sends nothing costs nothing. Growing never copies (mremap). One thread at a time.
+ * Address space is reserved, memory comes as bytes arrive, and each arrival is charged to a byte budget, so
+ * that a client that announces 1 GB and sends nothing costs nothing. Growing never copies (mremap). One
+ * thread at a time.
  */
 #ifndef TN_BASE_REGION_H
 #define TN_BASE_REGION_H
@@ -12,10 +13,10 @@
 
 typedef struct tn_region {
     char *ptr;
-    size_t len;      /* bytes committed */
-    size_t cap;      /* bytes that may be written without growing */
-    size_t max;      /* limit of len */
-    size_t charged;  /* bytes taken from budget */
+    size_t len;     /* bytes committed */
+    size_t cap;     /* bytes that may be written without growing */
+    size_t max;     /* limit of len */
+    size_t charged; /* bytes taken from budget */
     tn_budget *budget;
     bool mapped; /* mmap, else malloc */
 } tn_region;
@@ -26,7 +27,8 @@ void tn_region_init(tn_region *r, tn_budget *budget, size_t expected, size_t max
  * Room for at least 1 and if possible `want` more bytes at the end: *room, *space bytes.
  * TERN_INVALID_ARGUMENT over max; TERN_RESOURCE_EXHAUSTED when memory is short.
  */
-TERN_MUST_USE tern_code tn_region_room(tn_region *r, size_t want, char **room, size_t *space, tern_status *st);
+TERN_MUST_USE tern_code tn_region_room(tn_region *r, size_t want, char **room, size_t *space,
+                                       tern_status *st);
 /* n bytes were written into the room. TERN_RESOURCE_EXHAUSTED when the budget does not allow them. */
 TERN_MUST_USE tern_code tn_region_commit(tn_region *r, size_t n, tern_status *st);
 /* Copies n bytes to the end: room + commit. */

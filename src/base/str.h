@@ -11,7 +11,10 @@
 typedef tern_str tn_str;
 
 #define TN_STR(literal) ((tn_str){(literal), sizeof(literal) - 1})
-#define TN_STR_INIT(literal) {(literal), sizeof(literal) - 1}
+#define TN_STR_INIT(literal)                                                                                 \
+    {                                                                                                        \
+        (literal), sizeof(literal) - 1                                                                       \
+    }
 #define TN_STR_NONE ((tn_str){NULL, 0})
 /* For printf: "%.*s", TN_FMT(s) */
 #define TN_FMT(s) (int)(s).len, (s).ptr != NULL ? (s).ptr : ""

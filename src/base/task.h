@@ -1,7 +1,8 @@
 /*
  * base/task.h - what is passed between threads: an intrusive task, and the queue that carries it.
  *
- * A task is embedded in its object; pushing it hands the object over. Owner: exactly one queue or one thread at a time.
+ * A task is embedded in its object; pushing it hands the object over. Owner: exactly one queue or one thread
+ * at a time.
  */
 #ifndef TN_BASE_TASK_H
 #define TN_BASE_TASK_H
@@ -31,7 +32,8 @@ typedef struct tn_taskq {
 
 void tn_taskq_init(tn_taskq *q, size_t max);
 void tn_taskq_destroy(tn_taskq *q);
-/* false when full or closed; the task stays the caller's. *was_empty (may be NULL) tells a loop whether to wake up. */
+/* false when full or closed; the task stays the caller's. *was_empty (may be NULL) tells a loop whether to
+ * wake up. */
 bool tn_taskq_push(tn_taskq *q, tn_task *t, bool *was_empty);
 /* Blocks. NULL when closed and empty. */
 tn_task *tn_taskq_pop(tn_taskq *q);

@@ -1,8 +1,8 @@
 /*
  * observe/metrics.h - counters, histograms, and Prometheus' text form of them.
  *
- * Recording is a few relaxed atomic adds: any thread, no lock. Writing reads without stopping the writers, so the parts of
- * one histogram may be a few events apart.
+ * Recording is a few relaxed atomic adds: any thread, no lock. Writing reads without stopping the writers, so
+ * the parts of one histogram may be a few events apart.
  */
 #ifndef TN_OBSERVE_METRICS_H
 #define TN_OBSERVE_METRICS_H
@@ -48,7 +48,8 @@ typedef struct tn_version_stats {
     atomic_uint_fast64_t requests[TN_CODES];
 } tn_version_stats;
 
-/* Text exposition, version 0.0.4. Labels are written as given: `labels` is `name="value",...`, already escaped. */
+/* Text exposition, version 0.0.4. Labels are written as given: `labels` is `name="value",...`, already
+ * escaped. */
 void tn_expo_head(tn_buf *out, const char *name, const char *type, const char *help);
 void tn_expo_value(tn_buf *out, const char *name, tn_str labels, uint64_t value);
 /* Buckets in seconds. */

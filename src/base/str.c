@@ -1,0 +1,153 @@
+/* base/str.c - see base/str.h. */
+#include "base/str.h"
+
+static inline unsigned char lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+tn_str tn_str_from(const char *z)
+{
+    return z != NULL ? (tn_str){z, strlen(z)} : TN_STR_NONE;
+}
+
+bool tn_str_eq(tn_str a, tn_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+bool tn_str_ieq(tn_str a, tn_str b)
+{
+    return a.len == b.len && tn_str_istarts(a, b);
+}
+
+int tn_str_cmp(tn_str a, tn_str b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int d = n > 0 ? memcmp(a.ptr, b.ptr, n) : 0;
+    if (d != 0)
+        return d;
+    return a.len < b.len ? -1 : a.len > b.len;
+}
+
+bool tn_str_starts(tn_str s, tn_str prefix)
+{
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
+}
+
+bool tn_str_istarts(tn_str s, tn_str prefix)
+{
+    if (s.len < prefix.len)
+        return false;
+    for (size_t i = 0; i < prefix.len; i++)
+        if (lower(s.ptr[i]) != lower(prefix.ptr[i]))
+            return false;
+    return true;
+}
+
+bool tn_str_ends(tn_str s, tn_str suffix)
+{
+    return s.len >= suffix.len &&
+           (suffix.len == 0 || memcmp(s.ptr + s.len - suffix.len, suffix.ptr, suffix.len) == 0);
+}
+
+ptrdiff_t tn_str_find(tn_str s, tn_str needle)
+{
+    if (needle.len == 0)
+        return 0;
+    if (s.len < needle.len)
+        return -1;
+    const char *p = memmem(s.ptr, s.len, needle.ptr, needle.len);
+    return p != NULL ? p - s.ptr : -1;
+}
+
+ptrdiff_t tn_str_chr(tn_str s, char c)
+{
+    const char *p = s.len > 0 ? memchr(s.ptr, c, s.len) : NULL;
+    return p != NULL ? p - s.ptr : -1;
+}
+
+tn_str tn_str_sub(tn_str s, size_t from, size_t to)
+{
+    if (to > s.len)
+        to = s.len;
+    if (from > to)
+        from = to;
+    return (tn_str){s.ptr != NULL ? s.ptr + from : NULL, to - from};
+}
+
+tn_str tn_str_trim(tn_str s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+bool tn_str_u64(tn_str s, uint64_t *value)
+{
+    uint64_t v = 0;
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned d = (unsigned)(unsigned char)s.ptr[i] - '0';
+        if (d > 9 || __builtin_mul_overflow(v, (uint64_t)10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)d, &v))
+            return false;
+    }
+    *value = v;
+    return true;
+}
+
+bool tn_str_i64(tn_str s, int64_t *value)
+{
+    bool negative = s.len > 0 && s.ptr[0] == '-';
+    uint64_t v;
+    if (!tn_str_u64(tn_str_sub(s, negative, s.len), &v) || v > (uint64_t)INT64_MAX + (negative ? 1 : 0))
+        return false;
+    *value = negative ? (int64_t)(0 - v) : (int64_t)v;
+    return true;
+}
+
+uint64_t tn_str_hash(tn_str s)
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < s.len; i++)
+        h = (h ^ (unsigned char)s.ptr[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+/* Bytes of the well-formed sequence at p (RFC 3629, section 4), 0 when there is none. */
+static size_t utf8_length(const unsigned char *p, size_t left)
+{
+    unsigned char c = p[0];
+    if (c < 0x80)
+        return 1;
+    if (c < 0xC2 || c > 0xF4)
+        return 0;
+    size_t n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+    if (left < n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    /* Overlong forms, surrogates, and beyond U+10FFFF. */
+    if ((c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F) || (c == 0xF0 && p[1] < 0x90) ||
+        (c == 0xF4 && p[1] > 0x8F))
+        return 0;
+    return n;
+}
+
+bool tn_str_is_utf8(tn_str s)
+{
+    for (size_t i = 0; i < s.len;) {
+        size_t n = utf8_length((const unsigned char *)s.ptr + i, s.len - i);
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
+}

@@ -1,0 +1,105 @@
+/* observe/metrics.c - see observe/metrics.h. */
+#include "observe/metrics.h"
+
+/* Upper bounds in nanoseconds: 10 us * 1.8^k, rounded; the last bucket has none. */
+static const int64_t bounds_ns[TN_HISTOGRAM_BUCKETS - 1] = {
+    10000,        18000,        32400,        58320,        104976,        188957,      340122,
+    612220,       1101996,      1983593,      3570467,      6426841,       11568313,    20822964,
+    37481335,     67466403,     121439525,    218591145,    393464062,     708235311,   1274823560,
+    2294682408,   4130428334,   7434771002,   13382587803,  24088658046,   43359584482, 78047252068,
+    140485053723, 252873096701, 455171574061, 819308833310, 1474755899959,
+};
+
+const char *tn_stage_name(tn_stage stage)
+{
+    static const char *const names[TN_STAGES] = {"read", "decode",      "preprocess", "queue",
+                                                 "run",  "postprocess", "encode",     "write"};
+    return (unsigned)stage < TN_STAGES ? names[stage] : "unknown";
+}
+
+static size_t bucket_of(int64_t ns)
+{
+    size_t low = 0, high = TN_HISTOGRAM_BUCKETS - 1;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (ns <= bounds_ns[middle])
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+void tn_histogram_record(tn_histogram *h, int64_t ns)
+{
+    if (ns < 0)
+        ns = 0;
+    atomic_fetch_add_explicit(&h->bucket[bucket_of(ns)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->sum_ns, (uint64_t)ns, memory_order_relaxed);
+}
+
+uint64_t tn_histogram_count(const tn_histogram *h)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < TN_HISTOGRAM_BUCKETS; i++)
+        n += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
+    return n;
+}
+
+void tn_expo_head(tn_buf *out, const char *name, const char *type, const char *help)
+{
+    tn_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void series(tn_buf *out, const char *name, const char *suffix, tn_str labels, const char *bound)
+{
+    tn_buf_z(out, name);
+    tn_buf_z(out, suffix);
+    if (labels.len > 0 || bound != NULL) {
+        tn_buf_char(out, '{');
+        tn_buf_str(out, labels);
+        if (bound != NULL)
+            tn_buf_printf(out, "%sle=\"%s\"", labels.len > 0 ? "," : "", bound);
+        tn_buf_char(out, '}');
+    }
+    tn_buf_char(out, ' ');
+}
+
+void tn_expo_value(tn_buf *out, const char *name, tn_str labels, uint64_t value)
+{
+    series(out, name, "", labels, NULL);
+    tn_buf_u64(out, value);
+    tn_buf_char(out, '\n');
+}
+
+void tn_expo_histogram(tn_buf *out, const char *name, tn_str labels, const tn_histogram *h)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < TN_HISTOGRAM_BUCKETS; i++) {
+        char bound[32] = "+Inf";
+        if (i < TN_HISTOGRAM_BUCKETS - 1)
+            snprintf(bound, sizeof bound, "%.9g", (double)bounds_ns[i] / 1e9);
+        count += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
+        series(out, name, "_bucket", labels, bound);
+        tn_buf_u64(out, count);
+        tn_buf_char(out, '\n');
+    }
+    series(out, name, "_sum", labels, NULL);
+    tn_buf_printf(out, "%.9g\n", (double)atomic_load_explicit(&h->sum_ns, memory_order_relaxed) / 1e9);
+    series(out, name, "_count", labels, NULL);
+    tn_buf_u64(out, count);
+    tn_buf_char(out, '\n');
+}
+
+void tn_expo_escape(tn_buf *out, tn_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '\\' || c == '"')
+            tn_buf_char(out, '\\');
+        if (c == '\n')
+            tn_buf_z(out, "\\n");
+        else
+            tn_buf_char(out, c);
+    }
+}
