@@ -7,6 +7,7 @@ BUILD ?= build
 TERN_DEPS ?= $(CURDIR)/.deps
 FUZZ_SECONDS ?= 20
 JOBS ?= $(shell nproc)
+FILES ?= $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 export TERN_DEPS FUZZ_SECONDS JOBS
 
 PYTHON := /usr/bin/python3
@@ -48,8 +49,9 @@ fuzz-short: deps-test build-fuzz/build.ninja ## every fuzz target for FUZZ_SECON
 check: deps-test ## layers, names, banned functions, lengths, complexity, format
 	@$(PYTHON) tools/check.py
 
-format: deps-test ## rewrite the C sources with clang-format
-	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs -r clang-format -i
+format: deps-test ## bring the C sources into form: wide comments wrapped, then clang-format (FILES=... for some)
+	@$(PYTHON) tools/wrap.py $(FILES)
+	@clang-format -i $(FILES)
 
 bench: build ## measure Tern against the bare engine and against Flask with Keras
 	@deps/setup.sh bench

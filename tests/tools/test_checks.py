@@ -11,6 +11,7 @@ import check_names  # noqa: E402
 import check_style  # noqa: E402
 import tally  # noqa: E402
 import tree  # noqa: E402
+import wrap  # noqa: E402
 
 
 @pytest.fixture
@@ -97,6 +98,18 @@ def test_names(house, path, code, ok):
 def test_style(house, check, path, text, ok):
     found = house(check, {path: text})
     assert (found == []) is ok, found
+
+
+WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+
+
+def test_wrap_fills_wide_paragraphs_and_keeps_lists():
+    source = f"/*\n * {WORDS}{WORDS.strip()}\n * end: of it\n * short\n * again\n */\nint a; /* {WORDS * 2}*/\n"
+    lines = wrap.wrap(source).split("\n")
+    assert max(map(len, lines[:-2])) <= 110
+    assert " ".join(line[3:] for line in lines[1:3]) == WORDS + WORDS.strip()
+    assert lines[3:] == [" * end: of it", " * short", " * again", " */", f"int a; /* {WORDS * 2}*/", ""]
+    assert wrap.wrap("\n".join(lines)) == "\n".join(lines)
 
 
 def test_tally_counts_what_ran(tmp_path, capsys, monkeypatch):
