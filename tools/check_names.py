@@ -2,7 +2,8 @@
 """Visibility can be read from a name: tern_ is the public contract, tn_ crosses files, all else is static.
 
 Held for function definitions and for type names of headers, in src, include, engines, handlers and models. A tern_
-function is one that include/tern declares, or one marked TERN_EXPORT (what a plugin or a shared library hands out).
+function is one that include/tern declares, or one marked TERN_EXPORT or TERN_..._API (what a plugin or a shared library
+hands out).
 """
 import re
 import sys
@@ -12,6 +13,7 @@ import tree
 # A definition starts at column 0, has a parameter list, and its brace stands alone at column 0 (K&R, by clang-format).
 DEFINITION = re.compile(
     r"^(?!#|typedef\b|struct \w+ \{|enum\b)([A-Za-z_][^;{}=\n]*(?:\n[^;{}=\n#]+)*?)\n\{", re.M)
+EXPORT = re.compile(r"\bTERN_(?:\w+_)?(?:EXPORT|API)\b")
 NAME = re.compile(r"(\w+)\s*\((?!\()")
 TYPE = re.compile(r"^\}\s*(\w+)\s*;|^typedef\s[^({;]*?\b(\w+)\s*;|^typedef\s[^;]*?\(\*(\w+)\)\s*\(", re.M)
 KEYWORDS = {"__attribute__", "format", "sizeof", "nonnull", "aligned", "alloc_size", "malloc", "section", "visibility",
@@ -36,7 +38,7 @@ def judge_function(path, head, public):
         if path.endswith(".c") and name.startswith(("tern_", "tn_")):
             return f"{name}: static, so name it plainly, without a prefix"
     elif name.startswith("tern_"):
-        if name not in public and "TERN_EXPORT" not in head:
+        if name not in public and not EXPORT.search(head):
             return f"{name}: tern_ is for what include/tern declares, name it tn_ or mark it TERN_EXPORT"
     elif not name.startswith("tn_"):
         return f"{name}: make it static, or name it tn_<module>_... and declare it in a header"
@@ -49,7 +51,7 @@ def check():
         code = tree.code_of(tree.read(path))
         if path.startswith("include/tern/"):
             public |= set(re.findall(r"\b(tern_\w+)\s*\(", code))
-        public |= set(re.findall(r"TERN_EXPORT[^;{]*?\b(tern_\w+)\s*\(", code))
+        public |= set(re.findall(EXPORT.pattern + r"[^;{]*?\b(tern_\w+)\s*\(", code))
     for path in tree.files(".c", ".h"):
         if not path.startswith(PLACES):
             continue
