@@ -15,7 +15,7 @@ DEFINITION = re.compile(
     r"^(?!#|typedef\b|struct \w+ \{|enum\b)([A-Za-z_][^;{}=\n]*(?:\n[^;{}=\n#]+)*?)\n\{", re.M)
 EXPORT = re.compile(r"\bTERN_(?:\w+_)?(?:EXPORT|API)\b")
 NAME = re.compile(r"(\w+)\s*\((?!\()")
-TYPE = re.compile(r"^\}\s*(\w+)\s*;|^typedef\s[^({;]*?\b(\w+)\s*;|^typedef\s[^;]*?\(\*(\w+)\)\s*\(", re.M)
+TYPE = re.compile(r"^\}\s*(\w+)\s*;|^typedef\s[^({;]*?\b(\w+)\s*;|^typedef\s[^;{]*?\(\*(\w+)\)\s*\(", re.M)
 KEYWORDS = {"__attribute__", "format", "sizeof", "nonnull", "aligned", "alloc_size", "malloc", "section", "visibility",
             "constructor", "destructor", "target", "optimize"}
 FREE = {"main", "LLVMFuzzerTestOneInput", "LLVMFuzzerInitialize"}

@@ -68,6 +68,7 @@ def test_layers(house, path, include, ok):
     ("src/base/a.h", "typedef struct thing {\n    int x;\n} thing;\n", False),
     ("src/base/a.h", "typedef struct tn_thing {\n    int x;\n} tn_thing;\n", True),
     ("src/base/a.h", "typedef int (*callback)(int);\n", False),
+    ("src/base/a.h", "typedef struct tn_a {\n    void (*answer)(int);\n} tn_a;\n", True),
     ("src/cli/main.c", "int main(void)\n{\n    return 0;\n}\n", True),
 ])
 def test_names(house, path, code, ok):
