@@ -8,6 +8,7 @@ TERN_DEPS ?= $(CURDIR)/.deps
 FUZZ_SECONDS ?= 20
 JOBS ?= $(shell nproc)
 FILES ?= $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+override TERN_DEPS := $(abspath $(TERN_DEPS))
 export TERN_DEPS FUZZ_SECONDS JOBS
 
 PYTHON := /usr/bin/python3

@@ -9,6 +9,7 @@ the Python sections into the virtual environment .deps/venv, whose TensorFlow co
 shares its libraries with the native part by hard links. pip's own configuration on the machine is honoured.
 A stamp file for each part holds a digest of what it was made from, so a finished part costs nothing again.
 """
+import fcntl
 import hashlib
 import os
 import re
@@ -253,6 +254,9 @@ def main():
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
         raise SystemExit("usage: python3 deps/fetch.py build|test|bench")
     os.makedirs(DEPS, exist_ok=True)
+    # One at a time: two builds started together would unpack over each other. The lock ends with the process.
+    guard = open(os.path.join(DEPS, ".lock"), "w", encoding="ascii")
+    fcntl.flock(guard, fcntl.LOCK_EX)
     lock = read_lock()
     make_venv()
     native(lock)

@@ -50,7 +50,7 @@ if [ -n "$missing" ]; then
     log=$(mktemp)
     # shellcheck disable=SC2086
     if ! { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null; then
+        apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null; then
         cat "$log" >&2
         rm -f "$log"
         echo "deps: apt-get failed, see above" >&2
