@@ -1,0 +1,86 @@
+/*
+ * schedule/call.c - a call's beginning and end.
+ *
+ * The struct is reused from request to request: everything is reset by name, because clearing it whole would touch the 4 kB of its
+ * status message for nothing.
+ */
+#include "schedule/call.h"
+
+void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
+{
+    if (call->arena.blocks == NULL)
+        tn_arena_init(&call->arena, arena_max);
+    else
+        call->arena.max = arena_max;
+    call->task.next = NULL;
+    call->steps = steps;
+    call->version = NULL;
+    call->signature = NULL;
+    call->inputs = NULL;
+    call->input_ids = NULL;
+    call->n_inputs = 0;
+    call->outputs = NULL;
+    call->output_ids = NULL;
+    call->n_outputs = 0;
+    call->body_bytes = 0;
+    call->deadline_ns = 0;
+    call->queued_ns = 0;
+    atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
+    call->skip_run = false;
+    memset(call->stage_ns, 0, sizeof call->stage_ns);
+    tern_status_init(&call->status);
+    call->run_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    call->running = NULL;
+}
+
+/* Only calls that were submitted: before that no model was asked. */
+static void record(tn_call *call)
+{
+    tn_version_stats *stats = &call->version->stats;
+    for (int i = 0; i < TN_STAGES; i++)
+        if (call->stage_ns[i] > 0)
+            tn_histogram_record(&stats->stage[i], call->stage_ns[i]);
+    tn_histogram_record(&stats->total, tn_now_ns() - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
+    unsigned code = (unsigned)call->status.code;
+    atomic_fetch_add_explicit(&stats->requests[code < TN_CODES ? code : TERN_UNKNOWN], 1, memory_order_relaxed);
+}
+
+void tn_call_finish(tn_call *call)
+{
+    if (call->version != NULL && call->queued_ns != 0)
+        record(call);
+    for (uint32_t i = 0; call->inputs != NULL && i < call->n_inputs; i++)
+        tn_tensor_release(&call->inputs[i]);
+    for (uint32_t i = 0; call->outputs != NULL && i < call->n_outputs; i++)
+        tn_tensor_release(&call->outputs[i]);
+    call->inputs = NULL;
+    call->outputs = NULL;
+    call->n_inputs = call->n_outputs = 0;
+    call->signature = NULL;
+    call->queued_ns = 0;
+    /* Cleanups of the arena may still look at the version. */
+    tn_arena_reset(&call->arena);
+    tn_version_release(call->version);
+    call->version = NULL;
+}
+
+tern_code tn_call_all_outputs(tn_call *call, tern_status *st)
+{
+    uint32_t n = call->signature->n_outputs;
+    call->output_ids = tn_arena_array(&call->arena, n, sizeof *call->output_ids);
+    if (call->output_ids == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the list of %u outputs", n);
+    for (uint32_t i = 0; i < n; i++)
+        call->output_ids[i] = i;
+    call->n_outputs = n;
+    return TERN_OK;
+}
+
+void tn_call_cancel(tn_call *call)
+{
+    atomic_store_explicit(&call->cancelled, true, memory_order_release);
+    pthread_mutex_lock(&call->run_lock);
+    if (call->running != NULL)
+        call->version->engine->api->cancel(call->version->loaded, call->running);
+    pthread_mutex_unlock(&call->run_lock);
+}

@@ -1,0 +1,226 @@
+/*
+ * schedule/schedule.c - executors: the threads that run models, and the queue before them.
+ *
+ * One bounded queue, first in first out, any number of executors. Calls that were measured to be small run where they are
+ * submitted. A call is run by one function, perform(), wherever it runs: start checks, decode, run, encode, done, all on one
+ * thread, so that nothing of a call needs a lock but the pointer that tn_call_cancel() looks at.
+ * Warm path: no heap; the queue links calls through their own task, and tensors' arrays come from the call's arena.
+ */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "schedule/call.h"
+#include "schedule/cores.h"
+#include "schedule/cost.h"
+
+struct tn_schedule {
+    tn_taskq queue;
+    tn_limits limits;
+    atomic_size_t running;
+    atomic_bool closed;
+    uint32_t n_threads;
+    pthread_t threads[];
+};
+
+static bool was_cancelled(tn_call *call)
+{
+    return atomic_load_explicit(&call->cancelled, memory_order_acquire);
+}
+
+/* Whether there is still someone to work for. */
+static tern_code check_wanted(tn_call *call, int64_t now, const char *before)
+{
+    if (was_cancelled(call))
+        return tern_fail(&call->status, TERN_CANCELLED, "Call was cancelled before its %s", before);
+    if (call->deadline_ns != 0 && now >= call->deadline_ns)
+        return tern_fail(&call->status, TERN_DEADLINE_EXCEEDED, "Deadline exceeded before the call's %s", before);
+    return TERN_OK;
+}
+
+static void set_running(tn_call *call, const tern_run *run)
+{
+    pthread_mutex_lock(&call->run_lock);
+    call->running = run;
+    pthread_mutex_unlock(&call->run_lock);
+}
+
+static tern_code run_model(tn_call *call, bool small, int64_t *now)
+{
+    const tn_version *v = call->version;
+    const tern_engine_api *api = v->engine->api;
+    call->outputs = tn_arena_zalloc(&call->arena, call->n_outputs * sizeof *call->outputs);
+    if (call->outputs == NULL)
+        return tern_fail(&call->status, TERN_RESOURCE_EXHAUSTED, "No memory for %u outputs", call->n_outputs);
+    tern_run run = {
+        .struct_size = sizeof run,
+        .flags = small ? TERN_RUN_CALLER_THREAD : 0,
+        .signature = call->signature,
+        .inputs = call->inputs,
+        .input_ids = call->input_ids,
+        .n_inputs = call->n_inputs,
+        .n_outputs = call->n_outputs,
+        .output_ids = call->output_ids,
+        .outputs = call->outputs,
+        .alloc = tn_arena_alloc_fn,
+        .alloc_context = &call->arena,
+    };
+    if (call->deadline_ns != 0) {
+        int64_t left = (call->deadline_ns - *now) / TN_NS_PER_US;
+        run.timeout_us = left > 0 ? left : 1;
+    }
+    bool can_cancel = api->struct_size >= offsetof(tern_engine_api, cancel) + sizeof api->cancel && api->cancel != NULL;
+    if (can_cancel)
+        set_running(call, &run);
+    tern_code code = can_cancel && was_cancelled(call)
+                         ? tern_fail(&call->status, TERN_CANCELLED, "Call was cancelled before its run")
+                         : api->run(v->loaded, &run, &call->status);
+    if (can_cancel)
+        set_running(call, NULL);
+    int64_t end = tn_now_ns();
+    call->stage_ns[TN_STAGE_RUN] = end - *now;
+    *now = end;
+    return code;
+}
+
+/* Runs the call to its end and gives it back. */
+static void perform(tn_schedule *s, tn_call *call, bool small)
+{
+    const tn_call_steps *steps = call->steps;
+    unsigned class = tn_cost_class(call->body_bytes);
+    int64_t start = tn_now_ns();
+    int64_t now = start;
+    call->stage_ns[TN_STAGE_QUEUE] = start - call->queued_ns;
+    tern_status *st = &call->status;
+    tern_code code = check_wanted(call, now, "start");
+    if (code != TERN_OK)
+        goto out;
+    if (steps->decode != NULL) {
+        code = steps->decode(call, st);
+        now = tn_now_ns();
+        if (code == TERN_OK && !call->skip_run)
+            code = check_wanted(call, now, "run");
+        if (code != TERN_OK)
+            goto out;
+    }
+    if (!call->skip_run) {
+        code = run_model(call, small, &now);
+        if (code != TERN_OK)
+            goto out;
+    }
+    if (steps->encode != NULL) {
+        code = steps->encode(call, st);
+        now = tn_now_ns();
+    }
+    if (code == TERN_OK && !call->skip_run)
+        tn_cost_record(&call->version->cost, steps->kind, class, now - start, s->limits.inline_run_us);
+out:
+    /* A step that returned a code is believed, whatever it left in the status. */
+    st->code = code;
+    steps->done(call);
+}
+
+static void *executor(void *arg)
+{
+    tn_schedule *s = arg;
+    tn_task *task;
+    while ((task = tn_taskq_pop(&s->queue)) != NULL) {
+        tn_call *call = TN_CONTAINER(task, tn_call, task);
+        bool small = tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
+                                      s->limits.inline_run_us);
+        atomic_fetch_add_explicit(&s->running, 1, memory_order_relaxed);
+        perform(s, call, small);
+        atomic_fetch_sub_explicit(&s->running, 1, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+void tn_schedule_submit(tn_schedule *s, tn_call *call)
+{
+    call->queued_ns = tn_now_ns();
+    if ((int64_t)call->body_bytes <= s->limits.inline_body_bytes &&
+        tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
+                         s->limits.inline_run_us)) {
+        perform(s, call, true);
+        return;
+    }
+    if (tn_taskq_push(&s->queue, &call->task, NULL))
+        return;
+    if (!atomic_load_explicit(&s->closed, memory_order_acquire))
+        (void)tern_fail(&call->status, TERN_RESOURCE_EXHAUSTED,
+                        "Too many requests: %zu calls wait for an executor already (--max_queue)", s->queue.max);
+    else
+        (void)tern_fail(&call->status, TERN_UNAVAILABLE, "The server is shutting down");
+    call->steps->done(call);
+}
+
+static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)
+{
+    /* Signals belong to the main loop. */
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = 0;
+    while (s->n_threads < n && error == 0) {
+        error = pthread_create(&s->threads[s->n_threads], NULL, executor, s);
+        if (error == 0) {
+            char name[16];
+            snprintf(name, sizeof name, "tern-run-%u", s->n_threads % 1000);
+            pthread_setname_np(s->threads[s->n_threads], name);
+            s->n_threads++;
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start executor thread %u of %u: %s", s->n_threads + 1, n,
+                         strerror(error));
+    return TERN_OK;
+}
+
+tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out, tern_status *st)
+{
+    *out = NULL;
+    uint32_t n = options->executors > 0 ? (uint32_t)options->executors : tn_cores();
+    if (n < 2 && options->executors <= 0)
+        n = 2;
+    tn_schedule *s = calloc(1, sizeof *s + n * sizeof s->threads[0]);
+    if (s == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a scheduler of %u executors", n);
+    s->limits = options->limits;
+    tn_taskq_init(&s->queue, s->limits.max_queue > 0 ? (size_t)s->limits.max_queue : 1);
+    tern_code code = start_threads(s, n, st);
+    if (code != TERN_OK) {
+        tn_schedule_free(s);
+        return code;
+    }
+    *out = s;
+    return TERN_OK;
+}
+
+size_t tn_schedule_queued(tn_schedule *s)
+{
+    return tn_taskq_length(&s->queue);
+}
+
+size_t tn_schedule_running(tn_schedule *s)
+{
+    return atomic_load_explicit(&s->running, memory_order_relaxed);
+}
+
+void tn_schedule_close(tn_schedule *s)
+{
+    atomic_store_explicit(&s->closed, true, memory_order_release);
+    tn_taskq_close(&s->queue);
+}
+
+void tn_schedule_free(tn_schedule *s)
+{
+    if (s == NULL)
+        return;
+    tn_schedule_close(s);
+    for (uint32_t i = 0; i < s->n_threads; i++)
+        pthread_join(s->threads[i], NULL);
+    tn_taskq_destroy(&s->queue);
+    free(s);
+}
