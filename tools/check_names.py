@@ -47,7 +47,7 @@ def judge_function(path, head, public):
 
 def check():
     public = set()
-    for path in tree.files(".h"):
+    for path in tree.files(".c", ".h"):
         code = tree.code_of(tree.read(path))
         if path.startswith("include/tern/"):
             public |= set(re.findall(r"\b(tern_\w+)\s*\(", code))

@@ -50,6 +50,7 @@ compile() {
 }
 
 unit_tests() {
+    rm -f "$1/meson-logs/testlog.json"
     meson test -C "$1" --no-rebuild --print-errorlogs --num-processes "$jobs"
     code=$?
     cp "$1/meson-logs/testlog.json" "$report/$2.testlog.json" 2>/dev/null
