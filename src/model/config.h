@@ -7,7 +7,7 @@
 #include "model/model.h"
 
 /* text: the file's content. *configs live in the arena. Errors in TensorFlow Serving's words where it has them. */
-TERN_MUST_USE tern_code tn_model_config_parse(tn_str text, tn_arena *arena, const tn_model_config **configs, uint32_t *n,
-                                              tern_status *st);
+TERN_MUST_USE tern_code tn_model_config_parse(tn_str text, tn_arena *arena, const tn_model_config **configs,
+                                              uint32_t *n, tern_status *st);
 
 #endif

@@ -2,9 +2,19 @@
  * model/model.h - models, their versions and labels: where they come from, how they live, who may use them.
  *
  * One watcher thread scans the folders (file_system_poll_wait_seconds); a loader pool loads, warms up and unloads. A version
- * is shared by counting references: tn_models_acquire() takes one without waiting for loads, the last tn_version_release()
- * hands the version to the loader pool to be unloaded, and waits for nobody else's calls.
+ * is shared by counting references: tn_models_acquire() takes one without a lock and without waiting for loads, the last
+ * tn_version_release() hands the version to the loader pool to be unloaded, and waits for nobody else's calls.
  * A broken or missing model never stops another.
+ *
+ * What decides about versions:
+ *  - A folder counts when it is complete: the engine recognises it and it has not been written to for 3 s (or two looks saw the
+ *    same), so that a half-copied version is not loaded.
+ *  - A new version becomes AVAILABLE before the one it replaces goes. One that cannot be loaded replaces nothing.
+ *  - A load that fails is tried again (max_load_retries, load_retry_interval_us), at once when its files change. LATEST does not
+ *    count a version in trouble and takes the next lower one as well, so that after a restart the same version serves as before.
+ *  - A version whose folder is gone is unloaded once another one that is wanted is AVAILABLE, or when none is wanted: a base path
+ *    that is there and has no version means "serve nothing", as in TensorFlow Serving. A base path that is missing or cannot be
+ *    read (a mount that is away) changes nothing: what is loaded stays.
  */
 #ifndef TN_MODEL_MODEL_H
 #define TN_MODEL_MODEL_H
@@ -27,7 +37,7 @@ const char *tn_state_name(tn_state s); /* "AVAILABLE". Static. */
 
 /* Measured cost of calls, by size of their body: what decides about inline runs (schedule/). */
 #define TN_COST_CLASSES 32
-#define TN_COST_KINDS 4
+#define TN_COST_KINDS   4
 typedef struct tn_cost {
     atomic_uint_fast32_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* microseconds * 16; 0: not measured */
 } tn_cost;
@@ -83,15 +93,22 @@ typedef struct tn_models_options {
 
 typedef struct tn_models tn_models;
 
-/* Returns owned; copies options and configs. Starts nothing. */
-TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn_model_config *configs, uint32_t n,
-                                      tn_models **out, tern_status *st);
+/*
+ * Returns owned; copies options and configs; options.engines and hooks.context are borrowed until tn_models_free(). Starts
+ * nothing. INVALID_ARGUMENT for a name twice or a base path that is not absolute; FAILED_PRECONDITION for labels without
+ * labels_for_unavailable (nothing is available yet): in TensorFlow Serving's words.
+ */
+TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn_model_config *configs,
+                                      uint32_t n, tn_models **out, tern_status *st);
 /* Starts the watcher and the loaders; returns at once. */
 TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
-/* Waits until every configured model has an AVAILABLE version or failed for good, or timeout_ns passed (<= 0: no wait).
- * Returns the number of models with an AVAILABLE version. */
+/*
+ * Waits until every configured model has an AVAILABLE version or nothing under way (failed for good, or a missing or empty base
+ * path, which is watched on), or timeout_ns passed (<= 0: no wait). Returns the number of models with an AVAILABLE version.
+ */
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
-/* Stops the threads and unloads; every reference must have been given back. Accepts NULL. */
+/* Stops the threads and unloads. Every reference must have been given back: waits 10 s for the last ones, then leaves those
+ * versions loaded and its own memory allocated. Accepts NULL. */
 void tn_models_free(tn_models *m);
 
 /* Which version a request wants. */
@@ -108,7 +125,8 @@ typedef struct tn_target {
  * NOT_FOUND "Servable not found for request: Latest(m)" / "Specific(m, 5)";
  * INVALID_ARGUMENT "Unrecognized servable version label: l".
  */
-TERN_MUST_USE tern_code tn_models_acquire(tn_models *m, const tn_target *target, tn_version **out, tern_status *st);
+TERN_MUST_USE tern_code tn_models_acquire(tn_models *m, const tn_target *target, tn_version **out,
+                                          tern_status *st);
 void tn_version_retain(tn_version *v);
 /* Any thread; accepts NULL. */
 void tn_version_release(tn_version *v);
@@ -124,8 +142,9 @@ typedef struct tn_version_status {
  * Every version of a model that was ever wanted, highest first, copied into the arena (has_version: that one only).
  * NOT_FOUND "Could not find any versions of model m" / "Could not find version 5 of model m".
  */
-TERN_MUST_USE tern_code tn_models_status(tn_models *m, tn_str name, bool has_version, int64_t version, tn_arena *arena,
-                                         const tn_version_status **out, uint32_t *n, tern_status *st);
+TERN_MUST_USE tern_code tn_models_status(tn_models *m, tn_str name, bool has_version, int64_t version,
+                                         tn_arena *arena, const tn_version_status **out, uint32_t *n,
+                                         tern_status *st);
 
 /* Configured names, copied into the arena. */
 const tn_str *tn_models_names(tn_models *m, tn_arena *arena, uint32_t *n);
@@ -137,7 +156,7 @@ typedef struct tn_models_counts {
     uint32_t models;  /* configured */
     uint32_t ready;   /* with an AVAILABLE version */
     uint32_t loading; /* no AVAILABLE version, but one under way or to be retried */
-    uint32_t failed;
+    uint32_t failed;  /* the rest: failed for good, or no version to be found */
 } tn_models_counts;
 tn_models_counts tn_models_count(tn_models *m);
 

@@ -42,7 +42,8 @@ static void record(tn_call *call)
             tn_histogram_record(&stats->stage[i], call->stage_ns[i]);
     tn_histogram_record(&stats->total, tn_now_ns() - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
     unsigned code = (unsigned)call->status.code;
-    atomic_fetch_add_explicit(&stats->requests[code < TN_CODES ? code : TERN_UNKNOWN], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&stats->requests[code < TN_CODES ? code : TERN_UNKNOWN], 1,
+                              memory_order_relaxed);
 }
 
 void tn_call_finish(tn_call *call)

@@ -46,13 +46,13 @@ struct tn_call {
     tern_tensor *outputs; /* made by the scheduler, n_outputs long */
     uint32_t *output_ids;
     uint32_t n_outputs;
-    size_t body_bytes;   /* size class of the request */
-    int64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
-    int64_t queued_ns;   /* when it was submitted */
+    size_t body_bytes;     /* size class of the request */
+    int64_t deadline_ns;   /* CLOCK_MONOTONIC; 0: none */
+    int64_t queued_ns;     /* when it was submitted */
     atomic_bool cancelled; /* set by any thread: the client is gone, or was answered 504 */
-    bool skip_run;       /* set by decode: the answer needs no run */
+    bool skip_run;         /* set by decode: the answer needs no run */
     int64_t stage_ns[TN_STAGES];
-    tern_status status; /* valid when done() is called */
+    tern_status status;       /* valid when done() is called */
     pthread_mutex_t run_lock; /* guards running, for tn_call_cancel() */
     const tern_run *running;  /* the run under way, when its engine can cancel */
 };
@@ -76,11 +76,13 @@ void tn_call_cancel(tn_call *call);
 typedef struct tn_schedule tn_schedule;
 
 typedef struct tn_schedule_options {
-    int32_t executors; /* threads that run models; 0: one a core (of the CPU set and the cgroup's quota), at least 2 */
+    int32_t
+        executors; /* threads that run models; 0: one a core (of the CPU set and the cgroup's quota), at least 2 */
     tn_limits limits;
 } tn_schedule_options;
 
-TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out, tern_status *st);
+TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out,
+                                        tern_status *st);
 /*
  * Takes the call, which has a version. May run it at once in this thread, done() included, when calls of this kind, version and
  * size were measured to take less than limits.inline_run_us and the body is no larger than limits.inline_body_bytes; else queues

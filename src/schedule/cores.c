@@ -89,7 +89,8 @@ unsigned tn_cores(void)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int n =
+        sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     unsigned cores = n > 0 ? (unsigned)n : 1;
     return quota_v1(quota_v2(cores));
 }

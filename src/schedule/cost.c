@@ -6,7 +6,7 @@
 #include "base/clock.h"
 
 #define DECAY_SHIFT 4
-#define CLIP 4
+#define CLIP        4
 
 unsigned tn_cost_class(size_t bytes)
 {

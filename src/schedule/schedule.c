@@ -34,7 +34,8 @@ static tern_code check_wanted(tn_call *call, int64_t now, const char *before)
     if (was_cancelled(call))
         return tern_fail(&call->status, TERN_CANCELLED, "Call was cancelled before its %s", before);
     if (call->deadline_ns != 0 && now >= call->deadline_ns)
-        return tern_fail(&call->status, TERN_DEADLINE_EXCEEDED, "Deadline exceeded before the call's %s", before);
+        return tern_fail(&call->status, TERN_DEADLINE_EXCEEDED, "Deadline exceeded before the call's %s",
+                         before);
     return TERN_OK;
 }
 
@@ -69,7 +70,8 @@ static tern_code run_model(tn_call *call, bool small, int64_t *now)
         int64_t left = (call->deadline_ns - *now) / TN_NS_PER_US;
         run.timeout_us = left > 0 ? left : 1;
     }
-    bool can_cancel = api->struct_size >= offsetof(tern_engine_api, cancel) + sizeof api->cancel && api->cancel != NULL;
+    bool can_cancel =
+        api->struct_size >= offsetof(tern_engine_api, cancel) + sizeof api->cancel && api->cancel != NULL;
     if (can_cancel)
         set_running(call, &run);
     tern_code code = can_cancel && was_cancelled(call)
@@ -126,8 +128,8 @@ static void *executor(void *arg)
     tn_task *task;
     while ((task = tn_taskq_pop(&s->queue)) != NULL) {
         tn_call *call = TN_CONTAINER(task, tn_call, task);
-        bool small = tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
-                                      s->limits.inline_run_us);
+        bool small = tn_cost_is_small(&call->version->cost, call->steps->kind,
+                                      tn_cost_class(call->body_bytes), s->limits.inline_run_us);
         atomic_fetch_add_explicit(&s->running, 1, memory_order_relaxed);
         perform(s, call, small);
         atomic_fetch_sub_explicit(&s->running, 1, memory_order_relaxed);
@@ -148,7 +150,8 @@ void tn_schedule_submit(tn_schedule *s, tn_call *call)
         return;
     if (!atomic_load_explicit(&s->closed, memory_order_acquire))
         (void)tern_fail(&call->status, TERN_RESOURCE_EXHAUSTED,
-                        "Too many requests: %zu calls wait for an executor already (--max_queue)", s->queue.max);
+                        "Too many requests: %zu calls wait for an executor already (--max_queue)",
+                        s->queue.max);
     else
         (void)tern_fail(&call->status, TERN_UNAVAILABLE, "The server is shutting down");
     call->steps->done(call);
@@ -173,8 +176,8 @@ static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start executor thread %u of %u: %s", s->n_threads + 1, n,
-                         strerror(error));
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start executor thread %u of %u: %s",
+                         s->n_threads + 1, n, strerror(error));
     return TERN_OK;
 }
 

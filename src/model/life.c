@@ -1,0 +1,372 @@
+/*
+ * model/life.c - the states of a version: wanted, loading, available, unloading, ended.
+ *
+ * One function, tn_life_advance(), compares what the policy wants with what is there and does the next step; it is called after
+ * each scan, load and unload, and when a retry is due. So every path (start, swap, roll back, failure) is the same rule:
+ *   - what is wanted and not there is loaded; a failed load is tried again after the interval, at most max_load_retries times;
+ *   - what is not wanted any more goes when a wanted version is available, or when nothing is wanted at all;
+ *   - a version that failed is not counted by LATEST: the next lower one is loaded in its place, so that a restart beside a broken
+ *     newest version serves what ran before it.
+ * Loads and unloads run on the loaders, without the lock. Loaders have the normal priority: a runtime makes its own thread pools
+ * in the first thread that needs them, a loader, and those that run models later would inherit a lower one for good.
+ */
+#include "model/life.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+
+/* Ended versions kept in the history of a model, and so in its status. */
+#define HISTORY_MAX 64
+
+static void set_state(tn_models *m, tn_entry *e, tn_state state)
+{
+    e->state = state;
+    pthread_cond_broadcast(&m->changed);
+}
+
+static void set_error(tn_entry *e, const tern_status *st)
+{
+    free(e->error);
+    e->error = NULL;
+    e->error_code = TERN_OK;
+    if (st == NULL)
+        return;
+    e->error_code = st->code;
+    e->error = strndup(st->message, st->length);
+}
+
+/* ---- What is wanted ---- */
+
+static bool in_specific(const tn_model_config *config, int64_t number)
+{
+    for (uint32_t i = 0; i < config->n_specific; i++)
+        if (config->specific[i] == number)
+            return true;
+    return false;
+}
+
+void tn_life_mark_wanted(tn_model *model)
+{
+    const tn_model_config *config = model->config;
+    bool latest = config->policy == TN_POLICY_LATEST;
+    uint32_t left = config->latest > 0 ? config->latest : 1;
+    for (tn_entry *e = model->entries; e != NULL; e = e->next) {
+        e->candidate = e->present && (!latest || left > 0) &&
+                       (config->policy != TN_POLICY_SPECIFIC || in_specific(config, e->number));
+        e->wanted = e->candidate && e->settled && !e->failed;
+        if (latest && e->wanted && e->attempts == 0)
+            left--;
+    }
+}
+
+bool tn_life_available(const tn_model *model)
+{
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->live != NULL)
+            return true;
+    return false;
+}
+
+bool tn_life_pending(const tn_model *model)
+{
+    if (!model->scanned)
+        return true;
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->busy || (e->wanted && e->live == NULL) || (e->candidate && !e->settled))
+            return true;
+    return false;
+}
+
+/* ---- Steps ---- */
+
+static void queue_load(tn_models *m, tn_entry *e)
+{
+    e->busy = true;
+    if (e->attempts == 0)
+        set_error(e, NULL);
+    set_state(m, e, TN_STATE_START);
+    (void)tn_taskq_push(&m->work, &e->task, NULL);
+}
+
+static void retire(tn_models *m, tn_entry *e)
+{
+    tn_info("model", "%.*s version %lld: out of service", TN_FMT(e->model->config->name),
+            (long long)e->number);
+    e->live->next = m->retired;
+    m->retired = e->live;
+    e->live = NULL;
+    set_state(m, e, TN_STATE_UNLOADING);
+}
+
+/* Versions whose time is over: true when the table must be made anew. */
+static bool retire_replaced(tn_models *m, tn_model *model)
+{
+    bool any_wanted = false;
+    bool any_ready = false;
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next) {
+        any_wanted |= e->wanted;
+        any_ready |= e->wanted && e->live != NULL;
+    }
+    if (any_wanted && !any_ready)
+        return false;
+    bool changed = false;
+    for (tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->live != NULL && !e->wanted) {
+            retire(m, e);
+            changed = true;
+        }
+    return changed;
+}
+
+void tn_life_free_entry(tn_entry *e)
+{
+    free(e->path);
+    free(e->error);
+    free(e);
+}
+
+/* Forgets what was never wanted and is gone, and the oldest history. */
+static void forget(tn_model *model)
+{
+    int ended = 0;
+    for (tn_entry **link = &model->entries; *link != NULL;) {
+        tn_entry *e = *link;
+        bool idle = !e->present && !e->busy && e->live == NULL;
+        bool drop =
+            idle && (e->state == TN_STATE_UNKNOWN || (e->state == TN_STATE_END && ++ended > HISTORY_MAX));
+        if (drop) {
+            *link = e->next;
+            tn_life_free_entry(e);
+        } else {
+            link = &e->next;
+        }
+    }
+}
+
+int64_t tn_life_advance(tn_models *m, tn_model *model)
+{
+    int64_t next = INT64_MAX;
+    if (m->stopping)
+        return next;
+    tn_life_mark_wanted(model);
+    int64_t now = tn_now_ns();
+    for (tn_entry *e = model->entries; e != NULL; e = e->next) {
+        if (e->state == TN_STATE_START && !e->busy && !e->wanted) {
+            /* Nobody waits for its next try. */
+            e->attempts = 0;
+            set_state(m, e, TN_STATE_END);
+        }
+        if (!e->wanted || e->busy || e->live != NULL || e->state == TN_STATE_UNLOADING)
+            continue;
+        if (e->attempts > 0 && e->next_try_ns > now)
+            next = e->next_try_ns < next ? e->next_try_ns : next;
+        else
+            queue_load(m, e);
+    }
+    if (retire_replaced(m, model) && !tn_snapshot_publish(m)) {
+        /* Requests still see the old table: it keeps its references until there is memory for a new one. */
+        tn_error("model", "no memory for a new table of versions");
+        for (tn_box *box; (box = m->retired) != NULL;) {
+            m->retired = box->next;
+            box->entry->live = box;
+            set_state(m, box->entry, TN_STATE_AVAILABLE);
+        }
+        next = now + TN_NS_PER_S;
+    }
+    forget(model);
+    return next;
+}
+
+void tn_life_retire_all(tn_models *m)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < m->n_models; i++)
+        for (tn_entry *e = m->models[i].entries; e != NULL; e = e->next)
+            if (e->live != NULL) {
+                retire(m, e);
+                changed = true;
+            }
+    if (changed && !tn_snapshot_publish(m)) {
+        /* Nobody acquires any more at the end: an absent table will do. */
+        tn_snapshot *old = atomic_exchange_explicit(&m->snapshot, NULL, memory_order_seq_cst);
+        tn_snapshot_wait(m);
+        tn_snapshot_free(old);
+    }
+}
+
+/* ---- Loaders ---- */
+
+static void free_box(tn_box *box)
+{
+    free(box->directory);
+    free(box);
+}
+
+static void unload(tn_box *box)
+{
+    tn_models *m = box->owner;
+    tn_version *v = &box->version;
+    if (m->options.hooks.detach != NULL)
+        m->options.hooks.detach(m->options.hooks.context, v);
+    v->engine->api->unload(v->loaded);
+}
+
+static void unload_task(tn_task *task)
+{
+    tn_box *box = TN_CONTAINER(task, tn_box, task);
+    tn_models *m = box->owner;
+    tn_entry *e = box->entry;
+    unload(box);
+    tn_info("model", "%.*s version %lld: unloaded", TN_FMT(box->version.model),
+            (long long)box->version.number);
+    pthread_mutex_lock(&m->lock);
+    m->boxes--;
+    set_state(m, e, TN_STATE_END);
+    (void)tn_life_advance(m, e->model);
+    m->woken = true;
+    pthread_cond_signal(&m->wake);
+    tn_models_unlock(m);
+    free_box(box);
+}
+
+static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
+{
+    tn_box *box = aligned_alloc(64, sizeof *box);
+    if (box == NULL)
+        return NULL;
+    memset(box, 0, sizeof *box);
+    box->owner = m;
+    box->entry = e;
+    box->task.run = unload_task;
+    box->directory = strdup(directory);
+    if (box->directory == NULL) {
+        free(box);
+        return NULL;
+    }
+    atomic_init(&box->refs, 1);
+    box->version.model = e->model->config->name;
+    box->version.number = e->number;
+    box->version.directory = box->directory;
+    return box;
+}
+
+/* Engine, load, signatures, attach. Without the lock. */
+static tern_code load(tn_models *m, const tn_model_config *config, tn_box *box, tern_status *st)
+{
+    tn_version *v = &box->version;
+    tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
+    tern_code code = tn_engines_get(m->options.engines, name, &v->engine, st);
+    if (code != TERN_OK)
+        return code;
+    const tern_engine_api *api = v->engine->api;
+    tern_load_options options = {
+        .struct_size = sizeof options,
+        .directory = box->directory,
+        .tags = m->options.tags,
+        .n_tags = m->options.n_tags,
+    };
+    code = api->load(v->engine->self, &options, &v->loaded, st);
+    if (code != TERN_OK)
+        return code;
+    v->signatures = api->signatures(v->loaded);
+    if (m->options.hooks.attach != NULL) {
+        code = m->options.hooks.attach(m->options.hooks.context, v, st);
+        if (code != TERN_OK)
+            api->unload(v->loaded);
+    }
+    return code;
+}
+
+static void load_succeeded(tn_models *m, tn_entry *e, tn_box *box, int64_t took_ns)
+{
+    e->live = box;
+    e->attempts = 0;
+    set_error(e, NULL);
+    if (!tn_snapshot_publish(m)) {
+        /* Without a table nobody can use it. */
+        tern_status st;
+        (void)tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for a new table of versions");
+        set_error(e, &st);
+        e->failed = true;
+        retire(m, e);
+        return;
+    }
+    set_state(m, e, TN_STATE_AVAILABLE);
+    const tern_engine_api *api = box->version.engine->api;
+    tn_info("model", "%.*s version %lld: available, loaded in %.2f s by %s %s",
+            TN_FMT(e->model->config->name), (long long)e->number, (double)took_ns / 1e9, api->name,
+            api->runtime_version != NULL ? api->runtime_version() : "");
+}
+
+static void load_failed(tn_models *m, tn_entry *e, const tern_status *st)
+{
+    set_error(e, st);
+    e->attempts++;
+    int32_t most = m->options.max_load_retries > 0 ? m->options.max_load_retries : 0;
+    int64_t wait_us = m->options.load_retry_interval_us > 0 ? m->options.load_retry_interval_us : 0;
+    tn_str name = e->model->config->name;
+    if (e->attempts > most) {
+        e->failed = true;
+        e->attempts = 0;
+        tn_error("model", "%.*s version %lld: cannot be loaded: %s: %s", TN_FMT(name), (long long)e->number,
+                 tn_code_name(st->code), st->message);
+        set_state(m, e, TN_STATE_END);
+    } else {
+        e->next_try_ns = tn_now_ns() + wait_us * TN_NS_PER_US;
+        tn_warn("model", "%.*s version %lld: try %d of %d to load failed, next in %.1f s: %s: %s",
+                TN_FMT(name), (long long)e->number, e->attempts, most + 1, (double)wait_us / 1e6,
+                tn_code_name(st->code), st->message);
+        set_state(m, e, TN_STATE_START);
+    }
+}
+
+static void load_task(tn_entry *e, tn_models *m)
+{
+    tern_status st;
+    tern_status_init(&st);
+    pthread_mutex_lock(&m->lock);
+    tn_box *box = NULL;
+    if (m->stopping || !e->wanted) {
+        e->busy = false;
+        set_state(m, e, e->attempts > 0 ? TN_STATE_START : TN_STATE_END);
+        goto out;
+    }
+    set_state(m, e, TN_STATE_LOADING);
+    box = new_box(e, m, e->path);
+    pthread_mutex_unlock(&m->lock);
+
+    int64_t start = tn_now_ns();
+    tern_code code = box != NULL ? load(m, e->model->config, box, &st)
+                                 : tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for a version");
+    pthread_mutex_lock(&m->lock);
+    e->busy = false;
+    if (code == TERN_OK) {
+        m->boxes++;
+        load_succeeded(m, e, box, tn_now_ns() - start);
+    } else {
+        if (box != NULL)
+            free_box(box);
+        load_failed(m, e, &st);
+    }
+out:
+    (void)tn_life_advance(m, e->model);
+    m->woken = true;
+    pthread_cond_signal(&m->wake);
+    tn_models_unlock(m);
+}
+
+void *tn_life_loader(void *arg)
+{
+    tn_models *m = arg;
+    tn_task *task;
+    while ((task = tn_taskq_pop(&m->work)) != NULL) {
+        if (task->run != NULL)
+            task->run(task);
+        else
+            load_task(TN_CONTAINER(task, tn_entry, task), m);
+    }
+    return NULL;
+}

@@ -1,0 +1,134 @@
+/*
+ * model/life.h - inside of model/: the structures that its files share.
+ *
+ * tn_models holds models, a model holds an entry for every version number that was seen, an entry that is loaded holds a box.
+ *   watch.c     the watcher thread: looks at the disk, says which folders are there and complete
+ *   life.c      which versions are wanted, loads, retries, unloads: the states of an entry
+ *   snapshot.c  what requests see: an immutable table of available boxes behind an atomic pointer
+ *   models.c    making, ending, questions
+ *
+ * Everything in models and entries is guarded by tn_models.lock unless its comment says otherwise. The lock is never held during
+ * I/O, loads, unloads or hooks, and requests never take it. Leave it with tn_models_unlock(), which clears away what was replaced.
+ */
+#ifndef TN_MODEL_LIFE_H
+#define TN_MODEL_LIFE_H
+
+#include <pthread.h>
+#include <stdalign.h>
+
+#include "base/arena.h"
+#include "base/task.h"
+#include "model/model.h"
+#include "model/source.h"
+
+typedef struct tn_box tn_box;
+typedef struct tn_entry tn_entry;
+typedef struct tn_model tn_model;
+typedef struct tn_snapshot tn_snapshot;
+
+/* A loaded version with what belongs to its life. */
+struct tn_box {
+    tn_version version; /* what the world sees */
+    tn_models *owner;
+    tn_entry *entry;
+    char *directory;
+    tn_task task;                          /* unload */
+    tn_box *next;                          /* list of retired ones */
+    alignas(64) atomic_uint_fast32_t refs; /* apart from what every request reads; one is the snapshot's */
+};
+
+struct tn_entry {
+    tn_entry *next; /* lower number */
+    tn_model *model;
+    int64_t number;
+    tn_state state; /* TN_STATE_UNKNOWN: seen, never wanted */
+    char *path;
+    bool present;          /* seen in the last good scan */
+    bool settled;          /* complete, as far as can be seen */
+    bool candidate;        /* the policy wants it if it is complete and can be loaded */
+    bool wanted;           /* candidate, complete, not failed for good */
+    bool busy;             /* its load is queued or under way */
+    bool failed;           /* for good: not tried again before its files change */
+    uint32_t looked;       /* watcher only: the pass in which it was looked at */
+    bool marked;           /* watcher only: mark holds something */
+    tn_source_mark mark;   /* watcher only */
+    int64_t mark_since_ns; /* watcher only: since when it looks like this */
+    int32_t attempts;      /* failed tries */
+    int64_t next_try_ns;
+    tern_code error_code;
+    char *error;  /* owned, or NULL */
+    tn_box *live; /* available: holds the snapshot's reference */
+    tn_task task; /* load */
+};
+
+struct tn_model {
+    const tn_model_config *config;
+    char *base_path;
+    tn_entry *entries; /* highest first */
+    bool scanned;      /* the first scan is over */
+    bool warned;       /* about a missing or empty base path */
+};
+
+/* Readers of snapshots count themselves here; see snapshot.c. */
+#define TN_READER_SLOTS 64
+typedef struct tn_reader_slot {
+    alignas(64) atomic_uint_fast32_t count[2];
+} tn_reader_slot;
+
+struct tn_models {
+    tn_reader_slot readers[TN_READER_SLOTS];
+    _Atomic(tn_snapshot *) snapshot;
+    atomic_uint phase;
+    pthread_mutex_t sync_lock; /* one tn_snapshot_wait() at a time */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* CLOCK_MONOTONIC: a state changed, or stopping */
+    pthread_cond_t wake;    /* CLOCK_MONOTONIC: the watcher should look again */
+    bool stopping;
+    bool woken;
+    tn_snapshot *old_snapshots; /* replaced, not yet freed */
+    tn_box *retired;            /* out of the snapshot, reference not yet given back */
+    uint32_t boxes;             /* not yet unloaded */
+
+    tn_arena arena; /* copies of options and configs; read-only after tn_models_new() */
+    tn_models_options options;
+    tn_model *models;
+    uint32_t n_models;
+    tn_taskq work; /* for the loaders */
+    pthread_t watcher;
+    pthread_t *loaders;
+    uint32_t n_loaders;
+    bool watching;
+};
+
+/* watch.c: arg is the tn_models. */
+void *tn_watch_main(void *arg);
+
+/* life.c; all but tn_life_loader() with the lock held. */
+/* Brings a model nearer to what is wanted now: starts loads that are due, retires what is replaced, publishes. Returns the time
+ * (CLOCK_MONOTONIC) when a load is to be tried again, or INT64_MAX. */
+int64_t tn_life_advance(tn_models *m, tn_model *model);
+/* Sets candidate and wanted by policy. */
+void tn_life_mark_wanted(tn_model *model);
+/* Something is still on its way: to be looked at, loaded, or tried again. */
+bool tn_life_pending(const tn_model *model);
+bool tn_life_available(const tn_model *model);
+/* Takes all available versions of all models out of service. */
+void tn_life_retire_all(tn_models *m);
+/* Main of a loader thread; arg is the tn_models. */
+void *tn_life_loader(void *arg);
+void tn_life_free_entry(tn_entry *e);
+
+/* snapshot.c */
+/* With the lock held: makes the table anew from the entries and puts it in place. false when memory is short: then the old one
+ * stays. */
+TERN_MUST_USE bool tn_snapshot_publish(tn_models *m);
+/* Returns when nobody reads a snapshot that was replaced before. Without the lock. */
+void tn_snapshot_wait(tn_models *m);
+/* With all that are linked behind it. Accepts NULL. */
+void tn_snapshot_free(tn_snapshot *s);
+
+/* models.c: leaves the lock, then frees replaced snapshots and gives back the references of retired boxes. */
+void tn_models_unlock(tn_models *m);
+
+#endif

@@ -1,0 +1,249 @@
+/*
+ * model/watch.c - the watcher: one thread that looks at the base paths and wakes for retries.
+ *
+ * A folder is believed complete ("settled") when the model's engine recognises its form and nothing in it was written for 3 s, or
+ * two looks at least 0.4 s apart saw the same. One that the engine does not recognise (saved_model.pb not there yet) gets 10 s to
+ * change, then it is loaded all the same, so that the engine's own words say what is wrong. Only folders that the policy could
+ * want are looked at; while one is unsettled scans come every half second.
+ * A base path that cannot be read changes nothing: what is loaded stays. One that is there and has no version (any more) means
+ * that nothing is wanted, and everything is unloaded, as TensorFlow Serving does.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "model/life.h"
+
+#define QUIET_NS         (3 * TN_NS_PER_S)
+#define UNKNOWN_FORM_NS  (10 * TN_NS_PER_S)
+#define BETWEEN_LOOKS_NS (400 * TN_NS_PER_MS)
+#define EAGER_NS         (500 * TN_NS_PER_MS)
+
+/* ---- Which folders there are ---- */
+
+static tn_entry *entry_of(tn_model *model, int64_t number)
+{
+    tn_entry **link = &model->entries;
+    while (*link != NULL && (*link)->number > number)
+        link = &(*link)->next;
+    if (*link != NULL && (*link)->number == number)
+        return *link;
+    tn_entry *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return NULL;
+    e->model = model;
+    e->number = number;
+    e->next = *link;
+    *link = e;
+    return e;
+}
+
+static void set_path(tn_entry *e, tn_source_folder *folder)
+{
+    if (e->path != NULL && strcmp(e->path, folder->path) == 0)
+        return;
+    free(e->path);
+    e->path = folder->path; /* takes */
+    folder->path = NULL;
+    e->settled = e->marked = false;
+}
+
+/* What is gone from the disk starts anew when it comes back. */
+static void set_gone(tn_entry *e)
+{
+    e->settled = e->marked = e->failed = false;
+}
+
+static void warn_once(tn_model *model, const char *format, const char *what)
+{
+    if (model->warned)
+        return;
+    model->warned = true;
+    char text[512];
+    snprintf(text, sizeof text, format, what);
+    tn_warn("model", "%.*s: %s", TN_FMT(model->config->name), text);
+}
+
+/* With the lock. Takes the paths it needs out of the list. */
+static void apply_scan(tn_model *model, tn_source_list *list)
+{
+    for (tn_entry *e = model->entries; e != NULL; e = e->next)
+        e->present = false;
+    for (size_t i = 0; i < list->n; i++) {
+        tn_entry *e = entry_of(model, list->folders[i].number);
+        if (e == NULL)
+            continue; /* memory is short: the next scan tries again */
+        e->present = true;
+        if (!e->busy && e->live == NULL)
+            set_path(e, &list->folders[i]);
+    }
+    for (tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (!e->present)
+            set_gone(e);
+    if (list->n > 0)
+        model->warned = false;
+    else
+        warn_once(model,
+                  "no versions under %s; a version is a folder named by a number, such as 1; still watching",
+                  model->base_path);
+}
+
+/* ---- Whether they are complete ---- */
+
+/* The next entry whose files must be looked at: not settled, or in trouble and perhaps mended; each once in a pass. */
+static tn_entry *next_to_look_at(tn_model *model, uint32_t pass)
+{
+    tn_life_mark_wanted(model);
+    for (tn_entry *e = model->entries; e != NULL; e = e->next) {
+        bool troubled = e->failed || e->attempts > 0;
+        if (e->candidate && !e->busy && e->live == NULL && e->looked != pass && (!e->settled || troubled))
+            return e;
+    }
+    return NULL;
+}
+
+/* Without the lock. An engine that cannot be opened recognises everything: its error belongs into the load. */
+static bool recognised(tn_models *m, const tn_model_config *config, const char *path)
+{
+    const tn_engine *engine;
+    tern_status st;
+    tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
+    if (tn_engines_get(m->options.engines, name, &engine, &st) != TERN_OK || engine->api->probe == NULL)
+        return true;
+    return engine->api->probe(engine->self, path) != 0;
+}
+
+/* With the lock. */
+static void judge(tn_entry *e, const tn_source_mark *mark, bool known)
+{
+    int64_t now = tn_now_ns();
+    if (!e->marked || e->mark.hash != mark->hash) {
+        if (e->settled) {
+            /* Changed after a failure: what was tried is not what is there now. */
+            tn_info("model", "%.*s version %lld: its files changed", TN_FMT(e->model->config->name),
+                    (long long)e->number);
+            e->settled = e->failed = false;
+            e->attempts = 0;
+        }
+        e->marked = true;
+        e->mark = *mark;
+        e->mark_since_ns = now;
+    }
+    int64_t age = tn_wall_ns() - mark->newest_ns;
+    int64_t same = now - e->mark_since_ns;
+    bool settled = known ? age >= QUIET_NS || same >= BETWEEN_LOOKS_NS
+                         : age >= UNKNOWN_FORM_NS || same >= UNKNOWN_FORM_NS;
+    if (!settled && same == 0 && !e->settled)
+        tn_info("model", "%.*s version %lld: %s, waiting", TN_FMT(e->model->config->name),
+                (long long)e->number, known ? "written just now" : "not complete");
+    e->settled |= settled;
+}
+
+static void look_at_folders(tn_models *m, tn_model *model, uint32_t pass)
+{
+    for (;;) {
+        pthread_mutex_lock(&m->lock);
+        tn_entry *e = m->stopping ? NULL : next_to_look_at(model, pass);
+        char *path = e != NULL ? strdup(e->path) : NULL;
+        if (e != NULL)
+            e->looked = pass;
+        tn_models_unlock(m);
+        if (path == NULL)
+            return;
+        /* Only this thread adds and frees entries that are present, so e stays. */
+        tern_status st;
+        tn_source_mark mark;
+        bool there = tn_source_look(path, &mark, &st) == TERN_OK;
+        bool known = there && recognised(m, model->config, path);
+        free(path);
+        pthread_mutex_lock(&m->lock);
+        if (there && !e->busy && e->live == NULL)
+            judge(e, &mark, known);
+        tn_models_unlock(m);
+    }
+}
+
+/* ---- The thread ---- */
+
+static void scan(tn_models *m, tn_model *model, uint32_t pass)
+{
+    tern_status st;
+    tn_source_list list;
+    tern_code code = tn_source_scan(model->base_path, &list, &st);
+    pthread_mutex_lock(&m->lock);
+    if (code == TERN_OK)
+        apply_scan(model, &list);
+    else
+        warn_once(model, "base path cannot be read, still watching: %s", st.message);
+    tn_models_unlock(m);
+    tn_source_list_free(&list);
+    if (code == TERN_OK)
+        look_at_folders(m, model, pass);
+    pthread_mutex_lock(&m->lock);
+    model->scanned = true;
+    (void)tn_life_advance(m, model);
+    pthread_cond_broadcast(&m->changed);
+    tn_models_unlock(m);
+}
+
+static bool unsettled(const tn_model *model)
+{
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->candidate && !e->settled)
+            return true;
+    return false;
+}
+
+static void sleep_until(tn_models *m, int64_t when)
+{
+    if (when == INT64_MAX) {
+        pthread_cond_wait(&m->wake, &m->lock);
+    } else {
+        struct timespec t = {.tv_sec = when / TN_NS_PER_S, .tv_nsec = when % TN_NS_PER_S};
+        pthread_cond_timedwait(&m->wake, &m->lock, &t);
+    }
+}
+
+/* With the lock: waits for the next scan and lets retries start meanwhile. Returns with the lock. */
+static void wait_for_next_scan(tn_models *m, int64_t last_scan)
+{
+    for (;;) {
+        int64_t poll = m->options.poll_seconds;
+        int64_t next_scan = poll > 0 ? last_scan + poll * TN_NS_PER_S : INT64_MAX;
+        int64_t retry = INT64_MAX;
+        for (uint32_t i = 0; i < m->n_models && !m->stopping; i++) {
+            int64_t t = tn_life_advance(m, &m->models[i]);
+            retry = t < retry ? t : retry;
+            if (unsettled(&m->models[i]) && last_scan + EAGER_NS < next_scan)
+                next_scan = last_scan + EAGER_NS;
+        }
+        if (m->retired != NULL || m->old_snapshots != NULL) {
+            tn_models_unlock(m);
+            pthread_mutex_lock(&m->lock);
+        }
+        if (m->stopping || tn_now_ns() >= next_scan)
+            return;
+        if (!m->woken)
+            sleep_until(m, next_scan < retry ? next_scan : retry);
+        m->woken = false;
+    }
+}
+
+void *tn_watch_main(void *arg)
+{
+    tn_models *m = arg;
+    uint32_t pass = 0;
+    pthread_mutex_lock(&m->lock);
+    while (!m->stopping) {
+        tn_models_unlock(m);
+        int64_t start = tn_now_ns();
+        pass++;
+        for (uint32_t i = 0; i < m->n_models; i++)
+            scan(m, &m->models[i], pass);
+        pthread_mutex_lock(&m->lock);
+        wait_for_next_scan(m, start);
+    }
+    tn_models_unlock(m);
+    return NULL;
+}
