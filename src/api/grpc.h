@@ -1,0 +1,28 @@
+/*
+ * api/grpc.h - gRPC over HTTP/2, server side, unary calls: framing, deadlines, status. The services are in tfserving_grpc.c.
+ * Implements grpc/doc/PROTOCOL-HTTP2.md.
+ */
+#ifndef TN_API_GRPC_H
+#define TN_API_GRPC_H
+
+#include "api/request.h"
+
+typedef struct tn_grpc_method {
+    const char *path; /* "/package.Service/Method" */
+    /* A small call, answered on the loop: message in, message out. NULL for Predict, which is decoded as it arrives. */
+    tern_code (*unary)(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out, tern_status *st);
+    bool predict;
+} tn_grpc_method;
+
+/* The method of that path, or NULL. Static. */
+const tn_grpc_method *tn_grpc_find(const tn_server *server, tn_str path);
+
+/* Predict: the message is complete in r's reader; binds it to its model and submits the call, or fails it. */
+void tn_grpc_predict(tn_request *r, tn_pb_predict_reader *reader);
+/* Steps of Predict. */
+extern const tn_call_steps tn_grpc_predict_steps;
+
+/* Parses grpc-timeout ("100m") to nanoseconds; 0 when absent or broken. */
+int64_t tn_grpc_timeout(tn_str value);
+
+#endif

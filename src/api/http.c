@@ -1,0 +1,123 @@
+/*
+ * api/http.c - see api/http.h.
+ */
+#include "api/http.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "codec/json.h"
+
+#define MAX_HEADERS 8
+
+typedef struct header_list {
+    tn_header items[MAX_HEADERS];
+    size_t n;
+} header_list;
+
+static void add(header_list *list, tn_str name, tn_str value)
+{
+    if (list->n < MAX_HEADERS)
+        list->items[list->n++] = (tn_header){name, value};
+}
+
+/* Cross-origin headers stand on every answer under /v1 when they are asked for (http_server.cc). */
+static void add_common(header_list *list, const tn_server *server, tn_str content_type, int status)
+{
+    if (content_type.len > 0)
+        add(list, TN_STR("content-type"), content_type);
+    if (server->cors) {
+        add(list, TN_STR("access-control-allow-origin"), TN_STR("*"));
+        add(list, TN_STR("access-control-allow-methods"), TN_STR("POST, GET"));
+        add(list, TN_STR("access-control-allow-headers"), TN_STR("Content-Type"));
+    }
+    if (status == 429 || status == 503)
+        add(list, TN_STR("retry-after"), TN_STR("1"));
+}
+
+typedef struct copied {
+    tn_chunk chunk;
+    char text[];
+} copied;
+
+static void free_copied(void *arg, bool sent)
+{
+    (void)sent;
+    free(arg);
+}
+
+void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content_type, tn_str text,
+                  tern_code code)
+{
+    header_list list = {.n = 0};
+    copied *c = malloc(sizeof *c + text.len);
+    tn_response response = {.status = status};
+    add_common(&list, server, content_type, status);
+    if (c != NULL) {
+        if (text.len > 0)
+            memcpy(c->text, text.ptr, text.len);
+        c->chunk = (tn_chunk){c->text, text.len};
+        response.body = &c->chunk;
+        response.n_body = text.len > 0;
+        response.release = free_copied;
+        response.release_arg = c;
+    }
+    response.headers = list.items;
+    response.n_headers = list.n;
+    if ((unsigned)code < TN_CODES)
+        atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
+    tn_exchange_send(ex, &response);
+}
+
+void tn_http_error_body(tn_buf *out, tn_str message)
+{
+    tn_buf_z(out, "{\n    \"error\": ");
+    tn_json_quote(out, message);
+    tn_buf_z(out, "\n}");
+}
+
+void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st)
+{
+    tn_buf body;
+    tn_buf_init(&body, 64u << 10);
+    tn_http_error_body(&body, (tn_str){st->message, st->length});
+    tn_http_text(server, ex, tn_code_http(st->code), TN_STR("application/json"), tn_buf_view(&body),
+                 st->code);
+    tn_buf_free(&body);
+}
+
+void tn_http_request_error(tn_request *r, const tern_status *st)
+{
+    header_list list = {.n = 0};
+    int status = tn_code_http(st->code);
+    tn_response response = {.status = status};
+    tn_buf body;
+    tn_buf_init(&body, 64u << 10);
+    /* What the encoder had written before its error stays in front, as in the original (json_tensor.cc, http_server.cc). */
+    if (!r->submitted && r->out.len > 0 && r->out.len < (32u << 10))
+        tn_buf_str(&body, tn_buf_view(&r->out));
+    tn_http_error_body(&body, (tn_str){st->message, st->length});
+    add_common(&list, r->server, TN_STR("application/json"), status);
+    response.headers = list.items;
+    response.n_headers = list.n;
+    tn_request_send_text(r, &response, tn_buf_view(&body), st->code);
+    tn_buf_free(&body);
+}
+
+void tn_http_request_answer(tn_request *r, tn_str content_type)
+{
+    header_list list = {.n = 0};
+    char timing[512];
+    tn_str bytes = r->job.body.len > 0 ? tn_buf_view(&r->job.body) : tn_buf_view(&r->out);
+    r->chunk = (tn_chunk){bytes.ptr, bytes.len};
+    tn_response response = {.status = 200, .body = &r->chunk, .n_body = bytes.len > 0};
+    add_common(&list, r->server, content_type, 200);
+    if (!r->server->strict) {
+        size_t n = tn_request_timing(r, timing, sizeof timing);
+        if (n > 0)
+            add(&list, TN_STR("server-timing"), (tn_str){timing, n});
+    }
+    response.headers = list.items;
+    response.n_headers = list.n;
+    tn_request_send(r, &response, TERN_OK);
+}

@@ -1,0 +1,22 @@
+/*
+ * api/http.h - answers in HTTP's plain forms: JSON errors, short texts. For all surfaces but gRPC. On the exchange's loop.
+ */
+#ifndef TN_API_HTTP_H
+#define TN_API_HTTP_H
+
+#include "api/request.h"
+#include "base/status.h"
+
+/* Answers an exchange that has no request yet, with a copied body. */
+void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content_type, tn_str text,
+                  tern_code code);
+/* The same with {"error": "..."} in TensorFlow Serving's form and the status that belongs to st->code. */
+void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st);
+/* tn_surface.error of REST and document calls. */
+void tn_http_request_error(tn_request *r, const tern_status *st);
+/* Sends r->out with this content type and status 200, with server-timing unless the server is strict. */
+void tn_http_request_answer(tn_request *r, tn_str content_type);
+/* {"error": "message"} as TensorFlow Serving prints it: 4 spaces, no newline at the end. */
+void tn_http_error_body(tn_buf *out, tn_str message);
+
+#endif

@@ -1,0 +1,336 @@
+/*
+ * api/request.c - see api/request.h.
+ */
+#include "api/request.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#define POOLED_REQUESTS 256
+#define KEPT_OUT_BYTES  (256u << 10)
+
+/* Free requests of one loop. */
+typedef struct request_pool {
+    tn_request *free;
+    size_t n;
+} request_pool;
+
+/* The request that this thread is giving to the scheduler right now, and whether it came back meanwhile (inline run). */
+static _Thread_local tn_request *submitting;
+static _Thread_local bool came_back;
+
+static request_pool *pool_of(tn_loop *loop)
+{
+    void **slot = tn_loop_user(loop);
+    if (*slot == NULL)
+        *slot = calloc(1, sizeof(request_pool));
+    return *slot;
+}
+
+static tn_request *take(request_pool *pool)
+{
+    tn_request *r = pool != NULL ? pool->free : NULL;
+    if (r != NULL) {
+        pool->free = r->next_free;
+        pool->n--;
+        return r;
+    }
+    r = calloc(1, sizeof *r);
+    if (r != NULL)
+        tn_buf_init(&r->out, 0);
+    return r;
+}
+
+static void give(tn_request *r)
+{
+    request_pool *pool = pool_of(r->loop);
+    if (pool == NULL || pool->n >= POOLED_REQUESTS) {
+        tn_buf_free(&r->out);
+        tn_arena_free(&r->call.arena);
+        free(r);
+        return;
+    }
+    if (r->out.cap > KEPT_OUT_BYTES)
+        tn_buf_free(&r->out);
+    r->next_free = pool->free;
+    pool->free = r;
+    pool->n++;
+}
+
+void tn_request_pool_free(tn_loop *loop)
+{
+    void **slot = tn_loop_user(loop);
+    request_pool *pool = *slot;
+    for (tn_request *r = pool != NULL ? pool->free : NULL, *next; r != NULL; r = next) {
+        next = r->next_free;
+        tn_buf_free(&r->out);
+        tn_arena_free(&r->call.arena);
+        free(r);
+    }
+    free(pool);
+    *slot = NULL;
+}
+
+void tn_request_drop(tn_request *r)
+{
+    tn_timer_stop(r->loop, &r->deadline);
+    tn_handler_job_finish(&r->job);
+    tn_call_finish(&r->call);
+    tn_region_free(&r->body);
+    tn_budget_give(&r->server->budget, r->charged);
+    give(r);
+}
+
+/* The client is gone before it was answered. */
+static void on_gone(void *user, tn_exchange *ex)
+{
+    tn_request *r = user;
+    (void)ex;
+    r->ex = NULL;
+    if (r->submitted)
+        tn_call_cancel(&r->call);
+    else
+        tn_request_drop(r);
+}
+
+tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface *surface,
+                           const tn_call_steps *steps)
+{
+    tn_loop *loop = tn_exchange_loop(ex);
+    tn_request *r = take(pool_of(loop));
+    if (r == NULL) {
+        tn_response busy = {.status = 503};
+        tn_exchange_send(ex, &busy);
+        return NULL;
+    }
+    tn_call_init(&r->call, steps, (size_t)server->limits.max_call_arena_bytes);
+    r->surface = surface;
+    r->server = server;
+    r->loop = loop;
+    r->ex = ex;
+    r->sink = (tn_sink){0};
+    r->deadline = (tn_timer){0};
+    r->started_ns = tn_exchange_started_ns(ex);
+    r->charged = 0;
+    r->sent_ns = 0;
+    r->submitted = r->row = r->gzip = false;
+    tn_buf_clear(&r->out);
+    r->out.max = (size_t)server->limits.max_response_bytes;
+    r->pieces = NULL;
+    r->n_pieces = 0;
+    r->pieces_bytes = 0;
+    r->job = (tn_handler_job){0};
+    r->surface_state = NULL;
+    int64_t announced = tn_exchange_content_length(ex);
+    tn_region_init(&r->body, &server->budget, announced > 0 ? (size_t)announced : 0,
+                   (size_t)server->limits.max_body_bytes);
+    tn_exchange_on_gone(ex, on_gone, r);
+    return r;
+}
+
+static tern_code sink_reserve(tn_sink *sink, size_t want, char **room, size_t *space)
+{
+    tn_request *r = TN_CONTAINER(sink, tn_request, sink);
+    tern_status st;
+    tern_code code = tn_region_room(&r->body, want, room, space, &st);
+    if (code != TERN_OK)
+        tn_request_fail(r, &st);
+    return code;
+}
+
+static tern_code sink_commit(tn_sink *sink, const char *ptr, size_t n)
+{
+    tn_request *r = TN_CONTAINER(sink, tn_request, sink);
+    tern_status st;
+    tern_code code;
+    if (r->body.ptr != NULL && ptr == r->body.ptr + r->body.len)
+        code = tn_region_commit(&r->body, n, &st);
+    else
+        code = tn_region_append(&r->body, ptr, n, &st);
+    if (code != TERN_OK)
+        tn_request_fail(r, &st);
+    return code;
+}
+
+static void sink_end(tn_sink *sink)
+{
+    tn_request *r = TN_CONTAINER(sink, tn_request, sink);
+    r->call.stage_ns[TN_STAGE_READ] = tn_now_ns() - r->started_ns;
+    r->call.body_bytes = r->body.len;
+    r->on_body(r);
+}
+
+/* on_gone follows, and frees. */
+static void sink_abort(tn_sink *sink)
+{
+    (void)sink;
+}
+
+void tn_request_read_body(tn_request *r, void (*on_body)(tn_request *r))
+{
+    r->on_body = on_body;
+    r->sink = (tn_sink){.reserve = sink_reserve, .commit = sink_commit, .end = sink_end, .abort = sink_abort};
+    tn_exchange_set_sink(r->ex, &r->sink);
+}
+
+tern_code tn_request_charge(tn_request *r, size_t bytes, tern_status *st)
+{
+    if (!tn_budget_take(&r->server->budget, bytes))
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
+                         "Too many bytes of requests are in flight (--max_bytes_in_flight); try again later");
+    r->charged += bytes;
+    return TERN_OK;
+}
+
+tern_code tn_request_acquire(tn_request *r, const tn_target *target, tern_status *st)
+{
+    return tn_models_acquire(r->server->models, target, &r->call.version, st);
+}
+
+/* The call is back on its loop. */
+static void finish(tn_request *r)
+{
+    r->submitted = false;
+    tn_timer_stop(r->loop, &r->deadline);
+    if (r->ex == NULL)
+        tn_request_drop(r);
+    else if (r->call.status.code == TERN_OK)
+        r->surface->answer(r);
+    else
+        r->surface->error(r, &r->call.status);
+}
+
+static void finished_task(tn_task *task)
+{
+    finish(TN_CONTAINER(task, tn_request, finished));
+}
+
+void tn_request_done(tn_call *call)
+{
+    tn_request *r = TN_CONTAINER(call, tn_request, call);
+    if (submitting == r) {
+        came_back = true;
+        return;
+    }
+    r->finished.run = finished_task;
+    tn_loop_post(r->loop, &r->finished);
+}
+
+/* The client is answered now; the call goes on until the engine lets it go, and then finds nobody. */
+static void deadline_passed(tn_timer *timer)
+{
+    tn_request *r = TN_CONTAINER(timer, tn_request, deadline);
+    tern_status st;
+    if (r->ex == NULL)
+        return;
+    tn_call_cancel(&r->call);
+    tern_fail(&st, TERN_DEADLINE_EXCEEDED, "Timed out waiting for notification");
+    r->surface->error(r, &st);
+}
+
+void tn_request_submit(tn_request *r)
+{
+    r->submitted = true;
+    submitting = r;
+    came_back = false;
+    tn_schedule_submit(r->server->schedule, &r->call);
+    submitting = NULL;
+    if (came_back)
+        finish(r);
+    else if (r->call.deadline_ns != 0)
+        tn_timer_start(r->loop, &r->deadline, r->call.deadline_ns, deadline_passed);
+}
+
+void tn_request_fail(tn_request *r, const tern_status *st)
+{
+    r->surface->error(r, st);
+}
+
+/* Counts an answer, and starts the clock of its writing. */
+static void answered(tn_request *r, tern_code code)
+{
+    if ((unsigned)code < TN_CODES)
+        atomic_fetch_add_explicit(&r->server->answers[code], 1, memory_order_relaxed);
+    r->sent_ns = tn_now_ns();
+}
+
+static void send_now(tn_request *r, const tn_response *response)
+{
+    tn_exchange *ex = r->ex;
+    r->ex = NULL;
+    tn_exchange_send(ex, response);
+}
+
+/* The bytes of the answer have gone, or never will. */
+static void released(void *arg, bool sent)
+{
+    tn_request *r = arg;
+    if (sent)
+        r->call.stage_ns[TN_STAGE_WRITE] = tn_now_ns() - r->sent_ns;
+    tn_request_drop(r);
+}
+
+static void not_owned(void *arg, bool sent)
+{
+    (void)arg;
+    (void)sent;
+}
+
+/* An answer with memory of its own, for requests whose call is still away. */
+typedef struct detached {
+    tn_request *request; /* to drop with it, or NULL */
+    tn_chunk chunk;
+    char text[];
+} detached;
+
+static void detached_released(void *arg, bool sent)
+{
+    detached *d = arg;
+    if (d->request != NULL)
+        released(d->request, sent);
+    free(d);
+}
+
+void tn_request_send_text(tn_request *r, tn_response *response, tn_str text, tern_code code)
+{
+    detached *d = malloc(sizeof *d + text.len);
+    bool away = r->submitted;
+    if (d != NULL) {
+        if (text.len > 0)
+            memcpy(d->text, text.ptr, text.len);
+        d->chunk = (tn_chunk){d->text, text.len};
+        d->request = away ? NULL : r;
+        response->body = &d->chunk;
+        response->n_body = text.len > 0;
+    }
+    answered(r, code);
+    response->release = d != NULL ? detached_released : away ? not_owned : released;
+    response->release_arg = d != NULL ? (void *)d : (void *)r;
+    send_now(r, response);
+}
+
+void tn_request_send(tn_request *r, tn_response *response, tern_code code)
+{
+    answered(r, code);
+    /* Before the call is back (a deadline) only an answer without a body may go this way: the request lives on. */
+    response->release = r->submitted ? not_owned : released;
+    response->release_arg = r;
+    send_now(r, response);
+}
+
+size_t tn_request_timing(const tn_request *r, char *text, size_t size)
+{
+    size_t n = 0;
+    for (int stage = 0; stage < TN_STAGE_WRITE; stage++) {
+        int64_t ns = r->call.stage_ns[stage];
+        if (ns <= 0)
+            continue;
+        int w = snprintf(text + n, size - n, "%s%s;dur=%.3f", n > 0 ? ", " : "",
+                         tn_stage_name((tn_stage)stage), (double)ns / 1e6);
+        if (w < 0 || (size_t)w >= size - n)
+            break;
+        n += (size_t)w;
+    }
+    return n;
+}

@@ -1,0 +1,79 @@
+/*
+ * api/request.h - one request of any surface: the call, the exchange it came from, its body and its answer.
+ *
+ * A request is made on an event loop and all its functions are called there, but for the call's own steps (decode, encode), which
+ * the scheduler may run on an executor. Between tn_request_submit() and the surface's `answer`, the scheduler owns the call and the
+ * loop touches only the exchange, the deadline and call.cancelled. So a client that vanishes, or a deadline that passes, is dealt
+ * with at once, and the memory is freed when the call comes back. Requests are pooled for each loop.
+ */
+#ifndef TN_API_REQUEST_H
+#define TN_API_REQUEST_H
+
+#include "api/server.h"
+#include "base/region.h"
+#include "codec/pb_predict.h"
+
+typedef struct tn_request tn_request;
+
+/* What differs between surfaces. Static tables. */
+typedef struct tn_surface {
+    /* The call ended well: send the answer from r->out and r->pieces. On the loop. */
+    void (*answer)(tn_request *r);
+    /* It did not: send the error in the surface's form. On the loop. */
+    void (*error)(tn_request *r, const tern_status *st);
+} tn_surface;
+
+struct tn_request {
+    tn_call call;
+    const tn_surface *surface;
+    tn_server *server;
+    tn_loop *loop;
+    tn_exchange *ex; /* NULL once answered or gone. Only on the loop */
+    tn_sink sink;
+    tn_region body;                 /* the body as it arrived */
+    void (*on_body)(tn_request *r); /* body complete. On the loop */
+    tn_timer deadline;              /* fires 504 / DEADLINE_EXCEEDED */
+    tn_task finished;               /* carries the call back to the loop */
+    tn_request *next_free;
+    int64_t started_ns; /* head's first byte */
+    int64_t sent_ns;    /* when the answer was given to net */
+    size_t charged;     /* budget taken beside the body's */
+    bool submitted;     /* the scheduler has the call */
+    bool row;           /* REST: answer in row form */
+    bool gzip;          /* REST: the body is gzip */
+    tn_buf out;         /* answer bytes */
+    tn_piece *pieces;   /* answer by pieces (gRPC), in the arena */
+    uint32_t n_pieces;
+    size_t pieces_bytes;
+    tn_chunk chunk;      /* answer in one piece */
+    tn_handler_job job;  /* document calls */
+    void *surface_state; /* in the arena */
+};
+
+/* Takes the exchange under control. NULL when memory is short (then answered 503). */
+tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface *surface,
+                           const tn_call_steps *steps);
+/* Reads the whole body into r->body, then calls on_body. An error on the way goes to surface->error. */
+void tn_request_read_body(tn_request *r, void (*on_body)(tn_request *r));
+/* Takes memory from the budget for tensors; given back with the request. Any thread that owns the call. */
+TERN_MUST_USE tern_code tn_request_charge(tn_request *r, size_t bytes, tern_status *st);
+/* Gives the call to the scheduler. Sets the timer when the call has a deadline. */
+void tn_request_submit(tn_request *r);
+/* Answers at once with an error, through the surface. Ends the request for the caller. */
+void tn_request_fail(tn_request *r, const tern_status *st);
+/* Sends; body memory must belong to r. Counts code. Ends the request for the caller (memory is freed when the bytes have gone). */
+void tn_request_send(tn_request *r, tn_response *response, tern_code code);
+/* The same with a body that is copied: for errors, which may be sent while the call is still away. Sets response->body. */
+void tn_request_send_text(tn_request *r, tn_response *response, tn_str text, tern_code code);
+/* steps.done of every surface: brings the call back to its loop. Any thread. */
+void tn_request_done(tn_call *call);
+/* Frees the pool of a loop that ended. */
+void tn_request_pool_free(tn_loop *loop);
+/* Frees a request without an answer: only when the exchange is gone. */
+void tn_request_drop(tn_request *r);
+/* Looks up the version for a target; sets call.version. */
+TERN_MUST_USE tern_code tn_request_acquire(tn_request *r, const tn_target *target, tern_status *st);
+/* `server-timing` of this request's stages so far, written to text; returns the length. RFC-less: W3C Server Timing. */
+size_t tn_request_timing(const tn_request *r, char *text, size_t size);
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * api/route.c - the first look at a request: which surface answers. See api/server.h and api/surfaces.h.
+ */
+#include "api/http.h"
+#include "api/surfaces.h"
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+tn_str tn_percent_decode(tn_str s, tn_arena *arena)
+{
+    char *out = tn_arena_alloc(arena, s.len + 1);
+    size_t n = 0;
+    if (out == NULL)
+        return TN_STR_NONE;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '%') {
+            int high = s.len - i > 2 ? hex_value(s.ptr[i + 1]) : -1;
+            int low = s.len - i > 2 ? hex_value(s.ptr[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return TN_STR_NONE;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        out[n++] = c;
+    }
+    out[n] = '\0';
+    return (tn_str){out, n};
+}
+
+tn_target_parts tn_target_split(tn_str target)
+{
+    tn_target_parts parts = {.path = target};
+    if (tn_str_istarts(target, TN_STR("http://")) || tn_str_istarts(target, TN_STR("https://"))) {
+        tn_str rest = tn_str_sub(target, target.ptr[4] == ':' ? 7 : 8, target.len);
+        ptrdiff_t slash = tn_str_chr(rest, '/');
+        parts.path = slash >= 0 ? tn_str_sub(rest, (size_t)slash, rest.len) : TN_STR("/");
+    }
+    ptrdiff_t query = tn_str_chr(parts.path, '?');
+    if (query >= 0) {
+        parts.has_query = true;
+        parts.query = tn_str_sub(parts.path, (size_t)query + 1, parts.path.len);
+        parts.path = tn_str_sub(parts.path, 0, (size_t)query);
+    }
+    return parts;
+}
+
+static void not_found(tn_server *server, tn_exchange *ex)
+{
+    tern_status st;
+    tern_fail(&st, TERN_NOT_FOUND,
+              "Not Found: nothing is served at this path. Models are under /v1/models/NAME");
+    tn_http_error(server, ex, &st);
+}
+
+static void method_not_known(tn_server *server, tn_exchange *ex)
+{
+    tn_str method = tn_exchange_method(ex);
+    tern_status st;
+    tern_fail(&st, TERN_UNIMPLEMENTED, "Not Implemented: method %.*s", TN_FMT(tn_str_sub(method, 0, 32)));
+    tn_http_error(server, ex, &st);
+}
+
+/* Methods that TensorFlow Serving's HTTP library knows; others are 501 everywhere (golden corpus: routes-080..084). */
+static bool known_method(tn_str method)
+{
+    static const tn_str known[] = {TN_STR_INIT("GET"),  TN_STR_INIT("POST"),   TN_STR_INIT("HEAD"),
+                                   TN_STR_INIT("PUT"),  TN_STR_INIT("DELETE"), TN_STR_INIT("OPTIONS"),
+                                   TN_STR_INIT("PATCH")};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (tn_str_eq(method, known[i]))
+            return true;
+    return false;
+}
+
+void tn_server_on_request(void *context, tn_exchange *ex)
+{
+    tn_server *server = context;
+    if (tn_str_istarts(tn_exchange_header(ex, "content-type"), TN_STR("application/grpc"))) {
+        tn_grpc_on_request(server, ex);
+        return;
+    }
+    if (!known_method(tn_exchange_method(ex))) {
+        method_not_known(server, ex);
+        return;
+    }
+    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    if (tn_str_istarts(parts.path, TN_STR("/v1/"))) {
+        tn_rest_on_request(server, ex);
+        return;
+    }
+    if (tn_health_on_request(server, ex, &parts) || tn_metrics_on_request(server, ex, &parts) ||
+        tn_sagemaker_on_request(server, ex, &parts))
+        return;
+    not_found(server, ex);
+}

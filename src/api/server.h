@@ -1,0 +1,55 @@
+/*
+ * api/server.h - what all surfaces share: the server's parts and settings, and the first look at a request.
+ *
+ * Made by cli/serve.c before the loops start; read-only afterwards but for atomics. The parts are borrowed.
+ */
+#ifndef TN_API_SERVER_H
+#define TN_API_SERVER_H
+
+#include "base/budget.h"
+#include "base/limits.h"
+#include "handler/handler.h"
+#include "model/model.h"
+#include "net/net.h"
+#include "schedule/call.h"
+
+/* Tags of listeners (tn_net_listen). Every port speaks every protocol; the tag only says how it was configured. */
+enum { TN_LISTENER_GRPC = 1, TN_LISTENER_REST = 2 };
+
+typedef struct tn_server {
+    tn_models *models;
+    tn_schedule *schedule;
+    tn_handlers *handlers;
+    tn_net *net;
+    tn_limits limits;
+    tn_budget budget;
+    bool strict;             /* called as tensorflow_model_server: nothing that a client could tell apart */
+    bool cors;               /* --rest_api_enable_cors_support */
+    bool as_tensor_content;  /* --enable_serialization_as_tensor_content */
+    bool health_service;     /* grpc.health.v1 */
+    bool method_name_check;  /* --enable_signature_method_name_check */
+    int64_t rest_timeout_ms; /* --rest_api_timeout_in_ms; 0: none */
+    tn_str default_model;    /* of /invocations and /ping */
+    tn_str
+        metrics_path; /* TensorFlow Serving's own path when it is configured, or absent; /metrics is always there */
+    int64_t started_ns; /* wall clock */
+    atomic_bool draining;
+    atomic_uint_fast64_t answers[TN_CODES]; /* by canonical code, over all surfaces */
+} tn_server;
+
+/* tn_net_app.on_request with context = tn_server: finds the surface that answers. On the exchange's loop. */
+void tn_server_on_request(void *server, tn_exchange *ex);
+
+/* One look at a target: path and query, apart. The query is without '?'; absent when there is none. */
+typedef struct tn_target_parts {
+    tn_str path;
+    tn_str query;
+    bool has_query;
+} tn_target_parts;
+
+/* An absolute-form target ("http://host/path", RFC 9112, 3.2.2) is cut to its path. */
+tn_target_parts tn_target_split(tn_str target);
+/* Percent-decodes into the arena ('+' stays). {NULL,0} when memory is short or the coding is broken. */
+tn_str tn_percent_decode(tn_str s, tn_arena *arena);
+
+#endif

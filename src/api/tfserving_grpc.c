@@ -1,0 +1,293 @@
+/*
+ * api/tfserving_grpc.c - the gRPC services: tensorflow.serving.PredictionService and ModelService, grpc.health.v1.Health.
+ *
+ * Predict is decoded as it arrives and scheduled; the other calls are small and answered on the loop.
+ * Texts and codes as in model_servers/{prediction_service_impl,model_service_impl}.cc and the recorded answers.
+ */
+#include "api/grpc.h"
+#include "api/tfserving_json.h"
+#include "base/status.h"
+#include "health.pb-c.h"
+#include "model_service.pb-c.h"
+
+/* What grpc++ says of a message that is no such message. */
+static tern_code broken(tern_status *st)
+{
+    return tern_fail_bytes(st, TERN_INTERNAL, "", 0);
+}
+
+/* ---- Predict ---- */
+
+
+static tern_code predict_encode(tn_call *call, tern_status *st)
+{
+    tn_request *r = TN_CONTAINER(call, tn_request, call);
+    int64_t start = tn_now_ns();
+    tn_str *names = tn_arena_array(&call->arena, call->n_outputs, sizeof *names);
+    if (names == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to write the answer; try again later");
+    for (uint32_t i = 0; i < call->n_outputs; i++)
+        names[i] = call->signature->outputs[call->output_ids[i]].name;
+    tern_code code = tn_pb_encode_predict(call->version->model, call->version->number, call->signature->name,
+                                          names, call->outputs, call->n_outputs, r->server->as_tensor_content,
+                                          &call->arena, &r->pieces, &r->n_pieces, &r->pieces_bytes, st);
+    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    return code;
+}
+
+const tn_call_steps tn_grpc_predict_steps = {
+    .name = "predict", .kind = 1, .encode = predict_encode, .done = tn_request_done};
+
+/* ModelSpec to what tn_models_acquire() wants. */
+static tern_code target_of_spec(const tn_model_spec *spec, tn_target *target, tern_status *st)
+{
+    if (!spec->present)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "Missing ModelSpec");
+    if (spec->name.len == 0)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "ModelSpec has no name specified.");
+    *target = (tn_target){.name = spec->name,
+                          .has_version = spec->has_version,
+                          .version = spec->version,
+                          .has_label = spec->has_label,
+                          .label = spec->label};
+    return TERN_OK;
+}
+
+static bool predict_method_name(tn_str name)
+{
+    return tn_str_eq(name, TN_STR("tensorflow/serving/predict")) ||
+           tn_str_eq(name, TN_STR("tensorflow/serving/classify")) ||
+           tn_str_eq(name, TN_STR("tensorflow/serving/regress"));
+}
+
+static tern_code bind(tn_request *r, tn_pb_predict_reader *reader, tern_status *st)
+{
+    tn_call *call = &r->call;
+    const tn_model_spec *spec = tn_pb_predict_spec(reader);
+    tn_target target;
+    tn_predict p = {0};
+    tern_code code = target_of_spec(spec, &target, st);
+    if (code == TERN_OK)
+        code = tn_request_acquire(r, &target, st);
+    if (code != TERN_OK)
+        return code;
+    tn_str name = spec->signature_name.len > 0 ? spec->signature_name : TN_STR("serving_default");
+    const tern_signature *signature = tn_signatures_find(call->version->signatures, name);
+    if (signature == NULL)
+        return tern_fail(st, TERN_FAILED_PRECONDITION, "Serving signature key \"%.*s\" not found.",
+                         TN_FMT(name));
+    if (r->server->method_name_check && !predict_method_name(signature->method_name))
+        return tern_fail(
+            st, TERN_INTERNAL,
+            "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+            "tensorflow/serving/classify, tensorflow/serving/regress}. Was: %.*s",
+            TN_FMT(signature->method_name));
+    code = tn_pb_predict_bind(reader, signature, &call->arena, &p, &call->output_ids, &call->n_outputs, st);
+    call->signature = signature;
+    call->inputs = p.inputs;
+    call->input_ids = p.input_ids;
+    call->n_inputs = p.n_inputs;
+    return code;
+}
+
+void tn_grpc_predict(tn_request *r, tn_pb_predict_reader *reader)
+{
+    int64_t start = tn_now_ns();
+    tern_status st;
+    tern_code code = bind(r, reader, &st);
+    r->call.stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    if (code == TERN_OK)
+        tn_request_submit(r);
+    else
+        tn_request_fail(r, &st);
+}
+
+/* ---- small calls ---- */
+
+/* The message fields of a ModelSpec that protobuf-c unpacked. */
+static tn_model_spec spec_of(const Tensorflow__Serving__ModelSpec *m)
+{
+    tn_model_spec spec = {.present = m != NULL};
+    if (m == NULL)
+        return spec;
+    spec.name = tn_str_from(m->name);
+    spec.signature_name = tn_str_from(m->signature_name);
+    if (m->version_choice_case == TENSORFLOW__SERVING__MODEL_SPEC__VERSION_CHOICE_VERSION) {
+        spec.has_version = true;
+        spec.version = m->version->value;
+    } else if (m->version_choice_case == TENSORFLOW__SERVING__MODEL_SPEC__VERSION_CHOICE_VERSION_LABEL) {
+        spec.has_label = true;
+        spec.label = tn_str_from(m->version_label);
+    }
+    return spec;
+}
+
+static tern_code pack(const ProtobufCMessage *message, tn_buf *out, tern_status *st)
+{
+    size_t n = protobuf_c_message_get_packed_size(message);
+    char *room = tn_buf_reserve(out, n);
+    if (room == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes");
+    tn_buf_commit(out, protobuf_c_message_pack(message, (uint8_t *)room));
+    return TERN_OK;
+}
+
+static tern_code pack_status(const tn_version_status *versions, uint32_t n, tn_arena *arena, tn_buf *out,
+                             tern_status *st)
+{
+    Tensorflow__Serving__GetModelStatusResponse response =
+        TENSORFLOW__SERVING__GET_MODEL_STATUS_RESPONSE__INIT;
+    Tensorflow__Serving__ModelVersionStatus *items = tn_arena_array(arena, n, sizeof *items);
+    Tensorflow__Serving__StatusProto *statuses = tn_arena_array(arena, n, sizeof *statuses);
+    Tensorflow__Serving__ModelVersionStatus **list = tn_arena_array(arena, n, sizeof *list);
+    if (items == NULL || statuses == NULL || list == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this call; try again later");
+    for (uint32_t i = 0; i < n; i++) {
+        tensorflow__serving__status_proto__init(&statuses[i]);
+        tensorflow__serving__model_version_status__init(&items[i]);
+        tn_str message = tn_arena_dup(arena, versions[i].error_message);
+        statuses[i].error_code = (Tensorflow__Error__Code)versions[i].error_code;
+        if (message.len > 0)
+            statuses[i].error_message = (char *)(uintptr_t)message.ptr;
+        items[i].version = versions[i].version;
+        items[i].state = (Tensorflow__Serving__ModelVersionStatus__State)versions[i].state;
+        items[i].status = &statuses[i];
+        list[i] = &items[i];
+    }
+    response.n_model_version_status = n;
+    response.model_version_status = list;
+    return pack(&response.base, out, st);
+}
+
+static tern_code get_model_status(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out,
+                                  tern_status *st)
+{
+    Tensorflow__Serving__GetModelStatusRequest *request =
+        tensorflow__serving__get_model_status_request__unpack(NULL, message.len,
+                                                              (const uint8_t *)message.ptr);
+    const tn_version_status *versions;
+    uint32_t n;
+    if (request == NULL)
+        return broken(st);
+    tn_model_spec spec = spec_of(request->model_spec);
+    tern_code code = spec.present ? TERN_OK : tern_fail(st, TERN_INVALID_ARGUMENT, "Missing ModelSpec");
+    if (code == TERN_OK)
+        code = tn_models_status(server->models, spec.name, spec.has_version, spec.version, arena, &versions,
+                                &n, st);
+    if (code == TERN_OK)
+        code = pack_status(versions, n, arena, out, st);
+    tensorflow__serving__get_model_status_request__free_unpacked(request, NULL);
+    return code;
+}
+
+static tern_code pack_metadata(const tn_version *v, tn_arena *arena, tn_buf *out, tern_status *st)
+{
+    Tensorflow__Serving__GetModelMetadataResponse response =
+        TENSORFLOW__SERVING__GET_MODEL_METADATA_RESPONSE__INIT;
+    Tensorflow__Serving__GetModelMetadataResponse__MetadataEntry entry =
+        TENSORFLOW__SERVING__GET_MODEL_METADATA_RESPONSE__METADATA_ENTRY__INIT;
+    Tensorflow__Serving__GetModelMetadataResponse__MetadataEntry *entries[] = {&entry};
+    Tensorflow__Serving__ModelSpec spec = TENSORFLOW__SERVING__MODEL_SPEC__INIT;
+    Google__Protobuf__Int64Value version = GOOGLE__PROTOBUF__INT64_VALUE__INIT;
+    Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+    tn_str name = tn_arena_dup(arena, v->model);
+    tn_buf map;
+    tn_buf_init(&map, 256u << 20);
+    tn_signature_map(v, &map);
+    version.value = v->number;
+    spec.name = (char *)(uintptr_t)name.ptr;
+    spec.version_choice_case = TENSORFLOW__SERVING__MODEL_SPEC__VERSION_CHOICE_VERSION;
+    spec.version = &version;
+    any.type_url = (char *)(uintptr_t) "type.googleapis.com/tensorflow.serving.SignatureDefMap";
+    any.value = (ProtobufCBinaryData){map.len, (uint8_t *)map.ptr};
+    entry.key = (char *)(uintptr_t) "signature_def";
+    entry.value = &any;
+    response.model_spec = &spec;
+    response.n_metadata = 1;
+    response.metadata = entries;
+    tern_code code = pack(&response.base, out, st);
+    tn_buf_free(&map);
+    return code;
+}
+
+static tern_code check_metadata_fields(const Tensorflow__Serving__GetModelMetadataRequest *request,
+                                       tern_status *st)
+{
+    if (request->model_spec == NULL)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "Missing ModelSpec");
+    if (request->n_metadata_field == 0)
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "GetModelMetadataRequest must specify at least one metadata_field");
+    for (size_t i = 0; i < request->n_metadata_field; i++)
+        if (strcmp(request->metadata_field[i], "signature_def") != 0)
+            return tern_fail(st, TERN_INVALID_ARGUMENT, "Metadata field %s is not supported",
+                             request->metadata_field[i]);
+    return TERN_OK;
+}
+
+static tern_code get_model_metadata(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out,
+                                    tern_status *st)
+{
+    Tensorflow__Serving__GetModelMetadataRequest *request =
+        tensorflow__serving__get_model_metadata_request__unpack(NULL, message.len,
+                                                                (const uint8_t *)message.ptr);
+    tn_version *v = NULL;
+    tn_target target;
+    if (request == NULL)
+        return broken(st);
+    tn_model_spec spec = spec_of(request->model_spec);
+    tern_code code = check_metadata_fields(request, st);
+    if (code == TERN_OK)
+        code = target_of_spec(&spec, &target, st);
+    if (code == TERN_OK)
+        code = tn_models_acquire(server->models, &target, &v, st);
+    if (code == TERN_OK)
+        code = pack_metadata(v, arena, out, st);
+    tn_version_release(v);
+    tensorflow__serving__get_model_metadata_request__free_unpacked(request, NULL);
+    return code;
+}
+
+/* SERVING once some model can answer, and not while draining; TensorFlow Serving's names are without their package. */
+static tern_code health_check(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out,
+                              tern_status *st)
+{
+    static const char *const names[] = {"", "PredictionService", "ModelService",
+                                        "tensorflow.serving.PredictionService",
+                                        "tensorflow.serving.ModelService"};
+    const size_t n_names = server->strict ? 3 : sizeof names / sizeof names[0];
+    Grpc__Health__V1__HealthCheckRequest *request =
+        grpc__health__v1__health_check_request__unpack(NULL, message.len, (const uint8_t *)message.ptr);
+    Grpc__Health__V1__HealthCheckResponse response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+    bool known = false;
+    (void)arena;
+    if (request == NULL)
+        return broken(st);
+    for (size_t i = 0; i < n_names; i++)
+        known |= strcmp(request->service, names[i]) == 0;
+    grpc__health__v1__health_check_request__free_unpacked(request, NULL);
+    if (!known)
+        return tern_fail(st, TERN_NOT_FOUND, "service name unknown");
+    bool serving = tn_models_count(server->models).ready > 0 &&
+                   !atomic_load_explicit(&server->draining, memory_order_relaxed);
+    response.status = serving ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
+                              : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+    return pack(&response.base, out, st);
+}
+
+/* ---- table ---- */
+
+static const tn_grpc_method methods[] = {
+    {.path = "/tensorflow.serving.PredictionService/Predict", .predict = true},
+    {.path = "/tensorflow.serving.PredictionService/GetModelMetadata", .unary = get_model_metadata},
+    {.path = "/tensorflow.serving.ModelService/GetModelStatus", .unary = get_model_status},
+    {.path = "/grpc.health.v1.Health/Check", .unary = health_check},
+};
+
+const tn_grpc_method *tn_grpc_find(const tn_server *server, tn_str path)
+{
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (tn_str_eq(path, tn_str_from(methods[i].path)))
+            return methods[i].unary == health_check && !server->health_service ? NULL : &methods[i];
+    return NULL;
+}

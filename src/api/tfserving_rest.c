@@ -1,0 +1,373 @@
+/*
+ * api/tfserving_rest.c - TensorFlow Serving's REST API, version 1: predict, status, metadata.
+ *
+ * Routes as in model_servers/http_rest_api_handler.cc: two patterns over path, query and fragment, matched without regard to
+ * case, with the method names alone in lower case. In the strict manner (called as tensorflow_model_server) a query string is
+ * part of what is matched; otherwise it is ignored.
+ */
+#include "api/http.h"
+#include "api/inflate.h"
+#include "api/surfaces.h"
+#include "api/tfserving_json.h"
+#include "codec/json_predict.h"
+
+typedef enum rest_verb { VERB_PREDICT, VERB_CLASSIFY, VERB_REGRESS, VERB_STATUS, VERB_METADATA } rest_verb;
+
+/* A matched path. Slices into the target, not decoded. */
+typedef struct rest_route {
+    rest_verb verb;
+    tn_str name;
+    bool has_version;
+    tn_str version;
+    bool has_label;
+    tn_str label;
+} rest_route;
+
+/* Cuts the segment [^/:]+ off the front. */
+static bool cut_segment(tn_str *rest, tn_str *segment)
+{
+    size_t n = 0;
+    while (n < rest->len && rest->ptr[n] != '/' && rest->ptr[n] != ':')
+        n++;
+    *segment = tn_str_sub(*rest, 0, n);
+    *rest = tn_str_sub(*rest, n, rest->len);
+    return n > 0;
+}
+
+static bool cut_prefix(tn_str *rest, tn_str prefix)
+{
+    if (!tn_str_istarts(*rest, prefix))
+        return false;
+    *rest = tn_str_sub(*rest, prefix.len, rest->len);
+    return true;
+}
+
+/* "/versions/N" or "/labels/L", both optional. false: something else stands there that can match neither. */
+static void cut_choice(tn_str *rest, rest_route *route)
+{
+    tn_str saved = *rest;
+    size_t digits = 0;
+    if (cut_prefix(rest, TN_STR("/versions/"))) {
+        while (digits < rest->len && rest->ptr[digits] >= '0' && rest->ptr[digits] <= '9')
+            digits++;
+        if (digits > 0) {
+            route->has_version = true;
+            route->version = tn_str_sub(*rest, 0, digits);
+            *rest = tn_str_sub(*rest, digits, rest->len);
+            return;
+        }
+        *rest = saved;
+    } else if (cut_prefix(rest, TN_STR("/labels/"))) {
+        if (cut_segment(rest, &route->label)) {
+            route->has_label = true;
+            return;
+        }
+        *rest = saved;
+    }
+}
+
+/* What may follow the name in a GET: the choice and "/metadata". */
+static bool match_get_tail(tn_str rest, rest_route *route)
+{
+    cut_choice(&rest, route);
+    tn_str tail = rest;
+    route->verb = VERB_STATUS;
+    if (cut_prefix(&rest, TN_STR("/metadata")))
+        /* The pattern ignores case, the dispatch does not: "/Metadata" is matched and answers the status. */
+        route->verb = tn_str_starts(tail, TN_STR("/metadata")) ? VERB_METADATA : VERB_STATUS;
+    return rest.len == 0;
+}
+
+static bool match_get(tn_str target, rest_route *route)
+{
+    tn_str rest = target;
+    *route = (rest_route){0};
+    if (!cut_prefix(&rest, TN_STR("/v1/models")))
+        return false;
+    tn_str after = rest;
+    if (after.len > 0 && after.ptr[0] == '/') {
+        after = tn_str_sub(after, 1, after.len);
+        if (cut_segment(&after, &route->name) && match_get_tail(after, route))
+            return true;
+    }
+    *route = (rest_route){0};
+    return match_get_tail(rest, route);
+}
+
+static bool match_post(tn_str target, rest_route *route)
+{
+    tn_str rest = target;
+    *route = (rest_route){0};
+    if (!cut_prefix(&rest, TN_STR("/v1/models/")) || !cut_segment(&rest, &route->name))
+        return false;
+    cut_choice(&rest, route);
+    if (tn_str_eq(rest, TN_STR(":predict")))
+        route->verb = VERB_PREDICT;
+    else if (tn_str_eq(rest, TN_STR(":classify")))
+        route->verb = VERB_CLASSIFY;
+    else if (tn_str_eq(rest, TN_STR(":regress")))
+        route->verb = VERB_REGRESS;
+    else
+        return false;
+    return true;
+}
+
+static void malformed(tn_server *server, tn_exchange *ex, tn_str target)
+{
+    tern_status st;
+    tern_fail(&st, TERN_INVALID_ARGUMENT, "Malformed request: %.*s %.*s", TN_FMT(tn_exchange_method(ex)),
+              TN_FMT(target));
+    tn_http_error(server, ex, &st);
+}
+
+/* Names and labels decoded, the version as a number. The target's slices live in the arena. */
+static tern_code target_of(const rest_route *route, tn_arena *arena, tn_target *target, tern_status *st)
+{
+    *target = (tn_target){.has_version = route->has_version, .has_label = route->has_label};
+    target->name = tn_percent_decode(route->name, arena);
+    if (target->name.ptr == NULL)
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "Bad Request: broken percent-encoding in the model's name");
+    if (route->has_label) {
+        target->label = tn_percent_decode(route->label, arena);
+        if (target->label.ptr == NULL)
+            return tern_fail(st, TERN_INVALID_ARGUMENT, "Bad Request: broken percent-encoding in the label");
+    }
+    if (route->has_version && !tn_str_i64(route->version, &target->version))
+        /* No text: that is how the original answers (golden corpus: status_targets-021, predict_targets-064). */
+        return tern_fail_bytes(st, TERN_INVALID_ARGUMENT, "", 0);
+    return TERN_OK;
+}
+
+static void refuse(tn_server *server, tn_exchange *ex, const tern_status *st)
+{
+    if (st->length == 0)
+        tn_http_text(server, ex, tn_code_http(st->code), TN_STR("application/json"), TN_STR(""), st->code);
+    else
+        tn_http_error(server, ex, st);
+}
+
+/* ---- status and metadata ---- */
+
+static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *route)
+{
+    tn_arena arena;
+    tn_buf out;
+    tn_target target;
+    tern_status st;
+    tern_code code;
+    tn_arena_init(&arena, (size_t)server->limits.max_call_arena_bytes);
+    tn_buf_init(&out, (size_t)server->limits.max_response_bytes);
+    if (route->name.len == 0)
+        code = tern_fail(&st, TERN_INVALID_ARGUMENT, "Missing model name in request.");
+    else
+        code = target_of(route, &arena, &target, &st);
+    if (code == TERN_OK)
+        code = route->verb == VERB_METADATA ? tn_metadata_json(server->models, &target, &arena, &out, &st)
+                                            : tn_status_json(server->models, &target, &arena, &out, &st);
+    if (code == TERN_OK && out.failed)
+        code = tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes");
+    if (code == TERN_OK)
+        tn_http_text(server, ex, 200, TN_STR("application/json"), tn_buf_view(&out), TERN_OK);
+    else
+        refuse(server, ex, &st);
+    tn_buf_free(&out);
+    tn_arena_free(&arena);
+}
+
+/* ---- predict ---- */
+
+typedef struct rest_state {
+    tn_target target;
+} rest_state;
+
+/* The body's bytes, inflated when they came as gzip. What cannot be inflated counts as empty, as in the original. */
+static tern_code plain_body(tn_request *r, tn_str *body, tern_status *st)
+{
+    *body = tn_region_view(&r->body);
+    if (!r->gzip)
+        return TERN_OK;
+    tn_region plain;
+    tern_code code =
+        tn_inflate_gzip(*body, &r->server->budget, (size_t)r->server->limits.max_body_bytes, &plain, st);
+    if (code != TERN_OK)
+        return code;
+    tn_region_free(&r->body);
+    r->body = plain;
+    *body = tn_region_view(&r->body);
+    return TERN_OK;
+}
+
+static size_t tensor_bytes(const tn_predict *p)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < p->n_inputs; i++)
+        n += p->inputs[i].size;
+    return n;
+}
+
+static tern_code rest_decode(tn_call *call, tern_status *st)
+{
+    tn_request *r = TN_CONTAINER(call, tn_request, call);
+    const tn_limits *limits = &r->server->limits;
+    const tn_json_limits json = {.max_depth = limits->max_json_depth,
+                                 .max_tensor_bytes = (int64_t)r->server->budget.limit};
+    int64_t start = tn_now_ns();
+    tn_predict p = {0};
+    tn_str body;
+    tern_code code = plain_body(r, &body, st);
+    if (code == TERN_OK)
+        code = tn_json_decode_predict(body, call->version->signatures, &json, &call->arena, &p, st);
+    if (code == TERN_OK) {
+        call->signature = p.signature;
+        call->inputs = p.inputs;
+        call->input_ids = p.input_ids;
+        call->n_inputs = p.n_inputs;
+        r->row = p.row;
+        tn_region_free(&r->body);
+        code = tn_request_charge(r, tensor_bytes(&p), st);
+    }
+    if (code == TERN_OK)
+        code = tn_call_all_outputs(call, st);
+    call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    return code;
+}
+
+static tern_code rest_encode(tn_call *call, tern_status *st)
+{
+    tn_request *r = TN_CONTAINER(call, tn_request, call);
+    int64_t start = tn_now_ns();
+    tn_str *names = tn_arena_array(&call->arena, call->n_outputs, sizeof *names);
+    if (names == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to write the answer; try again later");
+    for (uint32_t i = 0; i < call->n_outputs; i++)
+        names[i] = call->signature->outputs[call->output_ids[i]].name;
+    tern_code code = tn_json_encode_predict(r->row, names, call->outputs, call->n_outputs, &r->out, st);
+    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    return code;
+}
+
+static const tn_call_steps predict_steps = {
+    .name = "predict", .kind = 0, .decode = rest_decode, .encode = rest_encode, .done = tn_request_done};
+
+static void rest_answer(tn_request *r)
+{
+    tn_http_request_answer(r, TN_STR("application/json"));
+}
+
+static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_request_error};
+
+/*
+ * The original reads the JSON before it looks for the model, so an error of the body comes first. The signature is the first thing
+ * it asks the model for: with no signatures at all, that is where the decoder stops when the body is well-formed so far.
+ */
+static void fail_without_model(tn_request *r, const tern_status *missing)
+{
+    static const tern_signature_set none = {0};
+    const tn_json_limits json = {.max_depth = r->server->limits.max_json_depth, .max_tensor_bytes = 0};
+    tern_status st;
+    tn_predict p = {0};
+    tn_str body;
+    if (r->body.len <= (size_t)r->server->limits.inline_body_bytes && plain_body(r, &body, &st) == TERN_OK &&
+        tn_json_decode_predict(body, &none, &json, &r->call.arena, &p, &st) != TERN_OK &&
+        !tn_str_starts((tn_str){st.message, st.length}, TN_STR("Serving signature name:"))) {
+        tn_request_fail(r, &st);
+        return;
+    }
+    tn_predict_release(&p);
+    tn_request_fail(r, missing);
+}
+
+static void rest_on_body(tn_request *r)
+{
+    rest_state *state = r->surface_state;
+    tern_status st;
+    if (tn_request_acquire(r, &state->target, &st) != TERN_OK) {
+        fail_without_model(r, &st);
+        return;
+    }
+    if (r->server->rest_timeout_ms > 0)
+        r->call.deadline_ns = tn_now_ns() + r->server->rest_timeout_ms * TN_NS_PER_MS;
+    tn_request_submit(r);
+}
+
+/* A request whose target is taken into its own arena, ready for its body. NULL: was answered. */
+static tn_request *rest_request(tn_server *server, tn_exchange *ex)
+{
+    tn_request *r = tn_request_new(server, ex, &rest_surface, &predict_steps);
+    if (r == NULL)
+        return NULL;
+    r->surface_state = tn_arena_zalloc(&r->call.arena, sizeof(rest_state));
+    if (r->surface_state == NULL) {
+        tern_status st;
+        tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+        tn_request_fail(r, &st);
+        return NULL;
+    }
+    r->gzip = tn_str_find(tn_exchange_header(ex, "content-encoding"), TN_STR("gzip")) >= 0;
+    return r;
+}
+
+void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target)
+{
+    tn_request *r = rest_request(server, ex);
+    if (r == NULL)
+        return;
+    rest_state *state = r->surface_state;
+    state->target = *target;
+    state->target.name = tn_arena_dup(&r->call.arena, target->name);
+    state->target.label = tn_arena_dup(&r->call.arena, target->label);
+    tn_request_read_body(r, rest_on_body);
+}
+
+static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route)
+{
+    tern_status st;
+    if (route->verb != VERB_PREDICT) {
+        tern_fail(&st, TERN_UNIMPLEMENTED,
+                  "Classify and Regress over REST are not in this version; use :predict");
+        tn_http_error(server, ex, &st);
+        return;
+    }
+    tn_request *r = rest_request(server, ex);
+    if (r == NULL)
+        return;
+    rest_state *state = r->surface_state;
+    if (target_of(route, &r->call.arena, &state->target, &st) != TERN_OK) {
+        refuse(server, ex, &st);
+        r->ex = NULL;
+        tn_request_drop(r);
+        return;
+    }
+    tn_request_read_body(r, rest_on_body);
+}
+
+/* ---- entry ---- */
+
+/* Cross-origin preflight: 200 when an Origin with http or https is there, else 400; no body (http_server.cc). */
+static void answer_options(tn_server *server, tn_exchange *ex)
+{
+    tn_str origin = tn_exchange_header(ex, "origin");
+    bool good = tn_str_find(origin, TN_STR("http://")) >= 0 || tn_str_find(origin, TN_STR("https://")) >= 0;
+    tn_http_text(server, ex, good ? 200 : 400, TN_STR("text/html; charset=ISO-8859-1"), TN_STR(""),
+                 good ? TERN_OK : TERN_INVALID_ARGUMENT);
+}
+
+void tn_rest_on_request(tn_server *server, tn_exchange *ex)
+{
+    tn_str method = tn_exchange_method(ex);
+    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    /* The pattern runs over all of it: the path is where the target begins, to the target's end. */
+    tn_str full = parts.path;
+    if (server->strict && parts.has_query)
+        full.len += 1 + parts.query.len;
+    rest_route route;
+    if (tn_str_eq(method, TN_STR("OPTIONS")))
+        answer_options(server, ex);
+    else if (tn_str_eq(method, TN_STR("GET")) && match_get(full, &route))
+        answer_get(server, ex, &route);
+    else if (tn_str_eq(method, TN_STR("POST")) && match_post(full, &route))
+        answer_post(server, ex, &route);
+    else
+        malformed(server, ex, full);
+}

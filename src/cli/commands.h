@@ -1,0 +1,12 @@
+/*
+ * cli/commands.h - the commands of the program. Each gets its own arguments (argv[0] is its name) and returns the exit status.
+ */
+#ifndef TN_CLI_COMMANDS_H
+#define TN_CLI_COMMANDS_H
+
+#include "cli/options.h"
+
+/* Serves until SIGTERM or SIGINT. */
+int tn_cli_serve(tn_manner manner, int argc, char **argv);
+
+#endif

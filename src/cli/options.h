@@ -1,0 +1,116 @@
+/*
+ * cli/options.h - the flags of `tern serve` and of tensorflow_model_server: one table makes the struct, the defaults, the parser
+ * and the help.
+ *
+ * The first 48 are TensorFlow Serving's, with its names and defaults (model_servers/main.cc); those whose function makes no sense
+ * here, or is not in this version, are accepted and named in the log once when they are given. Then come Tern's own, and one for
+ * each limit of base/limits.h.
+ */
+#ifndef TN_CLI_OPTIONS_H
+#define TN_CLI_OPTIONS_H
+
+#include "base/arena.h"
+#include "base/limits.h"
+#include "base/str.h"
+
+/* X(type, name, default, effect, group, help). type: BOOL, INT (int64_t), FLOAT (double), TEXT (const char *).
+ * effect: 1 when this version acts on it. */
+#define TN_FLAGS(X)                                                                                          \
+    X(INT, port, 8500, 1, "Listening", "gRPC port; every port also speaks HTTP/1.1 and HTTP/2")              \
+    X(TEXT, grpc_socket_path, "", 1, "Listening", "also listen on this unix socket")                         \
+    X(INT, rest_api_port, 0, 1, "Listening", "HTTP/REST port")                                               \
+    X(INT, rest_api_num_threads, 0, 0, "Listening", "threads of the original's REST pool")                   \
+    X(INT, rest_api_timeout_in_ms, 30000, 1, "Listening", "time for one REST call, 0: no limit")             \
+    X(BOOL, rest_api_enable_cors_support, false, 1, "Listening", "send Access-Control-Allow-* headers")      \
+    X(TEXT, ssl_config_file, "", 0, "Listening", "keys for TLS (SSLConfig, text)")                           \
+    X(BOOL, use_alts_credentials, false, 0, "Listening", "Google's ALTS")                                    \
+    X(TEXT, grpc_channel_arguments, "", 0, "Listening", "grpc++ channel arguments")                          \
+    X(INT, grpc_max_threads, 0, 0, "Listening", "threads of the original's gRPC server")                     \
+    X(BOOL, enable_grpc_healthcheck_service, false, 1, "Listening", "serve grpc.health.v1.Health")           \
+    X(BOOL, enable_profiler, true, 0, "Listening", "TensorFlow's profiler service")                          \
+    X(TEXT, model_name, "default", 1, "Models", "name of the one model of --model_base_path")                \
+    X(TEXT, model_base_path, "", 1, "Models", "folder whose numbered folders are the model's versions")      \
+    X(TEXT, model_config_file, "", 1, "Models",                                                              \
+      "several models: ModelServerConfig, text; instead of the two above")                                   \
+    X(INT, model_config_file_poll_wait_seconds, 0, 0, "Models", "read the config file again this often")     \
+    X(INT, file_system_poll_wait_seconds, 1, 1, "Models", "look for new versions this often; 0: once")       \
+    X(INT, num_load_threads, 0, 1, "Models", "threads that load versions")                                   \
+    X(INT, num_unload_threads, 0, 0, "Models", "threads that unload versions")                               \
+    X(INT, max_num_load_retries, 5, 1, "Models", "tries after a failed load")                                \
+    X(INT, load_retry_interval_micros, 60000000, 1, "Models", "time between these tries")                    \
+    X(BOOL, allow_version_labels_for_unavailable_models, false, 1, "Models",                                 \
+      "labels may name versions not loaded yet")                                                             \
+    X(BOOL, flush_filesystem_caches, true, 0, "Models", "drop file caches after loading")                    \
+    X(TEXT, saved_model_tags, "serve", 1, "Models", "tags of the MetaGraph, separated by commas")            \
+    X(BOOL, enable_model_warmup, true, 0, "Models", "run the warm-up records of a model")                    \
+    X(INT, num_request_iterations_for_warmup, 0, 0, "Models", "times each record is run")                    \
+    X(BOOL, enable_signature_method_name_check, false, 1, "Models", "refuse signatures of another method")   \
+    X(BOOL, remove_unused_fields_from_bundle_metagraph, true, 0, "Models", "keep only signatures in memory") \
+    X(BOOL, prefer_tflite_model, false, 0, "Models", "use model.tflite if present")                          \
+    X(INT, num_tflite_pools, 0, 0, "Models", "TFLite interpreter pools")                                     \
+    X(INT, num_tflite_interpreters_per_pool, 1, 0, "Models", "TFLite interpreters in a pool")                \
+    X(INT, tensorflow_session_parallelism, 0, 1, "Engine",                                                   \
+      "threads inside and between operations; 0: TensorFlow decides")                                        \
+    X(INT, tensorflow_intra_op_parallelism, 0, 1, "Engine", "threads inside one operation")                  \
+    X(INT, tensorflow_inter_op_parallelism, 0, 1, "Engine", "threads between operations")                    \
+    X(TEXT, tensorflow_session_config_file, "", 0, "Engine", "ConfigProto, text")                            \
+    X(TEXT, platform_config_file, "", 0, "Engine", "PlatformConfigMap, text")                                \
+    X(FLOAT, per_process_gpu_memory_fraction, 0, 0, "Engine", "share of GPU memory")                         \
+    X(BOOL, xla_cpu_compilation_enabled, false, 0, "Engine", "XLA on the CPU")                               \
+    X(BOOL, xla_gpu_compilation_enabled, false, 0, "Engine", "XLA on the GPU")                               \
+    X(TEXT, thread_pool_factory_config_file, "", 0, "Engine", "ThreadPoolConfig, text")                      \
+    X(TEXT, mixed_precision, "", 0, "Engine", "\"bfloat16\" or empty")                                       \
+    X(BOOL, skip_initialize_tpu, false, 0, "Engine", "TPUs")                                                 \
+    X(BOOL, enable_batching, false, 0, "Batching", "put calls together")                                     \
+    X(TEXT, batching_parameters_file, "", 0, "Batching", "BatchingParameters, text")                         \
+    X(BOOL, enable_per_model_batching_parameters, false, 0, "Batching",                                      \
+      "batching_params.pbtxt in the model's folder")                                                         \
+    X(BOOL, enable_serialization_as_tensor_content, false, 1, "Answers", "gRPC answers as tensor_content")   \
+    X(TEXT, monitoring_config_file, "", 0, "Answers", "MonitoringConfig, text")                              \
+    X(BOOL, version, false, 1, "Answers", "print the version and end")                                       \
+    X(TEXT, address, "", 1, "Tern", "address to listen on; default: all")                                    \
+    X(TEXT, port_file, "", 1, "Tern", "write the ports as JSON to this file once they are open")             \
+    X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \
+    X(TEXT, engine, "tensorflow", 1, "Tern", "engine of models that name none")                              \
+    X(TEXT, engine_path, "", 1, "Tern",                                                                      \
+      "folders of engine plugins, separated by ':'; default: beside the program")                            \
+    X(TEXT, handler_path, "", 1, "Tern",                                                                     \
+      "folders of handler plugins, separated by ':'; default: beside the program")                           \
+    X(BOOL, allow_model_code, false, 1, "Tern", "run handler code that lies inside model folders")           \
+    X(INT, num_loops, 0, 1, "Tern", "event loops; 0: one a core")                                            \
+    X(INT, num_executors, 0, 1, "Tern", "threads that run models; 0: one a core, at least 2")                \
+    X(TEXT, log_level, "info", 1, "Tern", "debug, info, warning or error")
+
+#define TN_FLAG_TYPE_BOOL  bool
+#define TN_FLAG_TYPE_INT   int64_t
+#define TN_FLAG_TYPE_FLOAT double
+#define TN_FLAG_TYPE_TEXT  const char *
+
+typedef struct tn_options {
+#define X(type, name, value, effect, group, help) TN_FLAG_TYPE_##type name;
+    TN_FLAGS(X)
+#undef X
+    tn_limits limits;
+} tn_options;
+
+typedef enum tn_manner {
+    TN_MANNER_TERN, /* tern serve: also `--flag value`, unknown flags are refused with the nearest name */
+    TN_MANNER_SERVING /* tensorflow_model_server: only `--flag=value`, unknown ones are printed and passed over */
+} tn_manner;
+
+tn_options tn_options_default(tn_manner manner);
+
+typedef enum tn_parse_result {
+    TN_PARSE_OK,
+    TN_PARSE_HELP, /* --help */
+    TN_PARSE_BAD   /* a message was printed */
+} tn_parse_result;
+
+/* Reads argv[1..argc). Values are slices of argv: borrowed for good. Prints messages as the manner wants them. */
+tn_parse_result tn_options_parse(tn_options *o, tn_manner manner, int argc, char **argv);
+/* Logs every flag that was given and has no effect in this version. */
+void tn_options_log_unused(const tn_options *o);
+/* The help, grouped by purpose; on standard output. */
+void tn_options_help(tn_manner manner);
+
+#endif
