@@ -1,0 +1,282 @@
+/*
+ * html_guard.c - lexbor's HTML5 tree, bounded.
+ *
+ * A conforming parser can be driven into quadratic work by small inputs, partly by HTML's own rules. The
+ * guard sits between lexbor's tokenizer and its tree builder (the token-done callback): it drops what would
+ * be too deep or too many, and what the features never read - comments, the text of scripts and styles,
+ * attributes without meaning here - which also makes the tree cheaper than lexbor's own. Mutation events are
+ * off: they clone <option> contents, and cost 54 s on 100,000 options. The page is fed in chunks; the
+ * deadline and the memory of the tree are looked at between them. Each text node's `user` field is set to its
+ * byte offset in the page, plus one.
+ *
+ * lexbor (Apache-2.0) is pinned; this file is the only one besides html_walk.c that includes its headers.
+ * One guard serves one thread at a time.
+ */
+#include "html_internal.h"
+
+#include <lexbor/html/html.h>
+#include <lexbor/html/tree.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tn_html_guard {
+    lxb_html_document_t *document;
+    lxb_html_parser_t *parser;
+    lxb_html_tokenizer_token_f build; /* the tree builder's own callback */
+    void *builder;
+    const lxb_char_t *page, *end;
+    uint32_t elements, options, roots;
+    bool stopped; /* a limit was met: what follows is left out */
+};
+
+/* Attribute names that lexbor has no number for. */
+static bool wanted_name(const char *name, size_t n, lxb_tag_id_t tag)
+{
+    switch (n) {
+    case 4:
+        return memcmp(name, "role", 4) == 0 || (tag == LXB_TAG_META && memcmp(name, "name", 4) == 0);
+    case 5:
+        return tag == LXB_TAG_INPUT && memcmp(name, "value", 5) == 0;
+    case 6:
+        return memcmp(name, "hidden", 6) == 0;
+    case 8:
+        return memcmp(name, "itemprop", 8) == 0 ||
+               (tag == LXB_TAG_META && memcmp(name, "property", 8) == 0) ||
+               (tag == LXB_TAG_TIME && memcmp(name, "datetime", 8) == 0) || memcmp(name, "encoding", 8) == 0;
+    case 10:
+        return tag == LXB_TAG_INPUT && memcmp(name, "aria-label", 10) == 0;
+    case 11:
+        return memcmp(name, "aria-hidden", 11) == 0;
+    default:
+        return false;
+    }
+}
+
+static bool wanted(const lxb_html_token_attr_t *a, lxb_tag_id_t tag)
+{
+    if (a->name == NULL)
+        return false;
+    switch (a->name->attr_id) {
+    case LXB_DOM_ATTR_CLASS:
+    case LXB_DOM_ATTR_ID:
+    case LXB_DOM_ATTR_REL:
+        return true;
+    case LXB_DOM_ATTR_STYLE: /* display:none is all that is read of it */
+        return a->value != NULL && tn_html_holds((const char *)a->value, a->value_size, "none");
+    case LXB_DOM_ATTR_LANG:
+        return tag == LXB_TAG_HTML;
+    case LXB_DOM_ATTR_CONTENT:
+    case LXB_DOM_ATTR_HTTP_EQUIV:
+        return tag == LXB_TAG_META;
+    case LXB_DOM_ATTR_HREF:
+        return tag == LXB_TAG_LINK;
+    case LXB_DOM_ATTR_TYPE:
+        return tag == LXB_TAG_INPUT; /* hidden inputs matter to tables, too */
+    case LXB_DOM_ATTR_PLACEHOLDER:
+        return tag == LXB_TAG_INPUT || tag == LXB_TAG_TEXTAREA;
+    default:
+        break;
+    }
+    if (a->name->attr_id < LXB_DOM_ATTR__LAST_ENTRY)
+        return false;
+    return wanted_name((const char *)lexbor_hash_entry_str(&a->name->entry), a->name->entry.length, tag);
+}
+
+/* Keeps the wanted attributes, at most max of them. */
+static void cut_attributes(lxb_html_tokenizer_t *tkz, lxb_html_token_t *token, uint32_t max)
+{
+    uint32_t kept = 0;
+    lxb_html_token_attr_t *a = token->attr_first;
+    while (a != NULL) {
+        lxb_html_token_attr_t *next = a->next;
+        if (kept < max && wanted(a, token->tag_id))
+            kept++;
+        else
+            lxb_html_token_attr_delete(token, a, tkz->dobj_token_attr);
+        a = next;
+    }
+}
+
+static bool is_formatting(lxb_tag_id_t tag)
+{
+    switch (tag) {
+    case LXB_TAG_A:
+    case LXB_TAG_B:
+    case LXB_TAG_BIG:
+    case LXB_TAG_CODE:
+    case LXB_TAG_EM:
+    case LXB_TAG_FONT:
+    case LXB_TAG_I:
+    case LXB_TAG_NOBR:
+    case LXB_TAG_S:
+    case LXB_TAG_SMALL:
+    case LXB_TAG_STRIKE:
+    case LXB_TAG_STRONG:
+    case LXB_TAG_TT:
+    case LXB_TAG_U:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* True when a limit on the whole page is met. */
+static bool over_limits(const tn_html_guard *g)
+{
+    const lxb_dom_document_t *d = &g->document->dom_document;
+    return g->elements >= TN_HTML_MAX_ELEMENTS ||
+           d->mraw->mem->chunk_length * d->mraw->mem->chunk_min_size >= TN_HTML_MAX_TREE_BYTES ||
+           d->attrs->entries->allocated >= TN_HTML_MAX_NAMES ||
+           d->tags->entries->allocated >= TN_HTML_MAX_NAMES;
+}
+
+/* A start tag: false to drop it. */
+static bool admit(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
+{
+    const lxb_html_tree_t *tree = g->parser->tree;
+    if (over_limits(g)) {
+        g->stopped = true;
+        return false;
+    }
+    g->elements++;
+    if (tree->open_elements->length >= TN_HTML_MAX_OPEN_ELEMENTS)
+        return false;
+    uint32_t max = TN_HTML_MAX_ATTRIBUTES;
+    switch (token->tag_id) {
+    case LXB_TAG_OPTION:
+    case LXB_TAG_OPTGROUP:
+        if (++g->options > TN_HTML_MAX_OPTIONS)
+            return false;
+        max = 0;
+        break;
+    case LXB_TAG_HTML:
+    case LXB_TAG_BODY:
+        if (++g->roots > TN_HTML_MAX_ROOT_TAGS)
+            return false;
+        break;
+    case LXB_TAG_SELECTEDCONTENT:
+        return false;
+    default:
+        if (is_formatting(token->tag_id) && tree->active_formatting->length >= TN_HTML_MAX_FORMATTING)
+            return false;
+        break;
+    }
+    if (token->attr_first != NULL)
+        cut_attributes(tkz, token, max);
+    return true;
+}
+
+static lxb_html_token_t *on_text(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
+{
+    lxb_dom_node_t *at = lxb_html_tree_current_node(g->parser->tree);
+    if (at != NULL && (at->local_name == LXB_TAG_SCRIPT || at->local_name == LXB_TAG_STYLE))
+        return token;
+    const lxb_char_t *begin = token->begin;
+    token = g->build(tkz, token, g->builder);
+    if (token == NULL || begin < g->page || begin >= g->end)
+        return token;
+    at = lxb_html_tree_current_node(g->parser->tree);
+    if (at != NULL && at->last_child != NULL && at->last_child->type == LXB_DOM_NODE_TYPE_TEXT &&
+        at->last_child->user == NULL)
+        at->last_child->user = (void *)(uintptr_t)(begin - g->page + 1);
+    return token;
+}
+
+static lxb_html_token_t *on_token(lxb_html_tokenizer_t *tkz, lxb_html_token_t *token, void *context)
+{
+    tn_html_guard *g = context;
+    if (token->tag_id == LXB_TAG__END_OF_FILE)
+        return g->build(tkz, token, g->builder);
+    if (g->stopped)
+        return token;
+    switch (token->tag_id) {
+    case LXB_TAG__EM_COMMENT:
+    case LXB_TAG__PROCESSINGINSTRUCTION:
+        return token;
+    case LXB_TAG__TEXT:
+        return on_text(g, tkz, token);
+    default:
+        break;
+    }
+    if ((token->type & LXB_HTML_TOKEN_TYPE_CLOSE) == 0 && token->tag_id != LXB_TAG__EM_DOCTYPE &&
+        !admit(g, tkz, token))
+        return token;
+    return g->build(tkz, token, g->builder);
+}
+
+/* Nothing happens when an element is closed. */
+static const lxb_html_document_open_elements_pop_f no_pop[LXB_TAG__LAST_ENTRY];
+
+void tn_html_guard_free(tn_html_guard *g)
+{
+    if (g == NULL)
+        return;
+    if (g->document != NULL)
+        lxb_html_document_destroy(g->document); /* owns the parser */
+    free(g);
+}
+
+tn_html_guard *tn_html_guard_create(void)
+{
+    tn_html_guard *g = calloc(1, sizeof *g);
+    if (g == NULL)
+        return NULL;
+    g->document = lxb_html_document_create();
+    if (g->document == NULL)
+        goto fail;
+    /* An empty page makes the parser, whose callback is then taken over. */
+    if (lxb_html_document_parse(g->document, (const lxb_char_t *)"", 0) != LXB_STATUS_OK)
+        goto fail;
+    lxb_dom_document_mutation_erase(&g->document->dom_document);
+    g->document->open_pop = no_pop; /* lexbor 3.1's own erase leaves NULL here, and calls through it */
+    g->parser = g->document->dom_document.parser;
+    lxb_html_tokenizer_t *tkz = g->parser->tkz;
+    g->build = tkz->callback_token_done;
+    g->builder = tkz->callback_token_ctx;
+    lxb_html_tokenizer_callback_token_done_set(tkz, on_token, g);
+    /*
+     * Parse errors are recorded by nobody: a page of errors would cost memory. lexbor takes NULL lists for
+     * "off".
+     */
+    tkz->parse_errors = lexbor_array_obj_destroy(tkz->parse_errors, true);
+    g->parser->tree->parse_errors = lexbor_array_obj_destroy(g->parser->tree->parse_errors, true);
+    return g;
+fail:
+    tn_html_guard_free(g);
+    return NULL;
+}
+
+int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **root)
+{
+    tn_html_guard *g = x->guard;
+    const lxb_dom_document_t *d = &g->document->dom_document;
+    *root = NULL;
+    g->page = (const lxb_char_t *)utf8;
+    g->end = g->page + length;
+    g->elements = g->options = g->roots = 0;
+    g->stopped = false;
+    if (lxb_html_document_parse_chunk_begin(g->document) != LXB_STATUS_OK)
+        return TERN_HTML_MEMORY;
+    int rc = TERN_HTML_OK;
+    for (size_t at = 0; at < length && !g->stopped;) {
+        size_t n = length - at < TN_HTML_CHUNK_BYTES ? length - at : TN_HTML_CHUNK_BYTES;
+        if (tn_html_late(x)) {
+            rc = TERN_HTML_DEADLINE;
+            break;
+        }
+        if (lxb_html_document_parse_chunk(g->document, g->page + at, n) != LXB_STATUS_OK) {
+            rc = TERN_HTML_MEMORY;
+            break;
+        }
+        at += n;
+        if (d->text->mem->chunk_length * d->text->mem->chunk_min_size >= TN_HTML_MAX_TEXT_BYTES)
+            g->stopped = true;
+    }
+    if (lxb_html_document_parse_chunk_end(g->document) != LXB_STATUS_OK && rc == TERN_HTML_OK)
+        rc = TERN_HTML_MEMORY;
+    g->document->ready_state = LXB_HTML_DOCUMENT_READY_STATE_COMPLETE; /* so that the next begin cleans it */
+    if (g->stopped)
+        x->truncated = true;
+    *root = d->element;
+    return rc;
+}

@@ -1,0 +1,271 @@
+/*
+ * handler.c - the page model behind tern/handler.h: a raw HTML page in, the model's answer about it out.
+ *
+ * pre() extracts features and writes them straight into the host's tensor memory; post() turns the four
+ * outputs into JSON. Extractors are kept in a small pool, because a warm one allocates next to nothing; one
+ * call holds one from pre() to release(). attach() refuses a model that was trained on other features than
+ * this library extracts: its fingerprint stands in assets.extra/tern.json, with the thresholds that
+ * validation chose.
+ * Any number of threads; the pool is the only shared state and has a lock.
+ */
+#include "tern/handler.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/html_features.h"
+#include "postprocess/html_answer.h"
+
+enum { POOL = 16 };
+
+struct tern_handler {
+    const tern_handler_host *host;
+    tern_html_thresholds thresholds;
+    pthread_mutex_t lock;
+    tern_html *idle[POOL];
+    int n_idle;
+};
+
+static tern_html *take(tern_handler *h)
+{
+    tern_html *x = NULL;
+    pthread_mutex_lock(&h->lock);
+    if (h->n_idle > 0)
+        x = h->idle[--h->n_idle];
+    pthread_mutex_unlock(&h->lock);
+    return x != NULL ? x : tern_html_create();
+}
+
+static void give_back(tern_handler *h, tern_html *x)
+{
+    pthread_mutex_lock(&h->lock);
+    if (h->n_idle < POOL) {
+        h->idle[h->n_idle++] = x;
+        x = NULL;
+    }
+    pthread_mutex_unlock(&h->lock);
+    tern_html_free(x);
+}
+
+/* ---- the model's config ---- */
+
+/* Where the value of "key" begins in a flat reading of the JSON text, or NULL. tern.json is the model's own small file:
+ * keys are not repeated and no string in it holds another key in quotes. */
+static const char *find_value(tern_str json, const char *key)
+{
+    size_t k = strlen(key);
+    for (size_t i = 0; i + k + 2 < json.len; i++) {
+        if (json.ptr[i] != '"' || memcmp(json.ptr + i + 1, key, k) != 0 || json.ptr[i + 1 + k] != '"')
+            continue;
+        i += k + 2;
+        while (i < json.len &&
+               (json.ptr[i] == ' ' || json.ptr[i] == ':' || (json.ptr[i] >= 9 && json.ptr[i] <= 13)))
+            i++;
+        return i < json.len ? json.ptr + i : NULL;
+    }
+    return NULL;
+}
+
+/* A decimal fraction such as 0.35; `otherwise` where there is none. */
+static float find_fraction(tern_str json, const char *key, float otherwise)
+{
+    const char *p = find_value(json, key), *end = json.ptr + json.len;
+    if (p == NULL || *p < '0' || *p > '9')
+        return otherwise;
+    double v = 0, unit = 1;
+    for (; p < end && *p >= '0' && *p <= '9' && v < 1e6; p++)
+        v = v * 10 + (*p - '0');
+    if (p < end && *p == '.')
+        for (p++; p < end && *p >= '0' && *p <= '9' && unit > 1e-12; p++)
+            v += (*p - '0') * (unit /= 10);
+    return (float)v;
+}
+
+static tern_code check_fingerprint(const tern_handler_options *options, tern_status *st)
+{
+    const char *mine = tern_html_fingerprint(), *theirs = find_value(options->config, "fingerprint");
+    size_t n = 0, room = theirs != NULL ? (size_t)(options->config.ptr + options->config.len - theirs) : 0;
+    if (theirs == NULL || *theirs != '"')
+        return tern_fail(
+            st, TERN_FAILED_PRECONDITION,
+            "assets.extra/tern.json names no fingerprint of its features; this handler has \"%s\".", mine);
+    for (theirs++, room--; n < room && theirs[n] != '"';)
+        n++;
+    if (n == strlen(mine) && memcmp(theirs, mine, n) == 0)
+        return TERN_OK;
+    return tern_fail(
+        st, TERN_FAILED_PRECONDITION,
+        "The model was trained on other features (\"%.*s\") than this handler extracts (\"%s\").",
+        (int)(n < 100 ? n : 100), theirs, mine);
+}
+
+static bool has_input(const tern_signature *s, const char *name)
+{
+    for (uint32_t i = 0; i < s->n_inputs; i++)
+        if (s->inputs[i].name.len == strlen(name) &&
+            memcmp(s->inputs[i].name.ptr, name, s->inputs[i].name.len) == 0)
+            return true;
+    return false;
+}
+
+static tern_code check_signature(const tern_handler_options *options, tern_status *st)
+{
+    static const char default_name[] = "serving_default";
+    const tern_signature *s = NULL;
+    for (uint32_t i = 0; options->signatures != NULL && i < options->signatures->n_signatures; i++) {
+        const tern_signature *c = &options->signatures->signatures[i];
+        if (c->name.len == sizeof default_name - 1 && memcmp(c->name.ptr, default_name, c->name.len) == 0)
+            s = c;
+    }
+    if (s == NULL)
+        return tern_fail(st, TERN_FAILED_PRECONDITION, "The model has no signature \"serving_default\".");
+    for (int t = 0; t <= TERN_HTML_TENSORS; t++) {
+        const char *name = t < TERN_HTML_TENSORS ? tern_html_tensor_name(t) : "node_mask";
+        if (!has_input(s, name))
+            return tern_fail(st, TERN_FAILED_PRECONDITION, "The model's signature has no input \"%s\".",
+                             name);
+    }
+    return TERN_OK;
+}
+
+static void detach(tern_handler *h)
+{
+    if (h == NULL)
+        return;
+    for (int i = 0; i < h->n_idle; i++)
+        tern_html_free(h->idle[i]);
+    pthread_mutex_destroy(&h->lock);
+    free(h);
+}
+
+static tern_code attach(const tern_handler_host *host, const tern_handler_options *options,
+                        tern_handler **handler, tern_status *st)
+{
+    *handler = NULL;
+    tern_code rc = check_fingerprint(options, st);
+    if (rc == TERN_OK)
+        rc = check_signature(options, st);
+    if (rc != TERN_OK)
+        return rc;
+    tern_handler *h = calloc(1, sizeof *h);
+    if (h == NULL || pthread_mutex_init(&h->lock, NULL) != 0) {
+        free(h);
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
+    }
+    h->host = host;
+    h->thresholds = (tern_html_thresholds){
+        .main = find_fraction(options->config, "main", 0.5f),
+        .title = find_fraction(options->config, "title", 0.5f),
+        .author = find_fraction(options->config, "author", 0.5f),
+        .date = find_fraction(options->config, "date", 0.5f),
+    };
+    *handler = h;
+    return TERN_OK;
+}
+
+/* ---- a request ---- */
+
+static tern_code code_of(int rc)
+{
+    switch (rc) {
+    case TERN_HTML_DEADLINE:
+        return TERN_DEADLINE_EXCEEDED;
+    case TERN_HTML_MEMORY:
+        return TERN_RESOURCE_EXHAUSTED;
+    default:
+        return TERN_INVALID_ARGUMENT;
+    }
+}
+
+static tern_code write_inputs(tern_handler *h, const tern_html *x, tern_handler_call *call, tern_status *st)
+{
+    void *data;
+    for (int t = 0; t < TERN_HTML_TENSORS; t++) {
+        int64_t dims[3] = {1, 0, 0};
+        int32_t rank = 1 + tern_html_tensor_shape(x, t, dims + 1);
+        const char *name = tern_html_tensor_name(t);
+        tern_code rc =
+            h->host->new_input(call, (tern_str){name, strlen(name)}, TERN_INT32, rank, dims, &data, st);
+        if (rc != TERN_OK)
+            return rc;
+        tern_html_tensor_fill(x, t, data);
+    }
+    int64_t dims[2] = {1, tern_html_block_count(x)};
+    tern_code rc = h->host->new_input(call, (tern_str){"node_mask", 9}, TERN_FLOAT, 2, dims, &data, st);
+    for (int64_t i = 0; rc == TERN_OK && i < dims[1]; i++)
+        ((float *)data)[i] = 1.0f;
+    return rc;
+}
+
+static tern_code pre(tern_handler *h, const tern_handler_request *r, tern_handler_call *call, void **state,
+                     tern_status *st)
+{
+    tern_html *x = take(h);
+    if (x == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
+    *state = x;
+    int rc = tern_html_extract(x, r->body.ptr, r->body.len, r->content_type.ptr, r->content_type.len,
+                               r->url.ptr, r->url.len, r->deadline_ns);
+    if (rc != TERN_HTML_OK)
+        return tern_fail(st, code_of(rc), "%s", tern_html_message(x));
+    return write_inputs(h, x, call, st);
+}
+
+/* The output's floats when it has exactly that many, else NULL. */
+static const float *floats(tern_handler *h, tern_handler_call *call, const char *name, size_t count)
+{
+    const tern_tensor *t = h->host->output(call, (tern_str){name, strlen(name)});
+    return t != NULL && t->dtype == TERN_FLOAT && t->size == count * sizeof(float) ? t->data : NULL;
+}
+
+static tern_code post(tern_handler *h, const tern_handler_request *r, tern_handler_call *call, void *state,
+                      tern_status *st)
+{
+    (void)r;
+    tern_html *x = state;
+    uint32_t n = tern_html_block_count(x);
+    tern_html_outputs y = {
+        .main = floats(h, call, "main", n),
+        .role = floats(h, call, "role", (size_t)n * TERN_HTML_ROLES),
+        .page_type = floats(h, call, "page_type", TERN_HTML_PAGE_TYPES),
+        .language = floats(h, call, "language", TERN_HTML_LANGUAGES),
+        .n = n,
+    };
+    if (y.main == NULL || y.role == NULL || y.page_type == NULL || y.language == NULL)
+        return tern_fail(
+            st, TERN_INTERNAL,
+            "The model's outputs are not the page model's (main, role, page_type, language) for %u blocks.",
+            n);
+    size_t length;
+    char *json = tern_html_answer(x, &y, &h->thresholds, &length);
+    if (json == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
+    tern_code rc = h->host->write(call, json, length, st);
+    tern_html_answer_free(json);
+    return rc;
+}
+
+static void release(tern_handler *h, void *state)
+{
+    give_back(h, state);
+}
+
+TERN_EXPORT const tern_handler_api *tern_handler_entry(uint32_t host_abi_version);
+
+const tern_handler_api *tern_handler_entry(uint32_t host_abi_version)
+{
+    static const tern_handler_api api = {
+        .struct_size = sizeof(tern_handler_api),
+        .abi_version = TERN_HANDLER_ABI,
+        .name = "html",
+        .content_types = "text/html,application/xhtml+xml",
+        .attach = attach,
+        .detach = detach,
+        .pre = pre,
+        .post = post,
+        .release = release,
+    };
+    return host_abi_version >= TERN_HANDLER_ABI ? &api : NULL;
+}

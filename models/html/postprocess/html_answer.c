@@ -1,0 +1,370 @@
+/*
+ * html_answer.c - writes the answer: main text, title, author, date, and every block with its role.
+ *
+ * Title, author and date are the text of the block that the network names, where it is sure enough; else what
+ * the page's own <meta> says. An author's block is cut down to the name ("By Jane Doe | May 3" gives "Jane
+ * Doe"). All output goes through one growing buffer; a failed allocation is remembered and ends in NULL, so
+ * no call in between is checked.
+ */
+#include "postprocess/html_answer.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/html_internal.h"
+#include "postprocess/html_dates.h"
+
+static const char *const page_types[TERN_HTML_PAGE_TYPES] = {
+    "article", "service", "forum", "product", "listing", "collection", "documentation"};
+static const char *const languages[TERN_HTML_LANGUAGES] = {"en", "de", "fr", "es", "other"};
+static const char *const roles[TERN_HTML_ROLES] = {"other",  "title",  "author", "date", "navigation",
+                                                   "header", "footer", "aside",  "form", "comment"};
+
+typedef struct out {
+    tn_html_bytes b;
+    bool failed;
+} out;
+
+/* A page's answer stays far below: 4,096 blocks and 4 MB of text, escaped. */
+#define ANSWER_LIMIT ((size_t)64 << 20)
+
+static void put(out *o, const char *s, size_t n)
+{
+    if (!o->failed && !tn_html_append(&o->b, s, n, ANSWER_LIMIT))
+        o->failed = true;
+}
+
+static void puts_(out *o, const char *s)
+{
+    put(o, s, strlen(s));
+}
+
+static void put_number(out *o, uint32_t v)
+{
+    char d[12];
+    int i = (int)sizeof d;
+    do
+        d[--i] = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    put(o, d + i, sizeof d - (size_t)i);
+}
+
+/* 0.0000 to 1.0000; what is not a number is 0. */
+static void put_probability(out *o, float p)
+{
+    uint32_t v = !(p > 0) ? 0 : p >= 1 ? 10000 : (uint32_t)(p * 10000.0f + 0.5f);
+    char d[6] = {(char)('0' + v / 10000),     '.',
+                 (char)('0' + v / 1000 % 10), (char)('0' + v / 100 % 10),
+                 (char)('0' + v / 10 % 10),   (char)('0' + v % 10)};
+    put(o, d, sizeof d);
+}
+
+/*
+ * The inside of a JSON string (RFC 8259, 7). Bytes that are not UTF-8 become U+FFFD: the blocks never hold
+ * such.
+ */
+static void put_escaped(out *o, const char *s, size_t n)
+{
+    static const char hex[] = "0123456789abcdef";
+    bool ascii_only = !tn_html_is_utf8(s, n);
+    size_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c >= 0x20 && c != '"' && c != '\\' && !(ascii_only && c >= 0x80))
+            continue;
+        put(o, s + from, i - from);
+        from = i + 1;
+        if (c == '"' || c == '\\') {
+            char e[2] = {'\\', (char)c};
+            put(o, e, 2);
+        } else if (c == '\n')
+            put(o, "\\n", 2);
+        else if (c >= 0x80)
+            put(o, "\xEF\xBF\xBD", 3);
+        else {
+            char e[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+            put(o, e, 6);
+        }
+    }
+    put(o, s + from, n - from);
+}
+
+static void put_string(out *o, const char *s, size_t n)
+{
+    put(o, "\"", 1);
+    put_escaped(o, s, n);
+    put(o, "\"", 1);
+}
+
+/* n cut to at most max, not within a character. */
+static size_t cut(const char *s, size_t n, size_t max)
+{
+    if (n <= max)
+        return n;
+    n = max;
+    while (n > 0 && ((unsigned char)s[n] & 0xC0) == 0x80)
+        n--;
+    return n;
+}
+
+static void put_classes(out *o, const char *name, const float *p, const char *const *labels, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (p[i] > p[best])
+            best = i;
+    put(o, "\"", 1);
+    puts_(o, name);
+    puts_(o, "\": {\"label\": \"");
+    puts_(o, labels[best]);
+    puts_(o, "\", \"probability\": ");
+    put_probability(o, p[best]);
+    puts_(o, ", \"probabilities\": {");
+    for (int i = 0; i < n; i++) {
+        puts_(o, i > 0 ? ", \"" : "\"");
+        puts_(o, labels[i]);
+        puts_(o, "\": ");
+        put_probability(o, p[i]);
+    }
+    puts_(o, "}}");
+}
+
+/* The block with the highest probability of a role, or -1 below the threshold or without text. */
+static int64_t best_block(const tern_html *x, const tern_html_outputs *y, int role, float threshold)
+{
+    int64_t best = -1;
+    float top = threshold;
+    for (uint32_t i = 0; i < y->n; i++) {
+        float p = y->role[(size_t)i * TERN_HTML_ROLES + (size_t)role];
+        if (p >= top && x->records[i].length > 0 && (best < 0 || p > top)) {
+            best = i;
+            top = p;
+        }
+    }
+    return best;
+}
+
+static void put_field(out *o, const char *name, const char *s, size_t n)
+{
+    puts_(o, ", \"");
+    puts_(o, name);
+    puts_(o, "\": ");
+    if (s == NULL || n == 0)
+        puts_(o, "null");
+    else
+        put_string(o, s, cut(s, n, TN_HTML_ANSWER_FIELD));
+}
+
+/* ---- title, author, date ---- */
+
+static void put_title(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
+{
+    int64_t i = best_block(x, y, TERN_HTML_ROLE_TITLE, threshold);
+    if (i >= 0) {
+        put_field(o, "title", x->text.data + x->records[i].text, x->records[i].length);
+        return;
+    }
+    uint32_t n;
+    const char *s = tern_html_meta(x, TERN_HTML_META_OG_TITLE, &n);
+    if (s == NULL)
+        s = tern_html_meta(x, TERN_HTML_META_TITLE, &n);
+    put_field(o, "title", s, n);
+}
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+static bool starts(const char *s, size_t n, const char *prefix)
+{
+    size_t k = strlen(prefix);
+    if (n < k)
+        return false;
+    for (size_t i = 0; i < k; i++)
+        if (lower(s[i]) != prefix[i])
+            return false;
+    return true;
+}
+
+/* Cuts "Written by" and the like in front, and what follows a separator or a date behind. */
+static void name_of(const char **s, size_t *n)
+{
+    static const char *const fronts[] = {
+        "published by ",
+        "posted by ",
+        "written by ",
+        "story by ",
+        "words by ",
+        "article by ",
+        "reviewed by ",
+        "by: ",
+        "by ",
+        "author: ",
+        "author ",
+        "authors: ",
+        "von: ",
+        "von ",
+        "autor: ",
+        "autorin: ",
+        "autor ",
+        "text: ",
+        "par ",
+        "por ",
+        "geschrieben von ",
+        "verfasst von ",
+        "veröffentlicht von ",
+        "posted on ",
+        "from ",
+        "de ",
+        ", ",
+        "| ",
+        "- ",
+    };
+    static const char *const ends[] = {
+        " | ",      " \xC2\xB7 ", " \xE2\x80\xA2 ", " - ",        " \xE2\x80\x93 ",
+        " / ",      " on ",       " am ",           " le ",       ", ",
+        " (",       "@",          " in ",           " um ",       " // ",
+        " updated", " published", " Updated",       " Published", " \xE2\x80\x94 ",
+        ": "};
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t i = 0; i < sizeof fronts / sizeof *fronts; i++)
+            if (starts(*s, *n, fronts[i])) {
+                *s += strlen(fronts[i]);
+                *n -= strlen(fronts[i]);
+                again = true;
+                break;
+            }
+    }
+    for (size_t i = 2; i < *n; i++) {
+        if ((*s)[i - 1] == ' ' && (*s)[i] >= '0' && (*s)[i] <= '9') {
+            *n = i - 1;
+            break;
+        }
+        bool found = false;
+        for (size_t k = 0; k < sizeof ends / sizeof *ends && !found; k++)
+            found = *n - i >= strlen(ends[k]) && memcmp(*s + i, ends[k], strlen(ends[k])) == 0;
+        if (found) {
+            *n = i;
+            break;
+        }
+    }
+    while (*n > 0 && ((*s)[*n - 1] == ' ' || (*s)[*n - 1] == ',' || (*s)[*n - 1] == ':'))
+        (*n)--;
+}
+
+static void put_author(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
+{
+    int64_t i = best_block(x, y, TERN_HTML_ROLE_AUTHOR, threshold);
+    if (i >= 0) {
+        const char *s = x->text.data + x->records[i].text;
+        size_t n = x->records[i].length;
+        name_of(&s, &n);
+        if (n > 0) {
+            put_field(o, "author", s, n);
+            return;
+        }
+    }
+    uint32_t n;
+    const char *s = tern_html_meta(x, TERN_HTML_META_AUTHOR, &n);
+    put_field(o, "author", s, n);
+}
+
+static void put_date(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
+{
+    char date[11] = "";
+    uint32_t n;
+    const char *s = tern_html_meta(x, TERN_HTML_META_DATE, &n);
+    if (s == NULL || !tern_html_find_date(s, n, 1, date)) {
+        int64_t i = best_block(x, y, TERN_HTML_ROLE_DATE, threshold);
+        if (i >= 0) {
+            const tn_html_record *r = &x->records[i];
+            int english = y->language[0] >= y->language[1] && y->language[0] >= y->language[2];
+            if (r->datetime_length == 0 ||
+                !tern_html_find_date(x->meta_text.data + r->datetime, r->datetime_length, 0, date))
+                tern_html_find_date(x->text.data + r->text, r->length, english, date);
+        }
+    }
+    put_field(o, "date", date, strlen(date));
+}
+
+/* ---- text ---- */
+
+static void put_main(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
+{
+    size_t total = 0;
+    puts_(o, ", \"main_content\": \"");
+    for (uint32_t i = 0; i < y->n && total < TN_HTML_ANSWER_MAIN; i++) {
+        const tn_html_record *r = &x->records[i];
+        if (!(y->main[i] >= threshold) || r->length == 0 || (r->context & TERN_HTML_IS_CONTROL))
+            continue;
+        if (total > 0)
+            put(o, "\\n", 2);
+        size_t n = cut(x->text.data + r->text, r->length, TN_HTML_ANSWER_MAIN - total);
+        put_escaped(o, x->text.data + r->text, n);
+        total += n + 1;
+    }
+    puts_(o, "\"");
+}
+
+static void put_blocks(out *o, const tern_html *x, const tern_html_outputs *y)
+{
+    puts_(o, ", \"blocks\": [");
+    for (uint32_t i = 0; i < y->n; i++) {
+        const tn_html_record *r = &x->records[i];
+        const float *p = y->role + (size_t)i * TERN_HTML_ROLES;
+        int best = 0;
+        for (int k = 1; k < TERN_HTML_ROLES; k++)
+            if (p[k] > p[best])
+                best = k;
+        puts_(o, i > 0 ? ",\n{\"text\": " : "\n{\"text\": ");
+        put_string(o, x->text.data + r->text,
+                   cut(x->text.data + r->text, r->length, TN_HTML_ANSWER_BLOCK_TEXT));
+        puts_(o, ", \"tag\": \"");
+        puts_(o, r->tags[0] == TN_HTML_TAG_OTHER ? "other" : tern_html_tag_name(r->tags[0]));
+        puts_(o, "\", \"offset\": ");
+        put_number(o, (uint32_t)r->counts[TN_HTML_N_OFFSET]);
+        puts_(o, ", \"role\": \"");
+        puts_(o, roles[best]);
+        puts_(o, "\", \"role_probability\": ");
+        put_probability(o, p[best]);
+        puts_(o, ", \"main\": ");
+        put_probability(o, y->main[i]);
+        puts_(o, "}");
+    }
+    puts_(o, "\n]");
+}
+
+char *tern_html_answer(const tern_html *x, const tern_html_outputs *y, const tern_html_thresholds *t,
+                       size_t *length)
+{
+    out o = {0};
+    *length = 0;
+    if (y->n != x->n_records)
+        return NULL;
+    puts_(&o, "{");
+    put_classes(&o, "page_type", y->page_type, page_types, TERN_HTML_PAGE_TYPES);
+    puts_(&o, ", ");
+    put_classes(&o, "language", y->language, languages, TERN_HTML_LANGUAGES);
+    put_title(&o, x, y, t->title);
+    put_author(&o, x, y, t->author);
+    put_date(&o, x, y, t->date);
+    put_main(&o, x, y, t->main);
+    puts_(&o, x->truncated ? ", \"truncated\": true" : ", \"truncated\": false");
+    put_blocks(&o, x, y);
+    puts_(&o, "}\n");
+    put(&o, "", 1);
+    if (o.failed) {
+        free(o.b.data);
+        return NULL;
+    }
+    *length = o.b.length - 1;
+    return o.b.data;
+}
+
+void tern_html_answer_free(char *json)
+{
+    free(json);
+}

@@ -1,0 +1,244 @@
+"""Trains the page model and exports it: one command, two CPU cores, a fixed seed.
+
+    python models/html/train/train.py --data FOLDER [--out models/html/saved_model/1]
+
+The final model is fitted on all pages; its thresholds are those that cross-validation chose (evaluate.py writes them to
+thresholds.json beside this file). See ../MODEL_CARD.md for the data and the scores.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+import data  # noqa: E402
+import network  # noqa: E402
+from features import BIT, CONTEXT, Extractor  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+BLOCK_INPUTS = ("tag_path", "attr_tokens", "text_tokens", "numeric")
+LANDMARK_TAGS = {"nav", "aside", "header", "footer", "form", "main", "article"}
+LANDMARK_BITS = ("nav", "header", "footer", "aside", "main", "article", "form", "comment")
+LANDMARK_ROLES = "navigation banner contentinfo complementary main article form search menu menubar".split()
+
+
+class Augment:
+    """Random changes to a training page, so that the network does not lean on what other sites lack."""
+
+    def __init__(self, x: Extractor, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.to_div = np.arange(256, dtype=np.int32)
+        for i, name in enumerate(x.tags):
+            if name in LANDMARK_TAGS:
+                self.to_div[i] = x.tags.index("div")
+        first = x.numeric_names.index("in_p")
+        self.columns = [first + CONTEXT.index(b) for b in LANDMARK_BITS]
+        names = set()
+        for role in LANDMARK_ROLES:
+            t = x.extract(f'<body><div role="{role}"><p>x</p></div>'.encode())
+            names.update(t["attr_tokens"][t["attr_tokens"] > 0].tolist())
+        self.role_tokens = np.array(sorted(names), np.int32)
+
+    def __call__(self, t: dict, longest: int):
+        """Returns changed copies and the slice of blocks that was kept."""
+        rng = self.rng
+        n = t["tag_path"].shape[0]
+        at = int(rng.integers(0, n - longest + 1)) if n > longest else 0
+        keep = slice(at, at + min(n, longest))
+        out = {k: (v[keep] if k in BLOCK_INPUTS else v).astype(np.int32) for k, v in t.items()}
+        if rng.random() < 0.5:  # roles are learnt from landmarks: half of the pages must do without
+            out["tag_path"] = self.to_div[out["tag_path"]]
+            out["numeric"][:, self.columns] = 0
+            out["attr_tokens"][np.isin(out["attr_tokens"], self.role_tokens)] = 0
+        if rng.random() < 0.15:
+            out["attr_tokens"][:] = 0
+        for k, p in (("text_tokens", 0.1), ("attr_tokens", 0.1), ("page_meta", 0.1)):
+            out[k][rng.random(out[k].shape) < p] = 0
+        if rng.random() < 0.5:
+            out["url_tokens"][:] = 0
+        if rng.random() < 0.2:
+            out["page_meta"][:] = 0
+        return out, keep
+
+
+def pad(pages: list[dict]) -> dict:
+    """Stacks pages of different length; node_mask tells blocks from padding."""
+    longest = max(p["tag_path"].shape[0] for p in pages)
+    out = {}
+    for k in pages[0]:
+        if k in BLOCK_INPUTS:
+            a = np.zeros((len(pages), longest, pages[0][k].shape[1]), np.int32)
+            for i, p in enumerate(pages):
+                a[i, : p[k].shape[0]] = p[k]
+        else:
+            a = np.stack([p[k] for p in pages]).astype(np.int32)
+        out[k] = a
+    out["node_mask"] = np.zeros((len(pages), longest), np.float32)
+    for i, p in enumerate(pages):
+        out["node_mask"][i, : p["tag_path"].shape[0]] = 1
+    return out
+
+
+def pad_labels(rows: list[np.ndarray], longest: int) -> np.ndarray:
+    out = np.full((len(rows), longest), -1, np.int32)
+    for i, r in enumerate(rows):
+        out[i, : len(r)] = r
+    return out
+
+
+def batches(pages, augment, longest, blocks_per_batch, rng):
+    """Pages of like length together, batches in random order."""
+    jitter = [min(p.main.size, longest) * rng.uniform(0.85, 1.15) for p in pages]
+    order, group = [], []
+    for i in np.argsort(jitter):
+        n = min(pages[i].main.size, longest)
+        if group and (n * (len(group) + 1) > blocks_per_batch or len(group) >= 16):
+            order.append(group)
+            group = []
+        group.append(int(i))
+    order.append(group)
+    rng.shuffle(order)
+    for group in order:
+        changed = [augment(pages[i].tensors, longest) for i in group]
+        x = pad([c[0] for c in changed])
+        n = x["node_mask"].shape[1]
+        y = {
+            "main": pad_labels([pages[i].main[c[1]] for i, c in zip(group, changed)], n),
+            "role": pad_labels([pages[i].role[c[1]] for i, c in zip(group, changed)], n),
+            "page_type": np.array([pages[i].page_type for i in group], np.int32),
+            "language": np.array([pages[i].language for i in group], np.int32),
+        }
+        yield x, y
+
+
+def class_weights(labels: np.ndarray, n: int, power: float) -> np.ndarray:
+    count = np.bincount(labels[labels >= 0], minlength=n) + 1.0
+    w = (count.sum() / count) ** power
+    return (w / (w * count).sum() * count.sum()).astype(np.float32)
+
+
+def make_step(model, optimizer, weights):
+    role_w, type_w, language_w = (tf.constant(w) for w in weights)
+
+    def page_mean(loss, known):
+        """Mean over the known blocks of each page, then over pages that have any."""
+        per = tf.reduce_sum(loss * known, 1) / tf.maximum(tf.reduce_sum(known, 1), 1.0)
+        has = tf.cast(tf.reduce_sum(known, 1) > 0, tf.float32)
+        return tf.reduce_sum(per * has) / tf.maximum(tf.reduce_sum(has), 1.0)
+
+    def one_of(p, y, w, smooth):
+        known = tf.cast(y >= 0, tf.float32)
+        n = p.shape[-1]
+        target = tf.one_hot(tf.maximum(y, 0), n) * (1.0 - smooth) + smooth / n
+        loss = -tf.reduce_sum(target * tf.math.log(p + 1e-7), -1) * tf.gather(w, tf.maximum(y, 0))
+        return loss, known
+
+    @tf.function(reduce_retracing=True)
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            out = model(x, training=True)
+            p = tf.clip_by_value(out["main"][..., 0], 1e-6, 1 - 1e-6)
+            t = tf.cast(y["main"], tf.float32)
+            bce = -(t * tf.math.log(p) + (1 - t) * tf.math.log(1 - p))
+            main = page_mean(bce, tf.cast(y["main"] >= 0, tf.float32))
+            loss, known = one_of(out["role"], y["role"], role_w, 0.0)
+            role = page_mean(loss, known)
+            loss, known = one_of(out["page_type"], y["page_type"], type_w, 0.1)
+            kind = tf.reduce_sum(loss * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+            loss, known = one_of(out["language"], y["language"], language_w, 0.02)
+            language = tf.reduce_sum(loss * known) / tf.maximum(tf.reduce_sum(known), 1.0)
+            total = main + 1.0 * role + 0.2 * kind + 0.1 * language
+        grads = tape.gradient(total, model.trainable_variables)
+        optimizer.apply_gradients(zip(grads, model.trainable_variables))
+        return tf.stack([total, main, role, kind, language])
+
+    return step
+
+
+def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=4096, rate=2e-3, log=print):
+    """A trained model. Deterministic up to the order of floating point additions on several threads."""
+    keras.utils.set_random_seed(seed)
+    rng = np.random.default_rng(seed)
+    pages = [p for p in pages if p.oracle >= 0.6 or not p.name.startswith("wcxb")]
+    augment = Augment(x, seed)
+    model = network.build(x.numeric_names)
+    per_epoch = sum(1 for _ in batches(pages, augment, longest, blocks_per_batch, rng))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate / 20, per_epoch * epochs, alpha=0.02, warmup_target=rate, warmup_steps=per_epoch // 2
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=0.02, global_clipnorm=1.0, use_ema=True, ema_momentum=0.998
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(model.trainable_variables)
+    weights = (
+        class_weights(np.concatenate([p.role for p in pages]).astype(int), len(data.ROLES), 0.35),
+        class_weights(np.array([p.page_type for p in pages]), len(data.PAGE_TYPES), 0.5),
+        class_weights(np.array([p.language for p in pages]), len(data.LANGUAGES), 0.5),
+    )
+    step = make_step(model, optimizer, weights)
+    for epoch in range(epochs):
+        start, sums, n = time.time(), np.zeros(5), 0
+        for bx, by in batches(pages, augment, longest, blocks_per_batch, rng):
+            sums += step({k: tf.constant(v) for k, v in bx.items()}, {k: tf.constant(v) for k, v in by.items()}).numpy()
+            n += 1
+        names = ("total", "main", "role", "type", "language")
+        log(f"epoch {epoch + 1}/{epochs} {time.time() - start:.0f} s " +
+            " ".join(f"{k} {v:.4f}" for k, v in zip(names, sums / n)), flush=True)  # fmt: skip
+    optimizer.finalize_variable_values(model.trainable_variables)
+    return model
+
+
+def export(model, out: Path, x: Extractor, thresholds: dict):
+    """Writes the SavedModel with dict inputs and outputs, and what the handler needs beside it."""
+    signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
+    holder = tf.Module()  # keras' own export would store each variable twice
+    holder.weights = [v.value for v in model.weights]
+    holder.serve = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
+    tf.saved_model.save(holder, str(out), signatures={"serving_default": holder.serve})
+    extra = out / "assets.extra"
+    extra.mkdir(exist_ok=True)
+    config = {"handler": "html", "fingerprint": x.fingerprint, "thresholds": thresholds}
+    (extra / "tern.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def thresholds() -> dict:
+    file = HERE / "thresholds.json"
+    if file.exists():
+        return json.loads(file.read_text())
+    return {"main": 0.4, "title": 0.3, "author": 0.5, "date": 0.5}
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    a.add_argument("--data", type=Path, required=True, help="folder with wcxb-dev/ and trafilatura's evaldata.json")
+    a.add_argument("--out", type=Path, default=HERE.parent / "saved_model" / "1")
+    a.add_argument("--cache", type=Path, help="folder for extracted features")
+    a.add_argument("--library", type=Path, help="the feature library (default build/handlers/html.so)")
+    a.add_argument("--epochs", type=int, default=9)
+    a.add_argument("--seed", type=int, default=7)
+    a = a.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    start = time.time()
+    x = Extractor(a.library)
+    pages = data.load(a.data, a.cache, a.library)
+    print(f"{len(pages)} pages, {sum(p.main.size for p in pages)} blocks, {time.time() - start:.0f} s", flush=True)
+    model = fit(pages, x, a.epochs, a.seed)
+    print(f"{model.count_params()} parameters")
+    export(model, a.out, x, thresholds())
+    print(f"{a.out} written after {time.time() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
