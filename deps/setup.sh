@@ -48,9 +48,9 @@ if [ -n "$missing" ]; then
     start=$(date +%s)
     echo "deps: installing Debian packages: $missing"
     log=$(mktemp)
+    install="apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends"
     # shellcheck disable=SC2086
-    if ! { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-        apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null; then
+    if ! { apt-get -qq update && DEBIAN_FRONTEND=noninteractive $install $missing; } >"$log" 2>&1 </dev/null; then
         cat "$log" >&2
         rm -f "$log"
         echo "deps: apt-get failed, see above" >&2
