@@ -1,0 +1,312 @@
+/*
+ * handler/plugin.c - finds handlers, opens them, attaches them to versions. See handler.h.
+ *
+ * What a plugin says about itself is checked before any of its functions but the entry is called. A name is letters, digits, '-'
+ * and '_', so that no model folder can point at a file elsewhere. What was opened stays mapped until the process ends: a plugin may
+ * leave threads or thread-local destructors behind that dlclose() would pull away.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "codec/json.h"
+#include "engine/engine.h"
+#include "handler/attached.h"
+
+#define NAME_MAX_BYTES   64
+#define CONFIG_MAX_BYTES (1 << 20)
+#define CONFIG_FILE      "assets.extra/tern.json"
+#define MODEL_CODE       "code/handler.so"
+/* The table of ABI 1 ends with release(). */
+#define TABLE_SIZE_ABI_1 (offsetof(tern_handler_api, release) + sizeof(((tern_handler_api *)NULL)->release))
+
+typedef struct plugin plugin;
+struct plugin {
+    plugin *next;
+    char *path;
+    const tern_handler_api *api;
+};
+
+struct tn_handlers {
+    pthread_mutex_t lock; /* opening */
+    plugin *plugins;
+    char *path; /* folders, separated by ':' */
+    bool allow_model_code;
+};
+
+/* ---- Opening ---- */
+
+/* Returns owned: handlers/ beside the program, and where `meson install` puts them; NULL when memory is short. */
+static char *default_path(void)
+{
+    char program[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(program, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    tn_buf path;
+    tn_buf_init(&path, 4 * PATH_MAX);
+    tn_buf_printf(&path, "%s/handlers:%s/../lib/tern/handlers", program, program);
+    char *copy = path.failed ? NULL : strndup(path.ptr, path.len);
+    tn_buf_free(&path);
+    return copy;
+}
+
+tn_handlers *tn_handlers_new(const tn_handlers_config *config)
+{
+    tn_handlers *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return NULL;
+    h->path = config->path != NULL ? strdup(config->path) : default_path();
+    if (h->path == NULL) {
+        free(h);
+        return NULL;
+    }
+    h->allow_model_code = config->allow_model_code;
+    pthread_mutex_init(&h->lock, NULL);
+    return h;
+}
+
+void tn_handlers_free(tn_handlers *h)
+{
+    if (h == NULL)
+        return;
+    while (h->plugins != NULL) {
+        plugin *p = h->plugins;
+        h->plugins = p->next;
+        free(p->path);
+        free(p);
+    }
+    pthread_mutex_destroy(&h->lock);
+    free(h->path);
+    free(h);
+}
+
+static tern_code check_table(const char *path, const tern_handler_api *api, tern_status *st)
+{
+    if (api == NULL)
+        return tern_fail(st, TERN_FAILED_PRECONDITION,
+                         "Handler %s cannot serve handler ABI %d of this server", path, TERN_HANDLER_ABI);
+    if (api->abi_version != TERN_HANDLER_ABI || api->struct_size < TABLE_SIZE_ABI_1)
+        return tern_fail(st, TERN_FAILED_PRECONDITION,
+                         "Handler %s has ABI %u with a table of %u bytes; this server has ABI %d with %zu",
+                         path, api->abi_version, api->struct_size, TERN_HANDLER_ABI, TABLE_SIZE_ABI_1);
+    if (api->name == NULL || api->content_types == NULL || api->attach == NULL || api->detach == NULL ||
+        api->pre == NULL || api->post == NULL || api->release == NULL)
+        return tern_fail(st, TERN_FAILED_PRECONDITION, "Handler %s has gaps in its table", path);
+    return TERN_OK;
+}
+
+static tern_code open_plugin(tn_handlers *h, const char *path, const tern_handler_api **api, tern_status *st)
+{
+    tern_code code = TERN_OK;
+    pthread_mutex_lock(&h->lock);
+    plugin *p = h->plugins;
+    while (p != NULL && strcmp(p->path, path) != 0)
+        p = p->next;
+    if (p != NULL)
+        goto out;
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (object == NULL) {
+        code = tern_fail(st, TERN_FAILED_PRECONDITION, "Cannot open handler: %s", dlerror());
+        goto out;
+    }
+    /* A function pointer out of a data pointer, as POSIX wants it. */
+    tern_handler_entry_fn entry = NULL;
+    *(void **)&entry = dlsym(object, TERN_HANDLER_ENTRY);
+    if (entry == NULL)
+        code = tern_fail(st, TERN_FAILED_PRECONDITION, "%s is no handler: it has no %s()", path,
+                         TERN_HANDLER_ENTRY);
+    const tern_handler_api *found = entry != NULL ? entry(TERN_HANDLER_ABI) : NULL;
+    if (code == TERN_OK)
+        code = check_table(path, found, st);
+    if (code == TERN_OK && ((p = calloc(1, sizeof *p)) == NULL || (p->path = strdup(path)) == NULL)) {
+        free(p);
+        p = NULL;
+        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for handler %s", path);
+    }
+    if (code != TERN_OK) {
+        dlclose(object);
+        goto out;
+    }
+    p->api = found;
+    p->next = h->plugins;
+    h->plugins = p;
+    tn_info("handler", "opened %s", path);
+out:
+    pthread_mutex_unlock(&h->lock);
+    *api = p != NULL ? p->api : NULL;
+    return code;
+}
+
+static bool is_name(tn_str s)
+{
+    if (s.len == 0 || s.len > NAME_MAX_BYTES)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && c != '-' && c != '_')
+            return false;
+    }
+    return true;
+}
+
+/* NAME.so in the first folder that has it. */
+static tern_code find_plugin(tn_handlers *h, tn_str name, char *path, size_t size, tern_status *st)
+{
+    for (const char *at = h->path; *at != '\0';) {
+        size_t length = strcspn(at, ":");
+        if (length > 0) {
+            int n = snprintf(path, size, "%.*s/%.*s.so", (int)length, at, TN_FMT(name));
+            if (n > 0 && (size_t)n < size && access(path, F_OK) == 0)
+                return TERN_OK;
+        }
+        at += length + (at[length] == ':');
+    }
+    return tern_fail(st, TERN_NOT_FOUND, "No handler %.*s.so in %s (--handler_path)", TN_FMT(name), h->path);
+}
+
+/* ---- assets.extra/tern.json ---- */
+
+/* Whole file into the arena. *text is absent when there is none. */
+static tern_code read_config(const char *directory, tn_arena *arena, tn_str *text, tern_status *st)
+{
+    *text = TN_STR_NONE;
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/" CONFIG_FILE, directory);
+    int fd = n > 0 && (size_t)n < sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return n > 0 && (size_t)n < sizeof path && errno != ENOENT && errno != ENOTDIR
+                   ? tern_fail(st, TERN_UNAVAILABLE, "%s: %s", path, strerror(errno))
+                   : TERN_OK;
+    tern_code code = TERN_OK;
+    struct stat info;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > CONFIG_MAX_BYTES) {
+        code = tern_fail(st, TERN_INVALID_ARGUMENT, "%s: no file, or larger than %d bytes", path,
+                         CONFIG_MAX_BYTES);
+        goto out;
+    }
+    char *bytes = tn_arena_alloc(arena, (size_t)info.st_size + 1);
+    if (bytes == NULL) {
+        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %s", path);
+        goto out;
+    }
+    size_t length = 0;
+    ssize_t got = 1;
+    while (length < (size_t)info.st_size &&
+           (got = read(fd, bytes + length, (size_t)info.st_size - length)) > 0)
+        length += (size_t)got;
+    if (got < 0)
+        code = tern_fail(st, TERN_UNAVAILABLE, "%s: %s", path, strerror(errno));
+    *text = (tn_str){bytes, length};
+out:
+    close(fd);
+    return code;
+}
+
+/* The handler that the text asks for; absent when it asks for none. */
+static tern_code wanted_handler(tn_str text, const char *directory, tn_arena *arena, tn_str *name,
+                                tern_status *st)
+{
+    *name = TN_STR_NONE;
+    tern_status parse;
+    const tn_json *root;
+    if (tn_json_parse(text, 64, arena, &root, &parse) != TERN_OK)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" CONFIG_FILE ": %s", directory, parse.message);
+    if (root->type != TN_JSON_OBJECT)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" CONFIG_FILE ": not an object", directory);
+    const tn_json *handler = tn_json_get(root, "handler");
+    if (handler == NULL || handler->type == TN_JSON_NULL)
+        return TERN_OK;
+    if (handler->type != TN_JSON_STRING ||
+        (!is_name(handler->string) && !tn_str_eq(handler->string, TN_STR(MODEL_CODE))))
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "%s/" CONFIG_FILE
+                         ": \"handler\" must be a name of letters, digits, '-' and '_', or \"" MODEL_CODE
+                         "\"",
+                         directory);
+    *name = handler->string;
+    return TERN_OK;
+}
+
+/* ---- Attaching ---- */
+
+static tern_code locate(tn_handlers *h, tn_str name, const char *directory, char *path, size_t size,
+                        tern_status *st)
+{
+    if (is_name(name))
+        return find_plugin(h, name, path, size, st);
+    if (!h->allow_model_code)
+        return tern_fail(st, TERN_PERMISSION_DENIED,
+                         "The model asks for code of its own, %s/" MODEL_CODE
+                         ", which this server opens only with --allow_model_code",
+                         directory);
+    int n = snprintf(path, size, "%s/" MODEL_CODE, directory);
+    return n > 0 && (size_t)n < size ? TERN_OK
+                                     : tern_fail(st, TERN_INVALID_ARGUMENT, "Path too long: %s", directory);
+}
+
+static tern_code attach(tn_handlers *h, tn_version *v, tn_arena *arena, tern_status *st)
+{
+    tn_str text;
+    tn_str name = TN_STR_NONE;
+    tern_code code = read_config(v->directory, arena, &text, st);
+    if (code == TERN_OK && text.ptr != NULL)
+        code = wanted_handler(text, v->directory, arena, &name, st);
+    if (code != TERN_OK || name.ptr == NULL)
+        return code;
+    char path[PATH_MAX];
+    const tern_handler_api *api;
+    code = locate(h, name, v->directory, path, sizeof path, st);
+    if (code == TERN_OK)
+        code = open_plugin(h, path, &api, st);
+    if (code != TERN_OK)
+        return code;
+    tn_handler_attached *attached = calloc(1, sizeof *attached);
+    if (attached == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a handler");
+    attached->api = api;
+    tern_handler_options options = {
+        .struct_size = sizeof options,
+        .directory = v->directory,
+        .config = text,
+        .signatures = v->signatures,
+    };
+    code = api->attach(tn_handler_host(), &options, &attached->handler, st);
+    if (code != TERN_OK) {
+        free(attached);
+        return code;
+    }
+    v->attached = attached;
+    tn_info("handler", "%.*s version %lld: handler %s for %s", TN_FMT(v->model), (long long)v->number,
+            api->name, api->content_types);
+    return TERN_OK;
+}
+
+tern_code tn_handlers_attach(void *handlers, tn_version *v, tern_status *st)
+{
+    v->attached = NULL;
+    tn_arena arena = {0};
+    tn_arena_init(&arena, 16 * CONFIG_MAX_BYTES);
+    tern_code code = attach(handlers, v, &arena, st);
+    tn_arena_free(&arena);
+    return code;
+}
+
+void tn_handlers_detach(void *handlers, tn_version *v)
+{
+    tn_handler_attached *attached = v->attached;
+    if (attached == NULL)
+        return;
+    attached->api->detach(attached->handler);
+    free(attached);
+    v->attached = NULL;
+}
