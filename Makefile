@@ -26,7 +26,7 @@ build: deps-build $(BUILD)/build.ninja ## build/tern, its engines and handlers (
 	@$(NINJA) -C $(BUILD)
 
 demo: build ## start Tern with the HTML model and ask it about a page (PAGE=file.html PORT=8501 ONCE=1)
-	@BUILD=$(BUILD) tools/demo.sh
+	@TERN_BUILD=$(BUILD) $(PYTHON) tools/demo.py
 
 test: ## everything that CI runs: unit tests, corpora, sanitizers, server tests, checks
 	@tools/test.sh all

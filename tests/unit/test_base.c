@@ -1,0 +1,238 @@
+/* Unit tests of base/: slices, arena, buffer, region, budget, task queue, codes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/region.h"
+#include "base/status.h"
+#include "base/task.h"
+
+static void numbers_are_whole_and_in_range(void **state)
+{
+    uint64_t u = 7;
+    int64_t i = 7;
+    assert_true(tn_str_u64(TN_STR("18446744073709551615"), &u));
+    assert_true(u == UINT64_MAX);
+    assert_false(tn_str_u64(TN_STR("18446744073709551616"), &u));
+    assert_false(tn_str_u64(TN_STR(""), &u));
+    assert_false(tn_str_u64(TN_STR("1 "), &u));
+    assert_false(tn_str_u64(TN_STR("-1"), &u));
+    assert_true(tn_str_i64(TN_STR("-9223372036854775808"), &i));
+    assert_true(i == INT64_MIN);
+    assert_false(tn_str_i64(TN_STR("9223372036854775808"), &i));
+    assert_false(tn_str_i64(TN_STR("-"), &i));
+}
+
+static void slices_compare_find_and_cut(void **state)
+{
+    assert_true(tn_str_ieq(TN_STR("Content-Type"), TN_STR("content-tYPE")));
+    assert_false(tn_str_ieq(TN_STR("a"), TN_STR("ab")));
+    assert_int_equal(tn_str_find(TN_STR("x-gzip"), TN_STR("gzip")), 2);
+    assert_int_equal(tn_str_find(TN_STR("zip"), TN_STR("gzip")), -1);
+    assert_true(tn_str_cmp(TN_STR("a"), TN_STR("ab")) < 0);
+    assert_true(tn_str_cmp(TN_STR("b"), TN_STR("ab")) > 0);
+    assert_true(tn_str_eq(tn_str_sub(TN_STR("abc"), 1, 9), TN_STR("bc")));
+    assert_true(tn_str_eq(tn_str_sub(TN_STR("abc"), 3, 2), TN_STR("")));
+    assert_true(tn_str_eq(tn_str_trim(TN_STR(" \ta b\t ")), TN_STR("a b")));
+    assert_true(tn_str_ends(TN_STR("/models/m/invoke"), TN_STR("/invoke")));
+}
+
+static void utf8_is_strict(void **state)
+{
+    assert_true(tn_str_is_utf8(TN_STR("h\xC3\xA9 \xE2\x82\xAC \xF0\x9F\x90\xA6")));
+    assert_false(tn_str_is_utf8(TN_STR("\xC0\x80")));         /* overlong */
+    assert_false(tn_str_is_utf8(TN_STR("\xED\xA0\x80")));     /* surrogate */
+    assert_false(tn_str_is_utf8(TN_STR("\xF4\x90\x80\x80"))); /* beyond U+10FFFF */
+    assert_false(tn_str_is_utf8(TN_STR("\xE2\x82")));         /* cut off */
+    assert_false(tn_str_is_utf8(TN_STR("\x80")));
+}
+
+static void count_up(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static void arena_is_bounded_and_cleans_up(void **state)
+{
+    tn_arena a;
+    int cleaned = 0;
+    tn_arena_init(&a, 100000);
+    for (int i = 0; i < 100; i++) {
+        char *p = tn_arena_alloc(&a, 100);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % 16, 0);
+        memset(p, i, 100);
+    }
+    assert_non_null(tn_arena_alloc(&a, 0));
+    assert_null(tn_arena_alloc(&a, 100001));
+    assert_null(tn_arena_alloc(&a, SIZE_MAX));
+    assert_null(tn_arena_array(&a, SIZE_MAX / 2, 4));
+    assert_true(tn_arena_defer(&a, count_up, &cleaned));
+    assert_true(tn_str_eq(tn_arena_printf(&a, "%s-%d", "x", 5), TN_STR("x-5")));
+    assert_true(tn_str_eq(tn_arena_dup(&a, TN_STR("abc")), TN_STR("abc")));
+    tn_arena_reset(&a);
+    assert_int_equal(cleaned, 1);
+    assert_true(a.total <= 65536);
+    assert_non_null(tn_arena_alloc(&a, 40000));
+    tn_arena_free(&a);
+    assert_int_equal(cleaned, 1);
+}
+
+static void buffer_fails_once_over_its_maximum(void **state)
+{
+    tn_buf b;
+    tn_buf_init(&b, 10);
+    tn_buf_z(&b, "12345");
+    tn_buf_i64(&b, -678);
+    assert_false(b.failed);
+    assert_true(tn_str_eq(tn_buf_view(&b), TN_STR("12345-678")));
+    tn_buf_z(&b, "ab");
+    assert_true(b.failed);
+    tn_buf_char(&b, 'c');
+    assert_true(tn_str_eq(tn_buf_view(&b), TN_STR("12345-678")));
+    tn_buf_clear(&b);
+    tn_buf_u64(&b, UINT64_C(1234567890));
+    assert_false(b.failed);
+    assert_int_equal(b.len, 10);
+    tn_buf_free(&b);
+}
+
+static void region_grows_from_heap_to_mapping(void **state)
+{
+    tn_budget budget;
+    tn_region r;
+    tern_status st;
+    char piece[1000];
+    tn_budget_init(&budget, 1u << 20);
+    tn_region_init(&r, &budget, 0, 300000);
+    for (int i = 0; i < 300; i++) {
+        memset(piece, 'a' + i % 26, sizeof piece);
+        assert_int_equal(tn_region_append(&r, piece, sizeof piece, &st), TERN_OK);
+    }
+    assert_int_equal(r.len, 300000);
+    for (int i = 0; i < 300; i++)
+        assert_int_equal(r.ptr[i * 1000 + 999], 'a' + i % 26);
+    assert_int_equal(tn_region_append(&r, piece, 1, &st), TERN_INVALID_ARGUMENT);
+    assert_true(budget.used >= 300000);
+    tn_region_free(&r);
+    assert_int_equal(budget.used, 0);
+}
+
+static void region_takes_the_budget_as_bytes_arrive(void **state)
+{
+    tn_budget budget;
+    tn_region r;
+    tern_status st;
+    char *room;
+    size_t space;
+    tn_budget_init(&budget, 200000);
+    tn_region_init(&r, &budget, 1u << 30, 1u << 30);
+    assert_int_equal(tn_region_room(&r, 10, &room, &space, &st), TERN_OK);
+    assert_int_equal(space, 1u << 30);
+    assert_int_equal(budget.used, 0); /* announced is not arrived */
+    memset(room, 'x', 150000);
+    assert_int_equal(tn_region_commit(&r, 150000, &st), TERN_OK);
+    assert_int_equal(tn_region_commit(&r, 150000, &st), TERN_RESOURCE_EXHAUSTED);
+    tn_region_free(&r);
+    assert_int_equal(budget.used, 0);
+}
+
+typedef struct item {
+    tn_task task;
+    int number;
+} item;
+
+static void *consume(void *arg)
+{
+    tn_taskq *q = arg;
+    intptr_t sum = 0;
+    for (tn_task *t; (t = tn_taskq_pop(q)) != NULL;)
+        sum += TN_CONTAINER(t, item, task)->number;
+    return (void *)sum;
+}
+
+static void task_queue_hands_over_everything(void **state)
+{
+    enum { N = 2000 };
+    static item items[N];
+    tn_taskq q;
+    pthread_t threads[3];
+    intptr_t sum = 0;
+    tn_taskq_init(&q, 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, consume, &q), 0);
+    for (int i = 0; i < N; i++) {
+        items[i].number = i;
+        assert_true(tn_taskq_push(&q, &items[i].task, NULL));
+    }
+    tn_taskq_close(&q);
+    for (int i = 0; i < 3; i++) {
+        void *part;
+        pthread_join(threads[i], &part);
+        sum += (intptr_t)part;
+    }
+    assert_int_equal(sum, N * (N - 1) / 2);
+    assert_false(tn_taskq_push(&q, &items[0].task, NULL));
+    tn_taskq_destroy(&q);
+}
+
+static void task_queue_is_bounded(void **state)
+{
+    item a = {.number = 1}, b = {.number = 2};
+    bool was_empty;
+    tn_taskq q;
+    tn_taskq_init(&q, 1);
+    assert_true(tn_taskq_push(&q, &a.task, &was_empty));
+    assert_true(was_empty);
+    assert_false(tn_taskq_push(&q, &b.task, &was_empty));
+    assert_false(was_empty);
+    assert_ptr_equal(tn_taskq_take_all(&q), &a.task);
+    assert_null(tn_taskq_take_all(&q));
+    tn_taskq_destroy(&q);
+}
+
+static void codes_map_to_http_as_in_the_original(void **state)
+{
+    assert_int_equal(tn_code_http(TERN_OK), 200);
+    assert_int_equal(tn_code_http(TERN_CANCELLED), 499);
+    assert_int_equal(tn_code_http(TERN_RESOURCE_EXHAUSTED), 429);
+    assert_int_equal(tn_code_http((tern_code)99), 500);
+    assert_string_equal(tn_code_name(TERN_FAILED_PRECONDITION), "FAILED_PRECONDITION");
+}
+
+static void status_messages_are_cut(void **state)
+{
+    tern_status st;
+    static char longest[TERN_STATUS_MESSAGE_MAX * 2];
+    memset(longest, 'm', sizeof longest - 1);
+    assert_int_equal(tern_fail(&st, TERN_INTERNAL, "%s", longest), TERN_INTERNAL);
+    assert_int_equal(st.length, TERN_STATUS_MESSAGE_MAX - 1);
+    assert_int_equal(st.message[st.length], 0);
+    assert_int_equal(tern_fail_bytes(&st, TERN_UNKNOWN, "a\0b", 3), TERN_UNKNOWN);
+    assert_int_equal(st.length, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_whole_and_in_range),
+        cmocka_unit_test(slices_compare_find_and_cut),
+        cmocka_unit_test(utf8_is_strict),
+        cmocka_unit_test(arena_is_bounded_and_cleans_up),
+        cmocka_unit_test(buffer_fails_once_over_its_maximum),
+        cmocka_unit_test(region_grows_from_heap_to_mapping),
+        cmocka_unit_test(region_takes_the_budget_as_bytes_arrive),
+        cmocka_unit_test(task_queue_hands_over_everything),
+        cmocka_unit_test(task_queue_is_bounded),
+        cmocka_unit_test(codes_map_to_http_as_in_the_original),
+        cmocka_unit_test(status_messages_are_cut),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
