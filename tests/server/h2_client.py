@@ -36,7 +36,7 @@ class H2:
         stream = self.conn.get_next_available_stream_id()
         fields = [(":method", method), (":scheme", "http"), (":authority", "a"), (":path", path), *headers]
         self.conn.send_headers(stream, fields, end_stream=end and not body)
-        while body:
+        while body and not self.ended(stream):
             room = min(self.conn.local_flow_control_window(stream), self.conn.max_outbound_frame_size)
             if room == 0:
                 self.flush()
@@ -46,6 +46,11 @@ class H2:
             self.conn.send_data(stream, piece, end_stream=end and not body)
         self.flush()
         return stream
+
+    def ended(self, stream):
+        """The server answered or reset the stream: it may do so before the request's end."""
+        return any(getattr(e, "stream_id", None) == stream and isinstance(e, (h2.events.StreamEnded, h2.events.StreamReset))
+                   for e in self.events)
 
     def pump(self):
         """Reads once. -> False at the connection's end."""

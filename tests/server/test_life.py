@@ -81,7 +81,7 @@ def test_rest_timeout(start, flags):
 
 def test_deadline_in_the_queue(start, flags):
     """A call whose time ends while it waits is answered then, not when its turn comes."""
-    server = start(*flags, "--executors=1", "--drain_timeout_ms=1000")
+    server = start(*flags, "--num_executors=1", "--drain_timeout_ms=1000")
     with server.connect() as first:
         first.sendall(raw_request("stuck"))
         with H2(server, server.grpc) as c:
@@ -93,7 +93,7 @@ def test_deadline_in_the_queue(start, flags):
 
 def test_cancelled_calls_do_not_run(start, flags):
     """One call runs; behind it wait calls that would take for ever, whose clients leave; the one behind them is answered."""
-    server = start(*flags, "--executors=1", "--drain_timeout_ms=1000")
+    server = start(*flags, "--num_executors=1", "--drain_timeout_ms=1000")
     with server.connect() as running, H2(server, server.grpc) as c:
         running.sendall(raw_request("slow"))
         gone = [server.connect() for _ in range(5)]
@@ -112,7 +112,7 @@ def test_cancelled_calls_do_not_run(start, flags):
 
 def test_grpcio_cancel(start, flags):
     tern_grpc = pytest.importorskip("tern_grpc")
-    server = start(*flags, "--executors=1", "--drain_timeout_ms=1000")
+    server = start(*flags, "--num_executors=1", "--drain_timeout_ms=1000")
     stuck = tern_grpc.predict_request("m", {"x": np.ones(1, "f4")}, signature="stuck")
     slow = tern_grpc.predict_request("m", {"x": np.ones(1, "f4")}, signature="slow")
     with tern_grpc.Client(server.grpc) as c:
@@ -137,7 +137,7 @@ def read_answer(s):
 
 def test_queue_full(start, flags):
     """Over --max_queue: refused at once with 429 and Retry-After, RESOURCE_EXHAUSTED over gRPC."""
-    server = start(*flags, "--executors=1", "--max_queue=2", "--drain_timeout_ms=1000")
+    server = start(*flags, "--num_executors=1", "--max_queue=2", "--drain_timeout_ms=1000")
     sockets = [server.connect() for _ in range(8)]
     for s in sockets:
         s.sendall(raw_request("stuck"))
@@ -214,7 +214,7 @@ def test_drain(start, flags):
         stream = c.send(GRPC_PREDICT, message("slow"), [("content-type", "application/grpc"), ("te", "trailers")])
         # Both have arrived when a later request of each connection's server is answered... which only HTTP/2 can show.
         assert c.answer(c.send("/healthz", b"", method="GET"))[0][":status"] == "200"
-        server.until(lambda: server.metric("tern_calls_running") >= 2, "both calls ran")
+        server.until(lambda: server.metric("tern_running") >= 2, "both calls ran")
         server.terminate()
         assert read_answer(s).startswith(b"HTTP/1.1 200 ")
         headers, body, trailers = c.answer(stream)
@@ -230,7 +230,7 @@ def test_drain_ends_in_time(start, flags):
     server = start(*flags, "--drain_timeout_ms=500")
     with server.connect() as s:
         s.sendall(raw_request("stuck"))
-        server.until(lambda: server.metric("tern_calls_running") >= 1, "the call ran")
+        server.until(lambda: server.metric("tern_running") >= 1, "the call ran")
         server.stop()
 
 
@@ -299,7 +299,7 @@ def test_swap_waits_for_its_own_calls_only(start, model, flags):
     server = start(*flags)
     with server.connect() as s:
         s.sendall(raw_request("slow", [2.0]))
-        server.until(lambda: server.metric("tern_calls_running") >= 1, "the call ran")
+        server.until(lambda: server.metric("tern_running") >= 1, "the call ran")
         example_models.write(model, 2, addend=3)
         server.until(lambda: served(server) == 4.0, "version 2 was served")
         assert b"200 OK" in read_answer(s)

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Measures Tern against the bare engine, and against the way it replaces (Flask with Keras), in one interleaved run.
+
+    make bench            about ten minutes; QUICK=1 about three
+
+For each payload every contestant is called once a round, the order turning by one each round, so that what the machine
+does meanwhile hits all alike. Ratios are medians over the medians of the limit in the same run: the bare engine for
+tensors (bench tool of the TensorFlow engine: same library, same inputs, no server), the C features plus the bare engine
+for raw HTML. Writes bench/report/: report.md, report.json, plot.png, plot.svg.
+"""
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(HERE), str(ROOT / "tests" / "server"), str(ROOT / "models" / "html" / "train")]
+
+import payloads as p  # noqa: E402
+
+STAGES = ("read", "decode", "preprocess", "queue", "run", "postprocess", "encode")
+
+
+class Progress:
+    """One line that is written over on a terminal; plain lines elsewhere, one a step."""
+
+    def __init__(self):
+        self.live, self.start = sys.stderr.isatty(), time.monotonic()
+
+    def __call__(self, text):
+        text = f"bench: {time.monotonic() - self.start:4.0f} s  {text}"
+        if self.live:
+            print(f"\r\033[K{text[:118]}", end="", file=sys.stderr, flush=True)
+
+    def step(self, text):
+        print(("\r\033[K" if self.live else "") + f"bench: {time.monotonic() - self.start:4.0f} s  {text}", file=sys.stderr,
+              flush=True)
+
+
+def measure(payload, contestants, rounds, progress):
+    """-> {name: {"ms": [all], "stages": {stage: [all]}}}"""
+    able = [c for c in contestants if c.takes(payload)]
+    found = {c.name: {"ms": [], "stages": {}} for c in able}
+    repeats = {}
+    for c in able:  # warm up: caches, lazy graph work, measured costs of the server
+        progress(f"{payload.name}: warming up {c.name}")
+        times = [c.call(payload)[0] for _ in range(3)]
+        while sum(times) < 300 and len(times) < 30:
+            times.append(c.call(payload)[0])
+        repeats[c.name] = max(1, min(20, int(250 / min(times))))
+    for turn in range(rounds):
+        for c in able[turn % len(able):] + able[:turn % len(able)]:
+            progress(f"{payload.name}: round {turn + 1}/{rounds}, {c.name}")
+            for ms, stages in many(c, payload, repeats[c.name]):
+                found[c.name]["ms"].append(ms)
+                for stage, value in stages.items():
+                    found[c.name]["stages"].setdefault(stage, []).append(value)
+    return found
+
+
+def many(contestant, payload, count):
+    if hasattr(contestant, "calls"):
+        return contestant.calls(payload, count)
+    return [contestant.call(payload) for _ in range(count)]
+
+
+def judge(payload, found):
+    """Rows with medians, spread, stages, and the ratio to the limit."""
+    import report
+    medians = {name: statistics.median(f["ms"]) for name, f in found.items()}
+    bare, features = medians.get("bare engine"), medians.get("C features alone")
+    rows = []
+    for name, f in found.items():
+        row = {"name": name, "ms": report.summary(f["ms"])}
+        if f["stages"]:
+            row["stages"] = {s: statistics.median(v) for s, v in f["stages"].items() if s in STAGES}
+        if name.startswith(("Tern", "Flask")) and bare:
+            html = "HTML" in name
+            row["ratio"] = medians[name] / (bare + (features if html else 0))
+            row["limit"] = "C features + bare engine" if html else "bare engine"
+        rows.append(row)
+    return {"payload": payload.name, "title": title(payload), "about": about(payload), "client_ms": payload.client_ms,
+            "bytes": {"html": len(payload.html or b""), "json": len(payload.json), "grpc": len(payload.proto)}, "rows": rows}
+
+
+def title(payload):
+    return {"median": "Median page", "largest": "Largest page", "widest": "Page with the most blocks",
+            "heavy": "Heavy configuration, 8,192 elements"}[payload.name]
+
+
+def about(payload):
+    import report
+    shape = next(iter(payload.tensors.values())).shape
+    parts = [payload.about, f"{shape[1] if len(shape) > 1 else 1:,} units"]
+    if payload.html is not None:
+        parts.append(f"{report.size(len(payload.html))} of HTML")
+    return ", ".join(parts + [f"{report.size(len(payload.json))} as JSON", f"{report.size(len(payload.proto))} over gRPC"]) + "."
+
+
+def page_payloads(args, extractor, features, tern_grpc, progress):
+    out = []
+    for name, (text, page) in p.choose(args.shared, args.build / "bench-pages", extractor, features.FeatureError,
+                                       progress).items():
+        tensors = features.batch_of_one(extractor.extract(page, p.CONTENT_TYPE))
+        out.append(p.encode(p.Payload(name, text, "html", page, tensors), tern_grpc))
+    return out
+
+
+def heavy_payload(args, tern_grpc, progress):
+    """The heavy model (made once) and its inputs at 8,192 elements."""
+    import heavy
+    folder = args.build / "bench-heavy"
+    if not (folder / "1" / "saved_model.pb").exists():
+        progress("making the heavy model")
+        heavy.export(folder / "1")
+    return folder, p.encode(p.Payload("heavy", "random tensors", "heavy", None, heavy.inputs(8192)), tern_grpc)
+
+
+def run_group(payloads, model_folder, with_features, extractor, args, work, progress):
+    """One model: its Tern, its Flask, the bare engine; every payload over them. -> cases"""
+    import contestants as c
+    import tern_server
+    library = args.build / "handlers" / "html.so"
+    name = payloads[0].model
+    server = tern_server.Server(work / f"tern-{name}", [f"--model_name={name}", f"--model_base_path={model_folder}"],
+                                build=args.build)
+    flask = None
+    try:
+        progress.step(f"starting Flask with {name}")
+        flask = c.Flask(work, model_folder / "1", with_features, library)
+        who = [c.Bare(args.build, model_folder / "1", work), c.Features(extractor),
+               c.Grpc("Tern, gRPC", server.grpc),
+               c.Http("Tern, tensors as JSON", server.rest, "/v1/models/{model}:predict", lambda p: p.json, "application/json"),
+               c.Http("Tern, raw HTML", server.rest, "/invocations", lambda p: p.html, p.CONTENT_TYPE), *flask.paths()]
+        cases = []
+        for payload in payloads:
+            progress.step(f"measuring: {title(payload)}")
+            cases.append(judge(payload, measure(payload, who, args.rounds, progress)))
+        return cases
+    finally:
+        if flask:
+            flask.stop()
+        server.stop()
+
+
+def arguments():
+    quick = bool(os.environ.get("QUICK"))
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", type=Path, default=ROOT / "build")
+    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("TERN_SHARED", ROOT.parent / "shared")))
+    parser.add_argument("--rounds", type=int, default=3 if quick else 9)
+    parser.add_argument("--out", type=Path, default=HERE / "report")
+    parser.add_argument("--only", help="payloads by name, separated by commas: median,largest,widest,heavy,small")
+    args = parser.parse_args()
+    args.build, args.shared = args.build.resolve(), args.shared.resolve()
+    args.seconds = 2 if quick else 4
+    return args
+
+
+def main():
+    args, progress = arguments(), Progress()
+    os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
+    only = set((args.only or "median,largest,widest,heavy,small").split(","))
+    progress.step("loading TensorFlow, making the payloads")
+    import features
+    import report
+    import small
+    import tensorflow
+    import tern_grpc
+    extractor = features.Extractor()
+    pages = [x for x in page_payloads(args, extractor, features, tern_grpc, progress) if x.name in only]
+    result = {"machine": report.machine(), "tensorflow": tensorflow.__version__, "rounds": args.rounds, "cases": [], "notes": []}
+    with tempfile.TemporaryDirectory(prefix="tern-bench-") as work:
+        work = Path(work)
+        if pages:
+            result["cases"] += run_group(pages, ROOT / "models" / "html" / "saved_model", True, extractor, args, work, progress)
+        if "heavy" in only:
+            folder, payload = heavy_payload(args, tern_grpc, progress)
+            result["cases"] += run_group([payload], folder, False, extractor, args, work, progress)
+        if "small" in only:
+            progress.step("measuring: small model")
+            result["small"] = small.measure(args.build, ROOT / ".deps", work, 3, args.seconds, progress)
+            if not any("nginx" in row["what"] for row in result["small"]):
+                result["notes"].append("nginx was not to be had, so there is no comparison with it.")
+    report.write(result, args.out)
+    progress.step(f"written: {args.out / 'report.md'}")
+    print((args.out / "report.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
