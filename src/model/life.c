@@ -214,7 +214,7 @@ static void unload(tn_box *box)
     v->engine->api->unload(v->loaded);
 }
 
-static void unload_task(tn_task *task)
+void tn_life_unload_task(tn_task *task)
 {
     tn_box *box = TN_CONTAINER(task, tn_box, task);
     tn_models *m = box->owner;
@@ -240,7 +240,7 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
     memset(box, 0, sizeof *box);
     box->owner = m;
     box->entry = e;
-    box->task.run = unload_task;
+    box->task.run = tn_life_unload_task;
     box->directory = strdup(directory);
     if (box->directory == NULL) {
         free(box);

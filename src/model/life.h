@@ -50,6 +50,7 @@ struct tn_entry {
     bool busy;             /* its load is queued or under way */
     bool failed;           /* for good: not tried again before its files change */
     uint32_t looked;       /* watcher only: the pass in which it was looked at */
+    bool announced;        /* that it is waited for */
     bool marked;           /* watcher only: mark holds something */
     tn_source_mark mark;   /* watcher only */
     int64_t mark_since_ns; /* watcher only: since when it looks like this */
@@ -90,7 +91,14 @@ struct tn_models {
     tn_box *retired;            /* out of the snapshot, reference not yet given back */
     uint32_t boxes;             /* not yet unloaded */
 
-    tn_arena arena; /* copies of options and configs; read-only after tn_models_new() */
+    struct tn_pace {
+        int64_t poll_ns;         /* between scans; INT64_MAX: one scan, < 0: none */
+        int64_t eager_ns;        /* between scans while a folder is unsettled */
+        int64_t looks_ns;        /* least time between two looks that count as two */
+        int64_t quiet_ns;        /* a folder is settled when it was left alone for so long */
+        int64_t unknown_form_ns; /* likewise, when the engine does not recognise it */
+    } pace;                      /* set by tn_models_new(); tests make it faster */
+    tn_arena arena;              /* copies of options and configs; read-only after tn_models_new() */
     tn_models_options options;
     tn_model *models;
     uint32_t n_models;
@@ -117,6 +125,8 @@ bool tn_life_available(const tn_model *model);
 void tn_life_retire_all(tn_models *m);
 /* Main of a loader thread; arg is the tn_models. */
 void *tn_life_loader(void *arg);
+/* Task of a box without references: unloads and frees it. Without the lock. */
+void tn_life_unload_task(tn_task *task);
 void tn_life_free_entry(tn_entry *e);
 
 /* snapshot.c */

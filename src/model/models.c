@@ -112,6 +112,19 @@ static void init_locks(tn_models *m)
     tn_taskq_init(&m->work, 0);
 }
 
+static struct tn_pace pace_of(int64_t poll_seconds)
+{
+    return (struct tn_pace){
+        .poll_ns = poll_seconds > 0    ? poll_seconds * TN_NS_PER_S
+                   : poll_seconds == 0 ? INT64_MAX
+                                       : -1,
+        .eager_ns = 500 * TN_NS_PER_MS,
+        .looks_ns = 400 * TN_NS_PER_MS,
+        .quiet_ns = 3 * TN_NS_PER_S,
+        .unknown_form_ns = 10 * TN_NS_PER_S,
+    };
+}
+
 tern_code tn_models_new(const tn_models_options *options, const tn_model_config *configs, uint32_t n,
                         tn_models **out, tern_status *st)
 {
@@ -127,6 +140,7 @@ tern_code tn_models_new(const tn_models_options *options, const tn_model_config 
     tn_arena_init(&m->arena, SIZE_MAX);
     bool ok = true;
     m->options = *options;
+    m->pace = pace_of(options->poll_seconds);
     m->options.default_engine = copy(
         &m->arena, options->default_engine.len > 0 ? options->default_engine : TN_STR("tensorflow"), &ok);
     m->options.tags = copy_strings(&m->arena, options->tags, options->n_tags, &ok);
@@ -167,7 +181,7 @@ tern_code tn_models_start(tn_models *m, tern_status *st)
         if (error == 0)
             pthread_setname_np(m->loaders[m->n_loaders++], "tern-load");
     }
-    if (error == 0 && m->options.poll_seconds >= 0) {
+    if (error == 0 && m->pace.poll_ns >= 0) {
         error = pthread_create(&m->watcher, NULL, tn_watch_main, m);
         m->watching = error == 0;
         if (m->watching)

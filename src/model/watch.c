@@ -2,8 +2,8 @@
  * model/watch.c - the watcher: one thread that looks at the base paths and wakes for retries.
  *
  * A folder is believed complete ("settled") when the model's engine recognises its form and nothing in it was written for 3 s, or
- * two looks at least 0.4 s apart saw the same. One that the engine does not recognise (saved_model.pb not there yet) gets 10 s to
- * change, then it is loaded all the same, so that the engine's own words say what is wrong. Only folders that the policy could
+ * two looks at least 0.4 s apart saw the same (the numbers are tn_models.pace). One that the engine does not recognise
+ * (saved_model.pb not there yet) gets 10 s to change, then it is loaded all the same, so that the engine's own words say what is wrong. Only folders that the policy could
  * want are looked at; while one is unsettled scans come every half second.
  * A base path that cannot be read changes nothing: what is loaded stays. One that is there and has no version (any more) means
  * that nothing is wanted, and everything is unloaded, as TensorFlow Serving does.
@@ -14,11 +14,6 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "model/life.h"
-
-#define QUIET_NS         (3 * TN_NS_PER_S)
-#define UNKNOWN_FORM_NS  (10 * TN_NS_PER_S)
-#define BETWEEN_LOOKS_NS (400 * TN_NS_PER_MS)
-#define EAGER_NS         (500 * TN_NS_PER_MS)
 
 /* ---- Which folders there are ---- */
 
@@ -52,17 +47,14 @@ static void set_path(tn_entry *e, tn_source_folder *folder)
 /* What is gone from the disk starts anew when it comes back. */
 static void set_gone(tn_entry *e)
 {
-    e->settled = e->marked = e->failed = false;
+    e->settled = e->marked = e->failed = e->announced = false;
 }
 
-static void warn_once(tn_model *model, const char *format, const char *what)
+static void warn_once(tn_model *model, const char *fault, const char *what)
 {
-    if (model->warned)
-        return;
+    if (!model->warned)
+        tn_warn("model", "%.*s: %s%s; still watching", TN_FMT(model->config->name), fault, what);
     model->warned = true;
-    char text[512];
-    snprintf(text, sizeof text, format, what);
-    tn_warn("model", "%.*s: %s", TN_FMT(model->config->name), text);
 }
 
 /* With the lock. Takes the paths it needs out of the list. */
@@ -84,9 +76,7 @@ static void apply_scan(tn_model *model, tn_source_list *list)
     if (list->n > 0)
         model->warned = false;
     else
-        warn_once(model,
-                  "no versions under %s; a version is a folder named by a number, such as 1; still watching",
-                  model->base_path);
+        warn_once(model, "no folder named by a number, such as 1, under ", model->base_path);
 }
 
 /* ---- Whether they are complete ---- */
@@ -115,7 +105,7 @@ static bool recognised(tn_models *m, const tn_model_config *config, const char *
 }
 
 /* With the lock. */
-static void judge(tn_entry *e, const tn_source_mark *mark, bool known)
+static void judge(const struct tn_pace *pace, tn_entry *e, const tn_source_mark *mark, bool known)
 {
     int64_t now = tn_now_ns();
     if (!e->marked || e->mark.hash != mark->hash) {
@@ -132,12 +122,15 @@ static void judge(tn_entry *e, const tn_source_mark *mark, bool known)
     }
     int64_t age = tn_wall_ns() - mark->newest_ns;
     int64_t same = now - e->mark_since_ns;
-    bool settled = known ? age >= QUIET_NS || same >= BETWEEN_LOOKS_NS
-                         : age >= UNKNOWN_FORM_NS || same >= UNKNOWN_FORM_NS;
-    if (!settled && same == 0 && !e->settled)
+    if (known)
+        e->settled |= age >= pace->quiet_ns || same >= pace->looks_ns;
+    else
+        e->settled |= age >= pace->unknown_form_ns || same >= pace->unknown_form_ns;
+    if (!e->settled && !e->announced) {
+        e->announced = true;
         tn_info("model", "%.*s version %lld: %s, waiting", TN_FMT(e->model->config->name),
                 (long long)e->number, known ? "written just now" : "not complete");
-    e->settled |= settled;
+    }
 }
 
 static void look_at_folders(tn_models *m, tn_model *model, uint32_t pass)
@@ -159,7 +152,7 @@ static void look_at_folders(tn_models *m, tn_model *model, uint32_t pass)
         free(path);
         pthread_mutex_lock(&m->lock);
         if (there && !e->busy && e->live == NULL)
-            judge(e, &mark, known);
+            judge(&m->pace, e, &mark, known);
         tn_models_unlock(m);
     }
 }
@@ -175,7 +168,7 @@ static void scan(tn_models *m, tn_model *model, uint32_t pass)
     if (code == TERN_OK)
         apply_scan(model, &list);
     else
-        warn_once(model, "base path cannot be read, still watching: %s", st.message);
+        warn_once(model, "base path cannot be read: ", st.message);
     tn_models_unlock(m);
     tn_source_list_free(&list);
     if (code == TERN_OK)
@@ -209,14 +202,14 @@ static void sleep_until(tn_models *m, int64_t when)
 static void wait_for_next_scan(tn_models *m, int64_t last_scan)
 {
     for (;;) {
-        int64_t poll = m->options.poll_seconds;
-        int64_t next_scan = poll > 0 ? last_scan + poll * TN_NS_PER_S : INT64_MAX;
+        bool again = m->pace.poll_ns != INT64_MAX;
+        int64_t next_scan = again ? last_scan + m->pace.poll_ns : INT64_MAX;
         int64_t retry = INT64_MAX;
         for (uint32_t i = 0; i < m->n_models && !m->stopping; i++) {
             int64_t t = tn_life_advance(m, &m->models[i]);
             retry = t < retry ? t : retry;
-            if (unsettled(&m->models[i]) && last_scan + EAGER_NS < next_scan)
-                next_scan = last_scan + EAGER_NS;
+            if (unsettled(&m->models[i]) && last_scan + m->pace.eager_ns < next_scan)
+                next_scan = last_scan + m->pace.eager_ns;
         }
         if (m->retired != NULL || m->old_snapshots != NULL) {
             tn_models_unlock(m);

@@ -19,7 +19,7 @@ unsigned tn_cost_class(size_t bytes)
 void tn_cost_record(tn_cost *cost, unsigned kind, unsigned class, int64_t ns, int64_t limit_us)
 {
     int64_t most = limit_us * CLIP * 16;
-    int64_t seen = ns / (TN_NS_PER_US / 16);
+    int64_t seen = ns < most * TN_NS_PER_US ? ns * 16 / TN_NS_PER_US : most;
     if (seen > most)
         seen = most;
     if (seen < 1)
