@@ -30,7 +30,7 @@ typedef struct tn_header {
  * commit: n bytes at ptr; when ptr is the room that was reserved, nothing needs to be copied.
  * An error of reserve or commit ends the body: net calls nothing more on the sink, and the application answers (it may do so at
  * once, from inside the function). end: the body is complete. abort: the client is gone, or broke the protocol, before the end.
- * Exactly one of end, abort, or an error of the sink itself closes it.
+ * Exactly one of end, abort, or an error of the sink itself closes it. abort() comes before on_gone(), which may free the sink.
  */
 struct tn_sink {
     tern_code (*reserve)(tn_sink *sink, size_t want, char **room, size_t *space);
@@ -46,6 +46,8 @@ typedef struct tn_net_app {
      * (tn_exchange_set_sink), now or never; it may set ex's user pointer and on_gone.
      */
     void (*on_request)(void *context, tn_exchange *ex);
+    /* A loop ends (tn_net_free); the last thing that runs for it: frees what hangs on tn_loop_user(). May be NULL. */
+    void (*on_loop_end)(void *context, tn_loop *loop);
 } tn_net_app;
 
 /* Request side. Slices live until the exchange ends. */
@@ -79,12 +81,12 @@ typedef struct tn_response {
     int status;
     const tn_header *headers; /* content-length, date, connection are net's own; names in lower case */
     size_t n_headers;
-    const tn_chunk *body; /* sent by scatter-gather, not copied */
+    const tn_chunk *body; /* sent by scatter-gather, not copied; the array too stays until release() */
     size_t n_body;
     const tn_header *trailers; /* HTTP/2 only (gRPC); n_trailers > 0 ends the stream with them */
     size_t n_trailers;
     bool trailers_only; /* gRPC: the headers carry grpc-status, END_STREAM at once */
-    bool close; /* HTTP/1.1: close the connection after this answer */
+    bool close;         /* HTTP/1.1: close the connection after this answer */
     /*
      * Called exactly once, on the loop, when the bytes went to the kernel or will never go (sent tells): the body's memory may be
      * freed. Also when the client vanished meanwhile. headers and trailers are copied by tn_exchange_send() itself.
@@ -128,7 +130,8 @@ TERN_MUST_USE tern_code tn_net_new(const tn_net_options *options, tn_net **out, 
  * Binds and listens: address "::" / "0.0.0.0" / "127.0.0.1" / NULL (dual-stack any, else IPv4 any), port 0 = free one; *bound_port
  * gets the real one. May be called before or after start. UNAVAILABLE names address and cause.
  */
-TERN_MUST_USE tern_code tn_net_listen(tn_net *net, const char *address, int port, int tag, int *bound_port, tern_status *st);
+TERN_MUST_USE tern_code tn_net_listen(tn_net *net, const char *address, int port, int tag, int *bound_port,
+                                      tern_status *st);
 /* Unix socket at path (a stale one is replaced). */
 TERN_MUST_USE tern_code tn_net_listen_unix(tn_net *net, const char *path, int tag, tern_status *st);
 /* Starts the loop threads; returns. */

@@ -1,0 +1,235 @@
+/*
+ * net/http1_write.c - HTTP/1.1 answers: the head by hand, the order of pipelined answers, when the connection ends.
+ *
+ * An answer whose turn it is goes straight into the connection's output; one that is ready before its turn is kept in the exchange
+ * (head as text, body as chunks). The first answer that closes the connection ends the line: those behind it are told that their
+ * client is gone (RFC 9112, 9.6).
+ */
+#include "net/conn.h"
+
+static tn_str reason(int status)
+{
+    static const struct {
+        int status;
+        tn_str text;
+    } known[] = {
+        {200, TN_STR_INIT("OK")},
+        {201, TN_STR_INIT("Created")},
+        {202, TN_STR_INIT("Accepted")},
+        {204, TN_STR_INIT("No Content")},
+        {206, TN_STR_INIT("Partial Content")},
+        {301, TN_STR_INIT("Moved Permanently")},
+        {302, TN_STR_INIT("Found")},
+        {303, TN_STR_INIT("See Other")},
+        {304, TN_STR_INIT("Not Modified")},
+        {307, TN_STR_INIT("Temporary Redirect")},
+        {308, TN_STR_INIT("Permanent Redirect")},
+        {400, TN_STR_INIT("Bad Request")},
+        {401, TN_STR_INIT("Unauthorized")},
+        {403, TN_STR_INIT("Forbidden")},
+        {404, TN_STR_INIT("Not Found")},
+        {405, TN_STR_INIT("Method Not Allowed")},
+        {406, TN_STR_INIT("Not Acceptable")},
+        {408, TN_STR_INIT("Request Timeout")},
+        {409, TN_STR_INIT("Conflict")},
+        {410, TN_STR_INIT("Gone")},
+        {411, TN_STR_INIT("Length Required")},
+        {412, TN_STR_INIT("Precondition Failed")},
+        {413, TN_STR_INIT("Request Entity Too Large")},
+        {414, TN_STR_INIT("URI Too Long")},
+        {415, TN_STR_INIT("Unsupported Media Type")},
+        {416, TN_STR_INIT("Range Not Satisfiable")},
+        {417, TN_STR_INIT("Expectation Failed")},
+        {422, TN_STR_INIT("Unprocessable Content")},
+        {424, TN_STR_INIT("Failed Dependency")},
+        {429, TN_STR_INIT("Too Many Requests")},
+        {431, TN_STR_INIT("Request Header Fields Too Large")},
+        {499, TN_STR_INIT("Client Closed Request")},
+        {500, TN_STR_INIT("Internal Server Error")},
+        {501, TN_STR_INIT("Not Implemented")},
+        {502, TN_STR_INIT("Bad Gateway")},
+        {503, TN_STR_INIT("Service Unavailable")},
+        {504, TN_STR_INIT("Gateway Timeout")},
+        {507, TN_STR_INIT("Insufficient Storage")},
+        {530, TN_STR_INIT("Model Error")},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].status == status)
+            return known[i].text;
+    return TN_STR("Status");
+}
+
+/* A field that net writes itself, or whose bytes would end the line: left out. */
+static bool is_left_out(const tn_header *header)
+{
+    static const tn_str own[] = {TN_STR_INIT("content-length"), TN_STR_INIT("date"),
+                                 TN_STR_INIT("connection"), TN_STR_INIT("transfer-encoding"),
+                                 TN_STR_INIT("keep-alive")};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (tn_str_eq(header->name, own[i]))
+            return true;
+    return !tn_header_is_clean(header);
+}
+
+bool tn_header_is_clean(const tn_header *header)
+{
+    if (header->name.len == 0)
+        return false;
+    for (size_t i = 0; i < header->name.len; i++) {
+        unsigned char c = (unsigned char)header->name.ptr[i];
+        if (c <= ' ' || c == ':' || c >= 0x7f)
+            return false;
+    }
+    for (size_t i = 0; i < header->value.len; i++) {
+        unsigned char c = (unsigned char)header->value.ptr[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static char *put(char *to, tn_str s)
+{
+    memcpy(to, s.ptr, s.len);
+    return to + s.len;
+}
+
+/* Most bytes that put_head() can write. */
+static size_t head_bound(const tn_response *response)
+{
+    size_t n = 256;
+    for (size_t i = 0; i < response->n_headers; i++)
+        n += response->headers[i].name.len + response->headers[i].value.len + 4;
+    return n;
+}
+
+static size_t put_head(char *to, tn_exchange *ex, const tn_response *response, uint64_t length)
+{
+    char *at = put(to, TN_STR("HTTP/1.1 "));
+    at += tn_put_u64(at,
+                     (uint64_t)(response->status >= 100 && response->status <= 999 ? response->status : 500));
+    *at++ = ' ';
+    at = put(at, reason(response->status));
+    at = put(at, TN_STR("\r\n"));
+    for (size_t i = 0; i < response->n_headers; i++) {
+        const tn_header *header = &response->headers[i];
+        if (is_left_out(header))
+            continue;
+        at = put(at, header->name);
+        at = put(at, TN_STR(": "));
+        at = put(at, header->value);
+        at = put(at, TN_STR("\r\n"));
+    }
+    if (response->status != 204 && response->status != 304) {
+        at = put(at, TN_STR("content-length: "));
+        at += tn_put_u64(at, length);
+        at = put(at, TN_STR("\r\n"));
+    }
+    at = put(at, TN_STR("date: "));
+    at = put(at, tn_loop_date(ex->loop));
+    if (ex->last)
+        at = put(at, TN_STR("\r\nconnection: close"));
+    else if (ex->http10)
+        at = put(at, TN_STR("\r\nconnection: keep-alive"));
+    at = put(at, TN_STR("\r\n\r\n"));
+    return (size_t)(at - to);
+}
+
+static bool has_body(const tn_exchange *ex, const tn_response *response)
+{
+    return !ex->is_head && response->status != 204 && response->status != 304;
+}
+
+/* Decides whether the connection ends with this answer, by what both sides said and by how much of the request is unread. */
+static bool is_last(const tn_exchange *ex, const tn_response *response)
+{
+    const tn_conn *conn = ex->conn;
+    int64_t max_drop = tn_net_limits(conn->loop->net)->max_drop_bytes;
+    if (response->close || !ex->keep_alive || (conn->draining && ex->next == NULL))
+        return true;
+    if (ex->body_done)
+        return false;
+    /* A client that waits for "100 Continue" may or may not send the body now: what comes next would be ambiguous. */
+    return ex->expects_100 || ex->content_length < 0 || ex->dropped > max_drop ||
+           ex->content_length - ex->body_bytes > max_drop;
+}
+
+/* The first exchange's answer is in the output: its mark, and what it means for the connection. */
+static void answered(tn_conn *conn, tn_exchange *ex)
+{
+    bool last = ex->last, polite = ex->body_done && !ex->keep_alive && !ex->refused;
+    tn_exchange_mark(ex, true);
+    tn_conn_unlink(conn, ex);
+    if (conn->h1.reading != ex)
+        tn_exchange_let_go(ex);
+    /* A client that asked for the end itself sends no more. The exchanges behind are forgotten when the loop settles. */
+    if (last)
+        tn_conn_close_after(conn, !polite);
+}
+
+static void write_stored(tn_conn *conn, tn_exchange *ex)
+{
+    tn_out_copy(&conn->out, ex->text, ex->text_len);
+    for (size_t i = 0; i < ex->n_chunks; i++)
+        tn_out_borrow(&conn->out, ex->chunks[i].ptr, ex->chunks[i].len);
+    answered(conn, ex);
+}
+
+void tn_http1_continue_100(tn_conn *conn, tn_exchange *ex)
+{
+    ex->owes_100 = ex->expects_100 = false;
+    ex->body_from_ns = ex->body_last_ns = conn->now_ns;
+    tn_str text = TN_STR("HTTP/1.1 100 Continue\r\n\r\n");
+    tn_out_copy(&conn->out, text.ptr, text.len);
+    tn_conn_dirty(conn);
+}
+
+static void store(tn_exchange *ex, const tn_response *response, uint64_t length)
+{
+    ex->text = tn_pool_take(&ex->loop->pool, head_bound(response));
+    tn_response kept = *response;
+    if (!has_body(ex, response))
+        kept.n_body = 0;
+    if (!tn_exchange_store(ex, &kept) || ex->text == NULL) {
+        tn_conn_kill(ex->conn);
+        return;
+    }
+    ex->text_len = put_head(ex->text, ex, response, length);
+}
+
+void tn_http1_send(tn_exchange *ex, const tn_response *response)
+{
+    tn_conn *conn = ex->conn;
+    uint64_t length = 0;
+    for (size_t i = 0; i < response->n_body; i++)
+        length += response->body[i].len;
+    ex->last = is_last(ex, response);
+    if (ex->last)
+        conn->h1.stopped = true;
+    if (ex->last && conn->h1.reading == ex)
+        conn->h1.reading = NULL;
+    if (conn->closing) {
+        tn_conn_unlink(conn, ex);
+        tn_exchange_mark(ex, false);
+        if (conn->h1.reading != ex)
+            tn_exchange_let_go(ex);
+        return;
+    }
+    if (conn->first != ex) {
+        store(ex, response, length);
+        return;
+    }
+    char *room = tn_out_room(&conn->out, head_bound(response));
+    if (room != NULL) {
+        tn_out_commit(&conn->out, put_head(room, ex, response, length));
+        for (size_t i = 0; has_body(ex, response) && i < response->n_body; i++)
+            tn_out_borrow(&conn->out, response->body[i].ptr, response->body[i].len);
+    }
+    answered(conn, ex);
+    while (conn->first != NULL && conn->first->answered && !conn->closing)
+        write_stored(conn, conn->first);
+    if (conn->first != NULL && conn->first->owes_100)
+        tn_http1_continue_100(conn, conn->first);
+    if (conn->first == NULL && conn->eof)
+        tn_conn_close_after(conn, false);
+}

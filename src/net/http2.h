@@ -1,0 +1,38 @@
+/*
+ * net/http2.h - inside of net: HTTP/2 (RFC 9113) with prior knowledge on a connection, by nghttp2.
+ */
+#ifndef TN_NET_HTTP2_H
+#define TN_NET_HTTP2_H
+
+#include "net/loop.h"
+
+typedef struct tn_http2 {
+    void *session;  /* nghttp2_session */
+    int64_t credit; /* against floods, see http2.c */
+    int64_t credit_ns;
+    int64_t head_ns; /* since when a header block is under way, or 0 */
+    uint32_t continuations;
+    size_t slice;
+    int64_t drain_ns; /* when GOAWAY with the real last stream is due, or 0 */
+    bool notified;    /* shutdown notice was sent */
+    bool ended;       /* the session is over: flush and close */
+} tn_http2;
+
+/* Per-loop objects. */
+bool tn_http2_prepare(tn_loop *loop);
+void tn_http2_unprepare(tn_loop *loop);
+/* False when memory is short. */
+bool tn_http2_open(tn_conn *conn);
+size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n);
+/* Moves frames from the session to conn->out, as many as are good now. */
+void tn_http2_pull(tn_conn *conn);
+void tn_http2_send(tn_exchange *ex, const tn_response *response);
+/* Looks at timeouts of streams. */
+void tn_http2_check(tn_conn *conn, int64_t now);
+void tn_http2_drain(tn_conn *conn);
+/* Nobody will read what streams are still to be answered: they are told. */
+void tn_http2_forget(tn_conn *conn);
+/* The connection is torn down. */
+void tn_http2_close(tn_conn *conn);
+
+#endif
