@@ -120,11 +120,35 @@ static bool is_formatting(lxb_tag_id_t tag)
     }
 }
 
-/* True when a limit on the whole page is met. */
+/* <link rel=canonical> is the only link that is read; its attributes are cut to the wanted ones by now. */
+static bool is_canonical(const lxb_html_token_t *token)
+{
+    for (const lxb_html_token_attr_t *a = token->attr_first; a != NULL; a = a->next)
+        if (a->name->attr_id == LXB_DOM_ATTR_REL && a->value != NULL && a->value_size == 9 &&
+            tn_html_holds((const char *)a->value, a->value_size, "canonical"))
+            return true;
+    return false;
+}
+
+static bool is_shape(lxb_tag_id_t tag)
+{
+    return tag == LXB_TAG_PATH || tag >= LXB_TAG__LAST_ENTRY;
+}
+
+/* Drawings are skipped whole: their shapes need no nodes. */
+static bool in_svg(const lxb_html_tree_t *tree)
+{
+    size_t n = tree->open_elements->length;
+    return n > 0 && ((const lxb_dom_node_t *)tree->open_elements->list[n - 1])->ns == LXB_NS_SVG;
+}
+
+/* True when a limit on the whole page is met. Looked at on each start tag, and between chunks: one tag may have millions
+ * of attributes before it ends. */
 static bool over_limits(const tn_html_guard *g)
 {
     const lxb_dom_document_t *d = &g->document->dom_document;
-    return g->elements >= TN_HTML_MAX_ELEMENTS ||
+    return g->parser->tkz->dobj_token_attr->allocated >= TN_HTML_MAX_TAG_ATTRIBUTES ||
+           g->elements >= TN_HTML_MAX_ELEMENTS ||
            d->mraw->mem->chunk_length * d->mraw->mem->chunk_min_size >= TN_HTML_MAX_TREE_BYTES ||
            d->attrs->entries->allocated >= TN_HTML_MAX_NAMES ||
            d->tags->entries->allocated >= TN_HTML_MAX_NAMES;
@@ -156,7 +180,16 @@ static bool admit(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t 
         break;
     case LXB_TAG_SELECTEDCONTENT:
         return false;
+    case LXB_TAG_LINK:
+        cut_attributes(tkz, token, max);
+        return token->attr_first != NULL && is_canonical(token);
+    case LXB_TAG_SOURCE:
+    case LXB_TAG_TRACK:
+    case LXB_TAG_PARAM:
+        return false;
     default:
+        if (is_shape(token->tag_id) && in_svg(tree))
+            return false;
         if (is_formatting(token->tag_id) && tree->active_formatting->length >= TN_HTML_MAX_FORMATTING)
             return false;
         break;
@@ -166,10 +199,38 @@ static bool admit(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t 
     return true;
 }
 
+static bool is_blank(const lxb_char_t *s, const lxb_char_t *end)
+{
+    while (s < end && *s <= ' ')
+        s++;
+    return s == end;
+}
+
+/* White space at the start of a block or behind one collapses to nothing: half of all text nodes need not be made.
+ * What is skipped (scripts) does not count as standing between. */
+static bool between_blocks(const lxb_dom_node_t *at)
+{
+    if (tn_html_kind(at->local_name) == TN_HTML_KIND_I)
+        return false;
+    const lxb_dom_node_t *last = at->last_child;
+    for (int i = 0; i < 4 && last != NULL; i++, last = last->prev) {
+        if (last->type != LXB_DOM_NODE_TYPE_ELEMENT)
+            return false;
+        int kind = tn_html_kind(last->local_name);
+        if (kind == TN_HTML_KIND_B || kind == TN_HTML_KIND_C)
+            return true;
+        if (kind != TN_HTML_KIND_S && kind != TN_HTML_KIND_M)
+            return false;
+    }
+    return last == NULL;
+}
+
 static lxb_html_token_t *on_text(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
 {
     lxb_dom_node_t *at = lxb_html_tree_current_node(g->parser->tree);
     if (at != NULL && (at->local_name == LXB_TAG_SCRIPT || at->local_name == LXB_TAG_STYLE))
+        return token;
+    if (at != NULL && between_blocks(at) && is_blank(token->text_start, token->text_end))
         return token;
     const lxb_char_t *begin = token->begin;
     token = g->build(tkz, token, g->builder);
@@ -179,6 +240,15 @@ static lxb_html_token_t *on_text(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lx
     if (at != NULL && at->last_child != NULL && at->last_child->type == LXB_DOM_NODE_TYPE_TEXT &&
         at->last_child->user == NULL)
         at->last_child->user = (void *)(uintptr_t)(begin - g->page + 1);
+    return token;
+}
+
+/* Hands a tag to the tree builder. Its attributes are copied by then; given back, they serve the next tag. */
+static lxb_html_token_t *build_tag(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
+{
+    token = g->build(tkz, token, g->builder);
+    if (token != NULL && token->attr_first != NULL)
+        cut_attributes(tkz, token, 0);
     return token;
 }
 
@@ -198,10 +268,15 @@ static lxb_html_token_t *on_token(lxb_html_tokenizer_t *tkz, lxb_html_token_t *t
     default:
         break;
     }
-    if ((token->type & LXB_HTML_TOKEN_TYPE_CLOSE) == 0 && token->tag_id != LXB_TAG__EM_DOCTYPE &&
-        !admit(g, tkz, token))
+    if (token->type & LXB_HTML_TOKEN_TYPE_CLOSE) {
+        cut_attributes(tkz, token, 0);
+        if (is_shape(token->tag_id) && in_svg(g->parser->tree))
+            return token;
+    } else if (token->tag_id != LXB_TAG__EM_DOCTYPE && !admit(g, tkz, token)) {
+        cut_attributes(tkz, token, 0);
         return token;
-    return g->build(tkz, token, g->builder);
+    }
+    return build_tag(g, tkz, token);
 }
 
 /* Nothing happens when an element is closed. */
@@ -216,13 +291,25 @@ void tn_html_guard_free(tn_html_guard *g)
     free(g);
 }
 
+/* lexbor keeps an arena's first chunk from page to page and frees the others: with a first chunk that holds most pages,
+ * a warm extractor asks for no memory, and touches no fresh page. */
+enum { TREE_CHUNK = 2 << 20, TEXT_CHUNK = 1 << 20 };
+
+static bool first_chunk(lexbor_mraw_t **arena, size_t size)
+{
+    *arena = lexbor_mraw_destroy(*arena, true);
+    *arena = lexbor_mraw_create();
+    return *arena != NULL && lexbor_mraw_init(*arena, size) == LXB_STATUS_OK;
+}
+
 tn_html_guard *tn_html_guard_create(void)
 {
     tn_html_guard *g = calloc(1, sizeof *g);
     if (g == NULL)
         return NULL;
     g->document = lxb_html_document_create();
-    if (g->document == NULL)
+    if (g->document == NULL || !first_chunk(&g->document->dom_document.mraw, TREE_CHUNK) ||
+        !first_chunk(&g->document->dom_document.text, TEXT_CHUNK))
         goto fail;
     /* An empty page makes the parser, whose callback is then taken over. */
     if (lxb_html_document_parse(g->document, (const lxb_char_t *)"", 0) != LXB_STATUS_OK)
@@ -269,7 +356,8 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
             break;
         }
         at += n;
-        if (d->text->mem->chunk_length * d->text->mem->chunk_min_size >= TN_HTML_MAX_TEXT_BYTES)
+        if (over_limits(g) ||
+            d->text->mem->chunk_length * d->text->mem->chunk_min_size >= TN_HTML_MAX_TEXT_BYTES)
             g->stopped = true;
     }
     if (lxb_html_document_parse_chunk_end(g->document) != LXB_STATUS_OK && rc == TERN_HTML_OK)

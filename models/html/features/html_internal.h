@@ -101,7 +101,8 @@ struct tern_html {
     char charset[40];
     bool truncated;
     char message[256];
-    uint32_t months[64]; /* hashes of month names, ended by 0 */
+    uint32_t months[64];    /* hashes of month names, ended by 0 */
+    uint8_t month_bits[32]; /* the low 8 bits of those hashes that occur */
     void *frames;        /* the walk's stack */
     int64_t deadline_ns;
 };
@@ -111,6 +112,18 @@ struct tern_html {
 bool tn_html_append(tn_html_bytes *b, const void *data, size_t length, size_t limit);
 bool tn_html_reserve(tn_html_bytes *b, size_t room);
 bool tn_html_late(const tern_html *x); /* deadline passed */
+
+/* ---- html_tags.c ---- */
+#define TN_HTML_LEXBOR_TAGS 256
+extern const uint8_t tn_html_tag_of[TN_HTML_LEXBOR_TAGS]; /* by lexbor's number; 0: not in the table */
+extern const uint8_t tn_html_kind_of[TN_HTML_TAG_COUNT];
+
+/* Kind of an element by lexbor's number (a pointer for tags that it does not know). */
+static inline int tn_html_kind(uintptr_t lexbor_tag)
+{
+    uint8_t tag = lexbor_tag < TN_HTML_LEXBOR_TAGS ? tn_html_tag_of[lexbor_tag] : 0;
+    return tag == 0 ? TN_HTML_KIND_I : tn_html_kind_of[tag];
+}
 
 /* ---- html_charset.c ---- */
 /* Decides the page's charset and gives it as valid UTF-8: the input itself where it is that already, else x->decoded.
@@ -139,8 +152,10 @@ uint16_t tn_html_token(uint32_t hash, uint32_t vocab);
 int tn_html_words(const tern_html *x, const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out,
                   int max, int *years, int *months);
 /* Name tokens of an attribute value: runs of letters, split where lower case meets upper, lower-cased, >= 2 letters.
- * Appends what is not among out[0..have) yet, up to max; returns the new number. */
-int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out, int have, int max);
+ * Appends what is not among out[0..have) yet, up to max; returns the new number. *comment (or NULL) is set where a token
+ * begins with "comment". */
+int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out, int have, int max,
+                  bool *comment);
 void tn_html_months(tern_html *x);
 void tn_html_url(tern_html *x, const char *url, size_t n);
 void tn_html_page_meta(tern_html *x);

@@ -19,6 +19,7 @@
 
 /* lexbor's work. */
 #define TN_HTML_MAX_ATTRIBUTES    64u          /* kept on one tag */
+#define TN_HTML_MAX_TAG_ATTRIBUTES 50000u  /* met on one tag: the page ends there */
 #define TN_HTML_MAX_OPEN_ELEMENTS 512u         /* deeper start tags are dropped, as Blink and WebKit do */
 #define TN_HTML_MAX_FORMATTING    64u          /* active formatting elements */
 #define TN_HTML_MAX_ELEMENTS      200000u      /* start tags accepted */

@@ -63,14 +63,27 @@ uint16_t tn_html_token(uint32_t hash, uint32_t vocab)
     return (uint16_t)(1u + hash % (vocab - 1u));
 }
 
-/* Bytes of the word at s (0: none starts here). */
+/*
+ * What a byte of a word is hashed as: ASCII lower case, digits as '0', bytes >= 0x80 as they are; 0: no
+ * letter.
+ */
+static const uint8_t fold[256] = {
+    ['0' ... '9'] = '0', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd', ['E'] = 'e', ['F'] = 'f',
+    ['G'] = 'g',         ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k', ['L'] = 'l', ['M'] = 'm',
+    ['N'] = 'n',         ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r', ['S'] = 's', ['T'] = 't',
+    ['U'] = 'u',         ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y', ['Z'] = 'z', ['a'] = 'a',
+    ['b'] = 'b',         ['c'] = 'c', ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h',
+    ['i'] = 'i',         ['j'] = 'j', ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o',
+    ['p'] = 'p',         ['q'] = 'q', ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v',
+    ['w'] = 'w',         ['x'] = 'x', ['y'] = 'y', ['z'] = 'z',
+};
+
+/* Whether a letter or digit of a word stands at i. */
 static inline bool word_byte(const char *s, size_t n, size_t i)
 {
     unsigned char c = (unsigned char)s[i];
-    if (c < 0x80) {
-        int k = byte_class(c);
-        return k == K_LOWER || k == K_UPPER || k == K_DIGIT;
-    }
+    if (c < 0x80)
+        return fold[c] != 0;
     /* U+2000..U+207F is E2 80 xx and E2 81 80..BF: punctuation. */
     if (c == 0xE2 && i + 1 < n && (unsigned char)s[i + 1] <= 0x81)
         return false;
@@ -84,6 +97,14 @@ static inline size_t skip_sign(const char *s, size_t n, size_t i)
     unsigned char c = (unsigned char)s[i];
     size_t step = c < 0x80 ? 1 : c == 0xC2 ? 2 : 3;
     return i + step > n ? n : i + step;
+}
+
+static int is_month(const tern_html *x, uint32_t h)
+{
+    for (const uint32_t *m = x->months; *m != 0; m++)
+        if (*m == h)
+            return 1;
+    return 0;
 }
 
 int tn_html_words(const tern_html *x, const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out,
@@ -101,11 +122,9 @@ int tn_html_words(const tern_html *x, const char *s, size_t n, uint32_t salt, ui
         bool digits = true;
         while (i < n && word_byte(s, n, i)) {
             unsigned char c = (unsigned char)s[i];
-            if (c >= 'A' && c <= 'Z')
-                c = (unsigned char)(c + 32);
-            else if (c >= '0' && c <= '9')
-                c = '0';
-            digits = digits && c == '0';
+            if (c < 0x80)
+                c = fold[c];
+            digits &= c == '0';
             if (i - start < TN_HTML_MAX_WORD)
                 h = (h ^ c) * TN_HTML_FNV_PRIME;
             i++;
@@ -114,17 +133,24 @@ int tn_html_words(const tern_html *x, const char *s, size_t n, uint32_t salt, ui
         if (years != NULL && digits && i - start == 4 &&
             ((s[start] == '1' && s[start + 1] == '9') || (s[start] == '2' && s[start + 1] == '0')))
             (*years)++;
-        if (months != NULL && !digits)
-            for (const uint32_t *m = x->months; *m != 0; m++)
-                if (*m == h) {
-                    (*months)++;
-                    break;
-                }
+        if (months != NULL && x->month_bits[h >> 3 & 31] >> (h & 7) & 1)
+            *months += is_month(x, h);
     }
     return have;
 }
 
-int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out, int have, int max)
+/* "comment" in any case. */
+static bool is_comment(const char *s)
+{
+    static const char word[7] = {'c', 'o', 'm', 'm', 'e', 'n', 't'};
+    for (int i = 0; i < 7; i++)
+        if ((s[i] | 0x20) != word[i])
+            return false;
+    return true;
+}
+
+int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out, int have, int max,
+                  bool *comment)
 {
     if (n > TN_HTML_MAX_ATTR_SCAN)
         n = TN_HTML_MAX_ATTR_SCAN;
@@ -143,12 +169,14 @@ int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16
             k = byte_class(c);
             if ((k != K_LOWER && k != K_UPPER) || (k == K_UPPER && before == K_LOWER))
                 break;
-            h = (h ^ (k == K_UPPER ? c + 32u : c)) * TN_HTML_FNV_PRIME;
+            h = (h ^ (c | 0x20u)) * TN_HTML_FNV_PRIME;
             before = k;
             i++;
         }
         if (i - start < 2)
             continue;
+        if (comment != NULL && i - start >= 7 && (s[start] | 0x20) == 'c' && is_comment(s + start))
+            *comment = true;
         uint16_t t = tn_html_token(h, vocab);
         int j = 0;
         while (j < have && out[j] != t)
@@ -162,70 +190,34 @@ int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16
 void tn_html_months(tern_html *x)
 {
     static const char *const names[] = {
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-        "januar",
-        "februar",
-        "m\xC3\xA4rz",
-        "mai",
-        "juni",
-        "juli",
-        "oktober",
-        "dezember",
-        "okt",
-        "dez",
-        "janvier",
-        "f\xC3\xA9vrier",
-        "mars",
-        "avril",
-        "juin",
-        "juillet",
-        "ao\xC3\xBBt",
-        "septembre",
-        "octobre",
-        "novembre",
-        "d\xC3\xA9"
-        "cembre",
-        "enero",
-        "febrero",
-        "marzo",
-        "abril",
-        "mayo",
-        "junio",
-        "julio",
-        "agosto",
-        "septiembre",
-        "octubre",
-        "noviembre",
-        "diciembre",
+        "january", "february",    "march",
+        "april",   "may",         "june",
+        "july",    "august",      "september",
+        "october", "november",    "december",
+        "jan",     "feb",         "mar",
+        "apr",     "jun",         "jul",
+        "aug",     "sep",         "sept",
+        "oct",     "nov",         "dec",
+        "januar",  "februar",     "m\xC3\xA4rz",
+        "mai",     "juni",        "juli",
+        "oktober", "dezember",    "okt",
+        "dez",     "janvier",     "f\xC3\xA9vrier",
+        "mars",    "avril",       "juin",
+        "juillet", "ao\xC3\xBBt", "septembre",
+        "octobre", "novembre",    "d\303\251cembre",
+        "enero",   "febrero",     "marzo",
+        "abril",   "mayo",        "junio",
+        "julio",   "agosto",      "septiembre",
+        "octubre", "noviembre",   "diciembre",
     };
     size_t n = sizeof names / sizeof *names;
     _Static_assert(sizeof names / sizeof *names < sizeof x->months / sizeof *x->months,
                    "room for the end mark");
-    for (size_t i = 0; i < n; i++)
-        x->months[i] = tn_html_hash(TN_HTML_SALT_TEXT, names[i], strlen(names[i]));
+    memset(x->month_bits, 0, sizeof x->month_bits);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t h = x->months[i] = tn_html_hash(TN_HTML_SALT_TEXT, names[i], strlen(names[i]));
+        x->month_bits[h >> 3 & 31] |= (uint8_t)(1u << (h & 7));
+    }
     x->months[n] = 0;
 }
 
@@ -303,7 +295,7 @@ void tn_html_page_meta(tern_html *x)
         if (!m->set)
             continue;
         int n = tn_html_names(x->meta_text.data + m->at, m->length, parts[p].salt, TN_HTML_META_VOCAB, t, 0,
-                              parts[p].end - parts[p].at);
+                              parts[p].end - parts[p].at, NULL);
         for (int i = 0; i < n; i++)
             x->page_meta[parts[p].at + i] = t[i];
     }
@@ -315,6 +307,8 @@ bool tn_html_holds(const char *s, size_t n, const char *needle)
     if (n > TN_HTML_MAX_ATTR_SCAN)
         n = TN_HTML_MAX_ATTR_SCAN;
     for (size_t i = 0; i + k <= n; i++) {
+        if ((s[i] | 0x20) != (needle[0] | 0x20))
+            continue;
         size_t j = 0;
         while (j < k && (s[i + j] >= 'A' && s[i + j] <= 'Z' ? s[i + j] + 32 : s[i + j]) == needle[j])
             j++;

@@ -52,18 +52,6 @@ typedef struct walk {
     uint32_t nodes;
 } walk;
 
-static const uint8_t tag_of[LXB_TAG__LAST_ENTRY] = {
-#define X(id, lexbor, name, kind) [LXB_TAG_##lexbor] = id,
-    TN_HTML_TAG_TABLE(X)
-#undef X
-};
-
-static const uint8_t kind_of[TN_HTML_TAG_COUNT] = {
-#define X(id, lexbor, name, kind) [id] = TN_HTML_KIND_##kind,
-    TN_HTML_TAG_TABLE(X)
-#undef X
-};
-
 void *tn_html_walk_frames(void)
 {
     return malloc(sizeof(frame) * TN_HTML_MAX_DEPTH);
@@ -119,17 +107,21 @@ static uint32_t context_of_role(const char *s, size_t n)
     return 0;
 }
 
+static void add_names(frame *f, const char *v, size_t n, uint32_t salt, bool *comment)
+{
+    f->n_own =
+        (uint8_t)tn_html_names(v, n, salt, TN_HTML_ATTR_VOCAB, f->own, f->n_own, TN_HTML_ATTR_OWN, comment);
+}
+
 static void other_attribute(frame *f, const lxb_dom_attr_t *a, const char *v, size_t n)
 {
     size_t k;
     const char *name = name_of(f->node, a, &k);
     if (IS(name, k, "role")) {
         f->context |= context_of_role(v, n);
-        f->n_own = (uint8_t)tn_html_names(v, n, TN_HTML_SALT_ROLE, TN_HTML_ATTR_VOCAB, f->own, f->n_own,
-                                          TN_HTML_ATTR_OWN);
+        add_names(f, v, n, TN_HTML_SALT_ROLE, NULL);
     } else if (IS(name, k, "itemprop"))
-        f->n_own = (uint8_t)tn_html_names(v, n, TN_HTML_SALT_ITEMPROP, TN_HTML_ATTR_VOCAB, f->own, f->n_own,
-                                          TN_HTML_ATTR_OWN);
+        add_names(f, v, n, TN_HTML_SALT_ITEMPROP, NULL);
     else if (IS(name, k, "hidden") || (IS(name, k, "aria-hidden") && IS(v, n, "true")))
         f->context |= TERN_HTML_IN_HIDDEN;
 }
@@ -138,21 +130,17 @@ static void other_attribute(frame *f, const lxb_dom_attr_t *a, const char *v, si
 static void read_attributes(frame *f)
 {
     const lxb_dom_attr_t *a = lxb_dom_interface_element(f->node)->first_attr;
+    bool comment = false;
     for (; a != NULL; a = a->next) {
         size_t n;
         const char *v = value_of(a, &n);
         switch (a->node.local_name) {
         case LXB_DOM_ATTR_CLASS:
         case LXB_DOM_ATTR_ID:
-            f->n_own = (uint8_t)tn_html_names(v, n, TN_HTML_SALT_CLASS, TN_HTML_ATTR_VOCAB, f->own, f->n_own,
-                                              TN_HTML_ATTR_OWN);
-            if ((f->context & TERN_HTML_IN_COMMENT) == 0 && f->tag != 3 && f->tag != 1 &&
-                tn_html_holds(v, n, "comment"))
-                f->context |= TERN_HTML_IN_COMMENT;
+            add_names(f, v, n, TN_HTML_SALT_CLASS, &comment);
             break;
         case LXB_DOM_ATTR_REL:
-            f->n_own = (uint8_t)tn_html_names(v, n, TN_HTML_SALT_REL, TN_HTML_ATTR_VOCAB, f->own, f->n_own,
-                                              TN_HTML_ATTR_OWN);
+            add_names(f, v, n, TN_HTML_SALT_REL, NULL);
             break;
         case LXB_DOM_ATTR_STYLE:
             if (tn_html_holds(v, n, "display:none") || tn_html_holds(v, n, "display: none"))
@@ -164,6 +152,8 @@ static void read_attributes(frame *f)
             break;
         }
     }
+    if (comment && f->tag != 1 && f->tag != 3) /* WordPress says comments-open on each body */
+        f->context |= TERN_HTML_IN_COMMENT;
 }
 
 static uint32_t context_of_tag(uint32_t tag, uint32_t around)
@@ -453,14 +443,23 @@ static void end_block(walk *w)
     reset_block(w);
 }
 
+/*
+ * Bytes that add_text() copies without a look: all but white space, and the leads of U+00A0, U+200B and
+ * U+FEFF.
+ */
+static const uint8_t plain[256] = {
+    [0x21 ... 0xC1] = 1, [0xC3 ... 0xE1] = 1, [0xE3 ... 0xEE] = 1, [0xF0 ... 0xFF] = 1};
+
 /* One run of text: collapses white space (ASCII and U+00A0) and drops zero-width marks. */
 static void add_text(walk *w, const char *s, size_t n, const lxb_dom_node_t *node)
 {
     tern_html *x = w->x;
-    if (x->text.length + n + 2 > TN_HTML_MAX_TEXT) {
+    if (x->text.length + n + 2 > TN_HTML_MAX_TEXT) { /* the last text is cut, not within a character */
         w->full = true;
         x->truncated = true;
-        return;
+        n = TN_HTML_MAX_TEXT - x->text.length < 2 ? 0 : TN_HTML_MAX_TEXT - x->text.length - 2;
+        while (n > 0 && ((unsigned char)s[n] & 0xC0) == 0x80)
+            n--;
     }
     if (!tn_html_reserve(&x->text, n + 2)) {
         w->full = true;
@@ -487,14 +486,9 @@ static void add_text(walk *w, const char *s, size_t n, const lxb_dom_node_t *nod
         } else if (space)
             *o++ = ' ';
         space = false;
-        do {
-            *o++ = (char)c;
-            if (++i >= n)
-                break;
-            c = (unsigned char)s[i];
-        } while (c > ' ' && c != 0xC2 && c != 0xE2 && c != 0xEF);
-        while (i < n && c > ' ' && ((unsigned char)s[i] & 0xC0) == 0x80)
+        do
             *o++ = s[i++];
+        while (i < n && plain[(unsigned char)s[i]]);
     }
     if (o > from) {
         w->brs = 0;
@@ -578,13 +572,13 @@ static void make_below(frame *f)
 {
     if (f->n_own == 0)
         return;
-    int n = f->n_own < TN_HTML_ATTR_PER_ANCESTOR ? f->n_own : TN_HTML_ATTR_PER_ANCESTOR;
-    memcpy(f->below, f->own, sizeof(uint16_t) * (size_t)n);
-    for (int i = 0; i < f->n_ancestors && n < TN_HTML_ATTR_ANCESTOR; i++) {
+    int own = f->n_own < TN_HTML_ATTR_PER_ANCESTOR ? f->n_own : TN_HTML_ATTR_PER_ANCESTOR, n = own;
+    memcpy(f->below, f->own, sizeof(uint16_t) * (size_t)own);
+    for (int i = 0; i < f->n_ancestors && n < TN_HTML_ATTR_ANCESTOR; i++) { /* these are all different */
         int j = 0;
-        while (j < n && f->below[j] != f->ancestors[i])
+        while (j < own && f->below[j] != f->ancestors[i])
             j++;
-        if (j == n)
+        if (j == own)
             f->below[n++] = f->ancestors[i];
     }
     f->n_below = (uint8_t)n;
@@ -676,9 +670,9 @@ static void line_break(walk *w)
 static bool enter(walk *w, lxb_dom_node_t *node)
 {
     uint32_t tag = TN_HTML_TAG_OTHER, kind = TN_HTML_KIND_I;
-    if (node->local_name < LXB_TAG__LAST_ENTRY && tag_of[node->local_name] != 0) {
-        tag = tag_of[node->local_name];
-        kind = kind_of[tag];
+    if (node->local_name < TN_HTML_LEXBOR_TAGS && tn_html_tag_of[node->local_name] != 0) {
+        tag = tn_html_tag_of[node->local_name];
+        kind = tn_html_kind_of[tag];
     }
     if (kind == TN_HTML_KIND_S)
         return false;
@@ -727,13 +721,27 @@ static void root_facts(tern_html *x, lxb_dom_node_t *node, uint32_t tag)
 
 /* ---- page-wide columns ---- */
 
+/* Of the first 256 bytes and the length, 8 bytes a step. Only equality is used of it. */
+static uint32_t fast_hash(const char *s, size_t n)
+{
+    uint64_t h = n * 0x9E3779B97F4A7C15ull, w;
+    size_t end = n < 256 ? n : 256, i = 0;
+    for (; i + 8 <= end; i += 8) {
+        memcpy(&w, s + i, 8);
+        h = (h ^ w) * 0x9E3779B97F4A7C15ull;
+        h ^= h >> 29;
+    }
+    for (; i < end; i++)
+        h = (h ^ (unsigned char)s[i]) * 0x9E3779B97F4A7C15ull;
+    return (uint32_t)(h >> 32);
+}
+
 static void count_duplicates(tern_html *x)
 {
     x->stamp++;
     for (uint32_t i = 0; i < x->n_records; i++) {
         tn_html_record *r = &x->records[i];
-        size_t n = r->length < 256 ? r->length : 256;
-        uint32_t h = tn_html_hash(r->length & 255, x->text.data + r->text, n);
+        uint32_t h = fast_hash(x->text.data + r->text, r->length);
         for (uint32_t k = 0; k < 16; k++) {
             tn_html_seen *s = &x->seen[(h + k) % TN_HTML_SEEN];
             if (s->stamp != x->stamp) {
@@ -810,7 +818,7 @@ int tn_html_walk(tern_html *x, void *root)
             return TERN_HTML_DEADLINE;
         if (node->type == LXB_DOM_NODE_TYPE_ELEMENT) {
             if (node->local_name == LXB_TAG_HTML || node->local_name == LXB_TAG_BODY)
-                root_facts(x, node, tag_of[node->local_name]);
+                root_facts(x, node, tn_html_tag_of[node->local_name]);
             down = enter(&w, node);
         } else if (node->type == LXB_DOM_NODE_TYPE_TEXT && w.depth > 0) {
             const lexbor_str_t *t = &((const lxb_dom_text_t *)node)->char_data.data;

@@ -130,19 +130,29 @@ static void put_classes(out *o, const char *name, const float *p, const char *co
     puts_(o, "}}");
 }
 
-/* The block with the highest probability of a role, or -1 below the threshold or without text. */
-static int64_t best_block(const tern_html *x, const tern_html_outputs *y, int role, float threshold)
+/* Blocks with text at or above the threshold of a role, most probable first, the earlier one where two are equal. Returns
+ * how many, at most CANDIDATES. */
+enum { CANDIDATES = 5 };
+
+static int best_blocks(const tern_html *x, const tern_html_outputs *y, int role, float threshold,
+                       uint32_t found[CANDIDATES])
 {
-    int64_t best = -1;
-    float top = threshold;
+    int have = 0;
     for (uint32_t i = 0; i < y->n; i++) {
         float p = y->role[(size_t)i * TERN_HTML_ROLES + (size_t)role];
-        if (p >= top && x->records[i].length > 0 && (best < 0 || p > top)) {
-            best = i;
-            top = p;
-        }
+        if (!(p >= threshold) || x->records[i].length == 0)
+            continue;
+        int at = have;
+        while (at > 0 && y->role[(size_t)found[at - 1] * TERN_HTML_ROLES + (size_t)role] < p)
+            at--;
+        if (at == CANDIDATES)
+            continue;
+        if (have < CANDIDATES)
+            have++;
+        memmove(found + at + 1, found + at, sizeof *found * (size_t)(have - 1 - at));
+        found[at] = i;
     }
-    return best;
+    return have;
 }
 
 static void put_field(out *o, const char *name, const char *s, size_t n)
@@ -158,18 +168,21 @@ static void put_field(out *o, const char *name, const char *s, size_t n)
 
 /* ---- title, author, date ---- */
 
+/* The block that the network names, unless it has no word in common with a title that the page states. */
 static void put_title(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
 {
-    int64_t i = best_block(x, y, TERN_HTML_ROLE_TITLE, threshold);
-    if (i >= 0) {
-        put_field(o, "title", x->text.data + x->records[i].text, x->records[i].length);
-        return;
+    uint32_t found[CANDIDATES], n;
+    const char *stated = tern_html_meta(x, TERN_HTML_META_OG_TITLE, &n);
+    if (stated == NULL)
+        stated = tern_html_meta(x, TERN_HTML_META_TITLE, &n);
+    if (best_blocks(x, y, TERN_HTML_ROLE_TITLE, threshold, found) > 0) {
+        const tn_html_record *r = &x->records[found[0]];
+        if (stated == NULL || r->counts[TN_HTML_N_TITLE_WORDS] > 0) {
+            put_field(o, "title", x->text.data + r->text, r->length);
+            return;
+        }
     }
-    uint32_t n;
-    const char *s = tern_html_meta(x, TERN_HTML_META_OG_TITLE, &n);
-    if (s == NULL)
-        s = tern_html_meta(x, TERN_HTML_META_TITLE, &n);
-    put_field(o, "title", s, n);
+    put_field(o, "title", stated, n);
 }
 
 static char lower(char c)
@@ -188,105 +201,128 @@ static bool starts(const char *s, size_t n, const char *prefix)
     return true;
 }
 
-/* Cuts "Written by" and the like in front, and what follows a separator or a date behind. */
-static void name_of(const char **s, size_t *n)
+/* Goes behind the first "by" of a short text: "Posted on May 3 by Jane Doe" gives "Jane Doe". */
+static void skip_by(const char **s, size_t *n)
 {
-    static const char *const fronts[] = {
-        "published by ",
-        "posted by ",
-        "written by ",
-        "story by ",
-        "words by ",
-        "article by ",
-        "reviewed by ",
-        "by: ",
-        "by ",
-        "author: ",
-        "author ",
-        "authors: ",
-        "von: ",
-        "von ",
-        "autor: ",
-        "autorin: ",
-        "autor ",
-        "text: ",
-        "par ",
-        "por ",
-        "geschrieben von ",
-        "verfasst von ",
-        "veröffentlicht von ",
-        "posted on ",
-        "from ",
-        "de ",
-        ", ",
-        "| ",
-        "- ",
-    };
-    static const char *const ends[] = {
-        " | ",      " \xC2\xB7 ", " \xE2\x80\xA2 ", " - ",        " \xE2\x80\x93 ",
-        " / ",      " on ",       " am ",           " le ",       ", ",
-        " (",       "@",          " in ",           " um ",       " // ",
-        " updated", " published", " Updated",       " Published", " \xE2\x80\x94 ",
-        ": "};
-    for (bool again = true; again;) {
-        again = false;
-        for (size_t i = 0; i < sizeof fronts / sizeof *fronts; i++)
-            if (starts(*s, *n, fronts[i])) {
-                *s += strlen(fronts[i]);
-                *n -= strlen(fronts[i]);
-                again = true;
-                break;
+    static const char *const words[] = {"by ",       "by: ",     "von ",        "von: ",   "par ",
+                                        "por ",      "author: ", "autor: ",     "author ", "autor ",
+                                        "autorin: ", "text: ",   "beitrag von "};
+    size_t end = *n < 160 ? *n : 160;
+    for (size_t i = 0; i < end; i++) {
+        if (i > 0 && (*s)[i - 1] != ' ' && (*s)[i - 1] != '|')
+            continue;
+        for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+            if (starts(*s + i, *n - i, words[k])) {
+                *s += i + strlen(words[k]);
+                *n -= i + strlen(words[k]);
+                return;
             }
     }
-    for (size_t i = 2; i < *n; i++) {
-        if ((*s)[i - 1] == ' ' && (*s)[i] >= '0' && (*s)[i] <= '9') {
-            *n = i - 1;
-            break;
-        }
-        bool found = false;
-        for (size_t k = 0; k < sizeof ends / sizeof *ends && !found; k++)
-            found = *n - i >= strlen(ends[k]) && memcmp(*s + i, ends[k], strlen(ends[k])) == 0;
-        if (found) {
-            *n = i;
-            break;
-        }
+}
+
+static bool digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Where a name ends: before a separator, a date or what follows a name in a byline. */
+static size_t name_end(const char *s, size_t n)
+{
+    static const char *const ends[] = {
+        " | ",     " \xC2\xB7 ", " \xE2\x80\xA2 ", " - ",      " \xE2\x80\x93 ", " \xE2\x80\x94 ",
+        " / ",     " // ",       " on ",           " am ",     " le ",           " (",
+        " in ",    " um ",       " updated",       " Updated", " published",     " Published",
+        " posted", ": ",         " vor ",          " ago"};
+    for (size_t i = 1; i < n; i++) {
+        if (s[i - 1] == ' ' && digit(s[i]))
+            return i - 1;
+        for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
+            if (n - i >= strlen(ends[k]) && memcmp(s + i, ends[k], strlen(ends[k])) == 0)
+                return i;
     }
+    return n;
+}
+
+/* Texts that stand in bylines and are no names. */
+static bool no_name(const char *s, size_t n)
+{
+    static const char *const words[] = {
+        "share",  "tags",     "by",     "von",       "author",  "autor",   "written by",
+        "posted", "last upd", "update", "publish",   "read",    "comment", "edit",
+        "follow", "artikel",  "teilen", "kommentar", "credit",  "photo",   "foto",
+        "quelle", "source",   "bild",   "post view", "see all", "zeige",   "mehr"};
+    size_t letters = 0, spaces = 0;
+    for (size_t i = 0; i < n; i++) {
+        letters += (unsigned char)s[i] >= 'A';
+        spaces += s[i] == ' ';
+    }
+    if (n < 2 || n > 100 || letters < 2 || spaces > 10 || digit(s[0]))
+        return true;
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (starts(s, n, words[k]) && (n == strlen(words[k]) || strlen(words[k]) > 3))
+            return true;
+    return false;
+}
+
+/* The name in a block's text; false when there is none. */
+static bool name_of(const char **s, size_t *n)
+{
+    skip_by(s, n);
+    *n = name_end(*s, *n);
     while (*n > 0 && ((*s)[*n - 1] == ' ' || (*s)[*n - 1] == ',' || (*s)[*n - 1] == ':'))
         (*n)--;
+    return !no_name(*s, *n);
 }
 
 static void put_author(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
 {
-    int64_t i = best_block(x, y, TERN_HTML_ROLE_AUTHOR, threshold);
-    if (i >= 0) {
-        const char *s = x->text.data + x->records[i].text;
-        size_t n = x->records[i].length;
-        name_of(&s, &n);
-        if (n > 0) {
-            put_field(o, "author", s, n);
-            return;
-        }
-    }
-    uint32_t n;
+    uint32_t found[CANDIDATES], n;
     const char *s = tern_html_meta(x, TERN_HTML_META_AUTHOR, &n);
-    put_field(o, "author", s, n);
+    if (s != NULL && !no_name(s, n) && memchr(s, '@', n) == NULL) {
+        put_field(o, "author", s, n);
+        return;
+    }
+    int have = best_blocks(x, y, TERN_HTML_ROLE_AUTHOR, threshold, found);
+    for (int i = 0; i < have; i++)
+        for (uint32_t k = found[i]; k <= found[i] + 1 && k < y->n;
+             k++) { /* "By" alone: the name comes next */
+            const char *name = x->text.data + x->records[k].text;
+            size_t length = x->records[k].length;
+            if (name_of(&name, &length)) {
+                put_field(o, "author", name, length);
+                return;
+            }
+            if (x->records[k].length > 16)
+                break;
+        }
+    put_field(o, "author", NULL, 0);
+}
+
+/* The date in a block: its <time>, or its text. */
+static bool date_of(const tern_html *x, const tn_html_record *r, int month_first, char date[11])
+{
+    if (r->datetime_length > 0 &&
+        tern_html_find_date(x->meta_text.data + r->datetime, r->datetime_length, 0, date))
+        return true;
+    return tern_html_find_date(x->text.data + r->text, r->length, month_first, date) != 0;
 }
 
 static void put_date(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
 {
+    static const int roles_of_dates[] = {TERN_HTML_ROLE_DATE, TERN_HTML_ROLE_AUTHOR}; /* bylines hold both */
     char date[11] = "";
-    uint32_t n;
+    uint32_t n, found[CANDIDATES];
+    int english = y->language[0] >= y->language[1] && y->language[0] >= y->language[2];
     const char *s = tern_html_meta(x, TERN_HTML_META_DATE, &n);
-    if (s == NULL || !tern_html_find_date(s, n, 1, date)) {
-        int64_t i = best_block(x, y, TERN_HTML_ROLE_DATE, threshold);
-        if (i >= 0) {
-            const tn_html_record *r = &x->records[i];
-            int english = y->language[0] >= y->language[1] && y->language[0] >= y->language[2];
-            if (r->datetime_length == 0 ||
-                !tern_html_find_date(x->meta_text.data + r->datetime, r->datetime_length, 0, date))
-                tern_html_find_date(x->text.data + r->text, r->length, english, date);
-        }
+    bool ok = s != NULL && tern_html_find_date(s, n, 1, date);
+    for (int role = 0; role < 2 && !ok; role++) {
+        int have = best_blocks(x, y, roles_of_dates[role], threshold, found);
+        for (int i = 0; i < have && !ok; i++)
+            ok = date_of(x, &x->records[found[i]], english, date);
     }
+    s = tern_html_meta(x, TERN_HTML_META_URL, &n);
+    if (!ok && s != NULL)
+        tern_html_find_date(s, n, 0, date);
     put_field(o, "date", date, strlen(date));
 }
 

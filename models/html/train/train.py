@@ -157,7 +157,7 @@ def make_step(model, optimizer, weights):
             kind = tf.reduce_sum(loss * known) / tf.maximum(tf.reduce_sum(known), 1.0)
             loss, known = one_of(out["language"], y["language"], language_w, 0.02)
             language = tf.reduce_sum(loss * known) / tf.maximum(tf.reduce_sum(known), 1.0)
-            total = main + 1.0 * role + 0.2 * kind + 0.1 * language
+            total = main + 1.0 * role + 0.4 * kind + 0.1 * language
         grads = tape.gradient(total, model.trainable_variables)
         optimizer.apply_gradients(zip(grads, model.trainable_variables))
         return tf.stack([total, main, role, kind, language])
@@ -183,7 +183,7 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
     optimizer.build(model.trainable_variables)
     weights = (
         class_weights(np.concatenate([p.role for p in pages]).astype(int), len(data.ROLES), 0.35),
-        class_weights(np.array([p.page_type for p in pages]), len(data.PAGE_TYPES), 0.5),
+        class_weights(np.array([p.page_type for p in pages]), len(data.PAGE_TYPES), 0.6),
         class_weights(np.array([p.language for p in pages]), len(data.LANGUAGES), 0.5),
     )
     step = make_step(model, optimizer, weights)
@@ -225,7 +225,7 @@ def main():
     a.add_argument("--out", type=Path, default=HERE.parent / "saved_model" / "1")
     a.add_argument("--cache", type=Path, help="folder for extracted features")
     a.add_argument("--library", type=Path, help="the feature library (default build/handlers/html.so)")
-    a.add_argument("--epochs", type=int, default=9)
+    a.add_argument("--epochs", type=int, default=8)
     a.add_argument("--seed", type=int, default=7)
     a = a.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(2)
