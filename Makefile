@@ -52,7 +52,9 @@ check: deps-test ## layers, names, banned functions, lengths, complexity, format
 
 format: deps-test ## bring the C sources into form: wide comments wrapped, then clang-format (FILES=... for some)
 	@$(PYTHON) tools/wrap.py $(FILES)
-	@clang-format -i $(FILES)
+	@# One pass does not always settle clang-format 14.
+	@n=0; until clang-format --dry-run -Werror $(FILES) 2>/dev/null || [ $$n = 9 ]; do \
+	    clang-format -i $(FILES); n=$$((n + 1)); done
 
 bench: build ## measure Tern against the bare engine and against Flask with Keras
 	@deps/setup.sh bench

@@ -5,7 +5,8 @@
 
 clang-format can reflow comments too, but joins lines that were meant apart: a list of "field: meaning" becomes prose.
 Here only a paragraph with a line that is too wide is filled anew, and a paragraph ends at a short line, at a change of
-indentation, at a bullet, and before a line that starts with a label. Comments after code on a line are left alone.
+indentation, at a bullet, and before a line that starts with a label. A comment that follows code and makes its line too
+wide is put above it.
 """
 import re
 import sys
@@ -38,27 +39,47 @@ def fill(lines, prefix):
     return out
 
 
+def block_lines(lines, indent):
+    """lines: the source lines of one block comment at `indent`. Returns them wrapped, or as they are if there is no need."""
+    if all(len(line) <= WIDTH for line in lines):
+        return lines
+    inner = [lines[0][len(indent) + 2:], *lines[1:]]
+    inner[-1] = inner[-1][:inner[-1].rindex("*/")]
+    texts = [inner[0].strip()]
+    for line in inner[1:]:
+        if not re.match(re.escape(indent) + r" \*( |$)", line) and line.strip():
+            return lines  # not in the usual form
+        texts.append(line[len(indent) + 3:].rstrip())
+    while texts and not texts[0]:
+        del texts[0]
+    while texts and not texts[-1]:
+        del texts[-1]
+    body = [f"{indent} * {text}".rstrip() for text in fill(texts, indent + " * ")]
+    return [indent + "/*", *body, indent + " */"]
+
+
 def wrap(text):
-    """Returns a C source with its block comments wrapped."""
-    out, block, indent = [], None, ""
-    for line in text.split("\n"):
-        if block is None:
-            one = re.match(r"( *)/\* (.*) \*/$", line)
-            if one and len(line) > WIDTH and "*/" not in one[2]:
-                parts = fill([one[2]], one[1] + " * ")
-                out += [one[1] + "/*", *(f"{one[1]} * {part}" for part in parts), one[1] + " */"]
-                continue
-            start = re.match(r"( *)/\*(?!.*\*/)", line)
-            if start:
-                block, indent = [], start[1]
-            out.append(line)
-        elif "*/" in line or not (line.startswith(indent + " * ") or line == indent + " *"):
-            out += [f"{indent} * {part}".rstrip() for part in fill(block, indent + " * ")]
-            out.append(line)
-            # Lines that are not in the usual form are passed on as they are.
-            block = None if "*/" in line else []
+    """Returns a C source with its block comments wrapped, and comments that make a line too wide put above it."""
+    out, lines, i = [], text.split("\n"), 0
+    while i < len(lines):
+        line = lines[i]
+        after = re.match(r"( *)([^ #/].*[;,{]) +(/\* [^*]* \*/)$", line)
+        start = re.match(r"( *)/\*", line)
+        if start:
+            j = i
+            while j < len(lines) - 1 and "*/" not in lines[j]:
+                j += 1
+            ends_there = lines[j].rstrip().endswith("*/") and lines[j].count("*/") == 1
+            out += block_lines(lines[i:j + 1], start[1]) if ends_there else lines[i:j + 1]
+            i = j
+        elif after and len(line) > WIDTH and not (i > 0 and lines[i - 1].endswith("\\")):
+            indent, code = after[1], after[2]
+            if out and re.match(r" *[A-Za-z_][\w ]*[ *]*$", out[-1]):  # a type that was broken off its name
+                indent, code = re.match(" *", out[-1]).group(), f"{out.pop().strip()} {code}"
+            out += block_lines([indent + after[3]], indent) + [indent + code]
         else:
-            block.append(line[len(indent) + 3:])
+            out.append(line)
+        i += 1
     return "\n".join(out)
 
 
