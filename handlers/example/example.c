@@ -1,9 +1,10 @@
 /*
- * handlers/example/example.c - the smallest handler: text in, the lengths of its lines to the model, JSON out.
+ * handlers/example/example.c - the smallest handler: text in, the lengths of its lines to the model, JSON
+ * out.
  *
- * For a model whose serving_default takes "x" (float, one dimension) and gives "y" of the same length. docs/handlers.md walks
- * through it; the unit tests run it. It uses nothing but include/tern and libc, and any number of threads may call it at once,
- * since nothing changes after attach().
+ * For a model whose serving_default takes "x" (float, one dimension) and gives "y" of the same length.
+ * docs/handlers.md walks through it; the unit tests run it. It uses nothing but include/tern and libc, and
+ * any number of threads may call it at once, since nothing changes after attach().
  */
 #include <stdlib.h>
 

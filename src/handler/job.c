@@ -1,8 +1,9 @@
 /*
  * handler/job.c - one request through a handler: what it may ask of the host, and what the host holds it to.
  *
- * Tensors are made here, against the signature, so that a handler that errs gets a sentence instead of a crash in the engine. Each
- * host function checks that it is called in its own phase: a handler that keeps the call's pointer too long is told so.
+ * Tensors are made here, against the signature, so that a handler that errs gets a sentence instead of a
+ * crash in the engine. Each host function checks that it is called in its own phase: a handler that keeps the
+ * call's pointer too long is told so.
  */
 #include "base/clock.h"
 #include "engine/engine.h"
@@ -13,6 +14,8 @@ typedef enum phase { IN_PRE, IN_POST, OVER } phase;
 struct tern_handler_call {
     tn_handler_job *job;
     phase phase;
+    size_t room;  /* what the last reserve() gave */
+    bool overrun; /* commit() of more than that */
 };
 
 static tern_code wrong_phase(const char *function, const char *where, tern_status *st)
@@ -118,15 +121,18 @@ static tern_code reserve(tern_handler_call *hc, size_t want, void **room, tern_s
     if (*room == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Answer of %zu bytes and %zu more: the limit is %zu",
                          body->len, want, body->max);
+    hc->room = want;
     return TERN_OK;
 }
 
 static void commit(tern_handler_call *hc, size_t written)
 {
-    tn_buf *body = &hc->job->body;
-    /* More than there was room for: the bytes beyond are not the body's, and damage was done already. */
-    if (hc->phase == IN_POST && written <= body->cap - body->len)
-        tn_buf_commit(body, written);
+    if (hc->phase != IN_POST || written > hc->room) {
+        hc->overrun = true;
+        return;
+    }
+    hc->room -= written;
+    tn_buf_commit(&hc->job->body, written);
 }
 
 static tern_code write_bytes(tern_handler_call *hc, const void *bytes, size_t length, tern_status *st)
@@ -218,7 +224,7 @@ tern_code tn_handler_pre(tn_handler_job *job, tern_status *st)
     job->request.struct_size = sizeof job->request;
     job->content_type = TN_STR("application/json");
     tn_buf_init(&job->body, job->max_response);
-    tern_handler_call hc = {job, IN_PRE};
+    tern_handler_call hc = {.job = job, .phase = IN_PRE};
     tern_code code = attached->api->pre(attached->handler, &job->request, &hc, &job->state, st);
     hc.phase = OVER;
     if (code == TERN_OK && call->signature == NULL)
@@ -236,9 +242,12 @@ tern_code tn_handler_post(tn_handler_job *job, tern_status *st)
     tn_call *call = job->call;
     const tn_handler_attached *attached = call->version->attached;
     int64_t start = tn_now_ns();
-    tern_handler_call hc = {job, IN_POST};
+    tern_handler_call hc = {.job = job, .phase = IN_POST};
     tern_code code = attached->api->post(attached->handler, &job->request, &hc, job->state, st);
     hc.phase = OVER;
+    if (code == TERN_OK && hc.overrun)
+        code = tern_fail(st, TERN_INTERNAL, "Handler %s committed more bytes than it had reserved",
+                         attached->api->name);
     if (code == TERN_OK && job->body.failed)
         code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than %zu bytes", job->body.max);
     call->stage_ns[TN_STAGE_POSTPROCESS] = tn_now_ns() - start;

@@ -1,9 +1,10 @@
 /*
  * handler/plugin.c - finds handlers, opens them, attaches them to versions. See handler.h.
  *
- * What a plugin says about itself is checked before any of its functions but the entry is called. A name is letters, digits, '-'
- * and '_', so that no model folder can point at a file elsewhere. What was opened stays mapped until the process ends: a plugin may
- * leave threads or thread-local destructors behind that dlclose() would pull away.
+ * What a plugin says about itself is checked before any of its functions but the entry is called. A name is
+ * letters, digits, '-' and '_', so that no model folder can point at a file elsewhere. What was opened stays
+ * mapped until the process ends: a plugin may leave threads or thread-local destructors behind that dlclose()
+ * would pull away.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,7 +43,10 @@ struct tn_handlers {
 
 /* ---- Opening ---- */
 
-/* Returns owned: handlers/ beside the program, and where `meson install` puts them; NULL when memory is short. */
+/*
+ * Returns owned: handlers/ beside the program, and where `meson install` puts them; NULL when memory is
+ * short.
+ */
 static char *default_path(void)
 {
     char program[PATH_MAX];

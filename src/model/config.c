@@ -1,8 +1,8 @@
 /*
  * model/config.c - ModelServerConfig to tn_model_config. See config.h.
  *
- * Checks come in TensorFlow Serving's order (model_servers/server_core.cc): names, base paths, then platforms, so that a file with
- * several faults gives the same sentence.
+ * Checks come in TensorFlow Serving's order (model_servers/server_core.cc): names, base paths, then
+ * platforms, so that a file with several faults gives the same sentence.
  */
 #include "model/config.h"
 

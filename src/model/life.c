@@ -1,14 +1,18 @@
 /*
  * model/life.c - the states of a version: wanted, loading, available, unloading, ended.
  *
- * One function, tn_life_advance(), compares what the policy wants with what is there and does the next step; it is called after
- * each scan, load and unload, and when a retry is due. So every path (start, swap, roll back, failure) is the same rule:
- *   - what is wanted and not there is loaded; a failed load is tried again after the interval, at most max_load_retries times;
+ * One function, tn_life_advance(), compares what the policy wants with what is there and does the next step;
+ * it is called after each scan, load and unload, and when a retry is due. So every path (start, swap, roll
+ * back, failure) is the same rule:
+ *   - what is wanted and not there is loaded; a failed load is tried again after the interval, at most
+ *     max_load_retries times;
  *   - what is not wanted any more goes when a wanted version is available, or when nothing is wanted at all;
- *   - a version that failed is not counted by LATEST: the next lower one is loaded in its place, so that a restart beside a broken
+ *   - a version that failed is not counted by LATEST: the next lower one is loaded in its place, so that a
+ *     restart beside a broken
  *     newest version serves what ran before it.
- * Loads and unloads run on the loaders, without the lock. Loaders have the normal priority: a runtime makes its own thread pools
- * in the first thread that needs them, a loader, and those that run models later would inherit a lower one for good.
+ * Loads and unloads run on the loaders, without the lock. Loaders have the normal priority: a runtime makes
+ * its own thread pools in the first thread that needs them, a loader, and those that run models later would
+ * inherit a lower one for good.
  */
 #include "model/life.h"
 

@@ -1,14 +1,16 @@
 /*
  * model/life.h - inside of model/: the structures that its files share.
  *
- * tn_models holds models, a model holds an entry for every version number that was seen, an entry that is loaded holds a box.
+ * tn_models holds models, a model holds an entry for every version number that was seen, an entry that is
+ * loaded holds a box.
  *   watch.c     the watcher thread: looks at the disk, says which folders are there and complete
  *   life.c      which versions are wanted, loads, retries, unloads: the states of an entry
  *   snapshot.c  what requests see: an immutable table of available boxes behind an atomic pointer
  *   models.c    making, ending, questions
  *
- * Everything in models and entries is guarded by tn_models.lock unless its comment says otherwise. The lock is never held during
- * I/O, loads, unloads or hooks, and requests never take it. Leave it with tn_models_unlock(), which clears away what was replaced.
+ * Everything in models and entries is guarded by tn_models.lock unless its comment says otherwise. The lock
+ * is never held during I/O, loads, unloads or hooks, and requests never take it. Leave it with
+ * tn_models_unlock(), which clears away what was replaced.
  */
 #ifndef TN_MODEL_LIFE_H
 #define TN_MODEL_LIFE_H
@@ -113,8 +115,10 @@ struct tn_models {
 void *tn_watch_main(void *arg);
 
 /* life.c; all but tn_life_loader() with the lock held. */
-/* Brings a model nearer to what is wanted now: starts loads that are due, retires what is replaced, publishes. Returns the time
- * (CLOCK_MONOTONIC) when a load is to be tried again, or INT64_MAX. */
+/*
+ * Brings a model nearer to what is wanted now: starts loads that are due, retires what is replaced,
+ * publishes. Returns the time (CLOCK_MONOTONIC) when a load is to be tried again, or INT64_MAX.
+ */
 int64_t tn_life_advance(tn_models *m, tn_model *model);
 /* Sets candidate and wanted by policy. */
 void tn_life_mark_wanted(tn_model *model);
@@ -130,8 +134,10 @@ void tn_life_unload_task(tn_task *task);
 void tn_life_free_entry(tn_entry *e);
 
 /* snapshot.c */
-/* With the lock held: makes the table anew from the entries and puts it in place. false when memory is short: then the old one
- * stays. */
+/*
+ * With the lock held: makes the table anew from the entries and puts it in place. false when memory is short:
+ * then the old one stays.
+ */
 TERN_MUST_USE bool tn_snapshot_publish(tn_models *m);
 /* Returns when nobody reads a snapshot that was replaced before. Without the lock. */
 void tn_snapshot_wait(tn_models *m);

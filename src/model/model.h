@@ -1,20 +1,25 @@
 /*
  * model/model.h - models, their versions and labels: where they come from, how they live, who may use them.
  *
- * One watcher thread scans the folders (file_system_poll_wait_seconds); a loader pool loads, warms up and unloads. A version
- * is shared by counting references: tn_models_acquire() takes one without a lock and without waiting for loads, the last
- * tn_version_release() hands the version to the loader pool to be unloaded, and waits for nobody else's calls.
- * A broken or missing model never stops another.
+ * One watcher thread scans the folders (file_system_poll_wait_seconds); a loader pool loads, warms up and
+ * unloads. A version is shared by counting references: tn_models_acquire() takes one without a lock and
+ * without waiting for loads, the last tn_version_release() hands the version to the loader pool to be
+ * unloaded, and waits for nobody else's calls. A broken or missing model never stops another.
  *
  * What decides about versions:
- *  - A folder counts when it is complete: the engine recognises it and it has not been written to for 3 s (or two looks saw the
+ *  - A folder counts when it is complete: the engine recognises it and it has not been written to for 3 s (or
+ *    two looks saw the
  *    same), so that a half-copied version is not loaded.
- *  - A new version becomes AVAILABLE before the one it replaces goes. One that cannot be loaded replaces nothing.
- *  - A load that fails is tried again (max_load_retries, load_retry_interval_us), at once when its files change. LATEST does not
- *    count a version in trouble and takes the next lower one as well, so that after a restart the same version serves as before.
- *  - A version whose folder is gone is unloaded once another one that is wanted is AVAILABLE, or when none is wanted: a base path
- *    that is there and has no version means "serve nothing", as in TensorFlow Serving. A base path that is missing or cannot be
- *    read (a mount that is away) changes nothing: what is loaded stays.
+ *  - A new version becomes AVAILABLE before the one it replaces goes. One that cannot be loaded replaces
+ *    nothing.
+ *  - A load that fails is tried again (max_load_retries, load_retry_interval_us), at once when its files
+ *    change. LATEST does not
+ *    count a version in trouble and takes the next lower one as well, so that after a restart the same
+ *    version serves as before.
+ *  - A version whose folder is gone is unloaded once another one that is wanted is AVAILABLE, or when none is
+ *    wanted: a base path
+ *    that is there and has no version means "serve nothing", as in TensorFlow Serving. A base path that is
+ *    missing or cannot be read (a mount that is away) changes nothing: what is loaded stays.
  */
 #ifndef TN_MODEL_MODEL_H
 #define TN_MODEL_MODEL_H
@@ -42,7 +47,9 @@ typedef struct tn_cost {
     atomic_uint_fast32_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* microseconds * 16; 0: not measured */
 } tn_cost;
 
-/* A loaded version. Fields are set before it becomes AVAILABLE and then never change, but for stats and cost. */
+/*
+ * A loaded version. Fields are set before it becomes AVAILABLE and then never change, but for stats and cost.
+ */
 typedef struct tn_version {
     tn_str model;
     int64_t number;
@@ -71,7 +78,10 @@ typedef struct tn_model_config {
     uint32_t n_labels;
 } tn_model_config;
 
-/* Called on a loader thread: after load, before AVAILABLE; and before unload. An error of attach fails the load. */
+/*
+ * Called on a loader thread: after load, before AVAILABLE; and before unload. An error of attach fails the
+ * load.
+ */
 typedef struct tn_model_hooks {
     void *context;
     tern_code (*attach)(void *context, tn_version *v, tern_status *st);
@@ -94,21 +104,25 @@ typedef struct tn_models_options {
 typedef struct tn_models tn_models;
 
 /*
- * Returns owned; copies options and configs; options.engines and hooks.context are borrowed until tn_models_free(). Starts
- * nothing. INVALID_ARGUMENT for a name twice or a base path that is not absolute; FAILED_PRECONDITION for labels without
- * labels_for_unavailable (nothing is available yet): in TensorFlow Serving's words.
+ * Returns owned; copies options and configs; options.engines and hooks.context are borrowed until
+ * tn_models_free(). Starts nothing. INVALID_ARGUMENT for a name twice or a base path that is not absolute;
+ * FAILED_PRECONDITION for labels without labels_for_unavailable (nothing is available yet): in TensorFlow
+ * Serving's words.
  */
 TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn_model_config *configs,
                                       uint32_t n, tn_models **out, tern_status *st);
 /* Starts the watcher and the loaders; returns at once. */
 TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
 /*
- * Waits until every configured model has an AVAILABLE version or nothing under way (failed for good, or a missing or empty base
- * path, which is watched on), or timeout_ns passed (<= 0: no wait). Returns the number of models with an AVAILABLE version.
+ * Waits until every configured model has an AVAILABLE version or nothing under way (failed for good, or a
+ * missing or empty base path, which is watched on), or timeout_ns passed (<= 0: no wait). Returns the number
+ * of models with an AVAILABLE version.
  */
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
-/* Stops the threads and unloads. Every reference must have been given back: waits 10 s for the last ones, then leaves those
- * versions loaded and its own memory allocated. Accepts NULL. */
+/*
+ * Stops the threads and unloads. Every reference must have been given back: waits 10 s for the last ones,
+ * then leaves those versions loaded and its own memory allocated. Accepts NULL.
+ */
 void tn_models_free(tn_models *m);
 
 /* Which version a request wants. */
@@ -139,8 +153,8 @@ typedef struct tn_version_status {
 } tn_version_status;
 
 /*
- * Every version of a model that was ever wanted, highest first, copied into the arena (has_version: that one only).
- * NOT_FOUND "Could not find any versions of model m" / "Could not find version 5 of model m".
+ * Every version of a model that was ever wanted, highest first, copied into the arena (has_version: that one
+ * only). NOT_FOUND "Could not find any versions of model m" / "Could not find version 5 of model m".
  */
 TERN_MUST_USE tern_code tn_models_status(tn_models *m, tn_str name, bool has_version, int64_t version,
                                          tn_arena *arena, const tn_version_status **out, uint32_t *n,

@@ -1,15 +1,17 @@
 /*
  * model/snapshot.c - what requests see, and how they take a version without a lock.
  *
- * The table of available versions is immutable; a change makes a new one and exchanges a pointer. A reader counts itself in a slot
- * (one cache line, shared by few threads) before it loads the pointer, and out after it has taken its reference. Whoever replaced
- * a table waits until every slot was seen at zero before the table is freed and its references are given back.
+ * The table of available versions is immutable; a change makes a new one and exchanges a pointer. A reader
+ * counts itself in a slot (one cache line, shared by few threads) before it loads the pointer, and out after
+ * it has taken its reference. Whoever replaced a table waits until every slot was seen at zero before the
+ * table is freed and its references are given back.
  *
- * Why that is enough: the count, the load of the pointer, the exchange and the look at the counts are all sequentially consistent,
- * so they have one order. A reader that got the old pointer loaded it before the exchange, so it had counted itself before the look,
- * and the look waits for it. A reader that counts itself after the look loads the pointer after the exchange and gets the new one.
- * Two counts take turns (phase), so that a steady stream of readers cannot keep the one that is waited for above zero: as in
- * sleepable RCU (McKenney, "Sleepable Read-Copy Update", 2006). The section is a few dozen instructions and never blocks.
+ * Why that is enough: the count, the load of the pointer, the exchange and the look at the counts are all
+ * sequentially consistent, so they have one order. A reader that got the old pointer loaded it before the
+ * exchange, so it had counted itself before the look, and the look waits for it. A reader that counts itself
+ * after the look loads the pointer after the exchange and gets the new one. Two counts take turns (phase), so
+ * that a steady stream of readers cannot keep the one that is waited for above zero: as in sleepable RCU
+ * (McKenney, "Sleepable Read-Copy Update", 2006). The section is a few dozen instructions and never blocks.
  */
 #include <sched.h>
 #include <stdlib.h>

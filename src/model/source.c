@@ -1,8 +1,8 @@
 /*
  * model/source.c - version folders on disk. See source.h.
  *
- * The change time counts as well as the modification time: tools that copy trees set the latter to the original's, but nobody can
- * set the former.
+ * The change time counts as well as the modification time: tools that copy trees set the latter to the
+ * original's, but nobody can set the former.
  */
 #include "model/source.h"
 

@@ -1,12 +1,13 @@
 /*
  * model/watch.c - the watcher: one thread that looks at the base paths and wakes for retries.
  *
- * A folder is believed complete ("settled") when the model's engine recognises its form and nothing in it was written for 3 s, or
- * two looks at least 0.4 s apart saw the same (the numbers are tn_models.pace). One that the engine does not recognise
- * (saved_model.pb not there yet) gets 10 s to change, then it is loaded all the same, so that the engine's own words say what is wrong. Only folders that the policy could
- * want are looked at; while one is unsettled scans come every half second.
- * A base path that cannot be read changes nothing: what is loaded stays. One that is there and has no version (any more) means
- * that nothing is wanted, and everything is unloaded, as TensorFlow Serving does.
+ * A folder is believed complete ("settled") when the model's engine recognises its form and nothing in it was
+ * written for 3 s, or two looks at least 0.4 s apart saw the same (the numbers are tn_models.pace). One that
+ * the engine does not recognise (saved_model.pb not there yet) gets 10 s to change, then it is loaded all the
+ * same, so that the engine's own words say what is wrong. Only folders that the policy could want are looked
+ * at; while one is unsettled scans come every half second.
+ * A base path that cannot be read changes nothing: what is loaded stays. One that is there and has no version
+ * (any more) means that nothing is wanted, and everything is unloaded, as TensorFlow Serving does.
  */
 #include <stdlib.h>
 
@@ -81,7 +82,10 @@ static void apply_scan(tn_model *model, tn_source_list *list)
 
 /* ---- Whether they are complete ---- */
 
-/* The next entry whose files must be looked at: not settled, or in trouble and perhaps mended; each once in a pass. */
+/*
+ * The next entry whose files must be looked at: not settled, or in trouble and perhaps mended; each once in a
+ * pass.
+ */
 static tn_entry *next_to_look_at(tn_model *model, uint32_t pass)
 {
     tn_life_mark_wanted(model);
@@ -93,7 +97,9 @@ static tn_entry *next_to_look_at(tn_model *model, uint32_t pass)
     return NULL;
 }
 
-/* Without the lock. An engine that cannot be opened recognises everything: its error belongs into the load. */
+/*
+ * Without the lock. An engine that cannot be opened recognises everything: its error belongs into the load.
+ */
 static bool recognised(tn_models *m, const tn_model_config *config, const char *path)
 {
     const tn_engine *engine;

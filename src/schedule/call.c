@@ -1,8 +1,8 @@
 /*
  * schedule/call.c - a call's beginning and end.
  *
- * The struct is reused from request to request: everything is reset by name, because clearing it whole would touch the 4 kB of its
- * status message for nothing.
+ * The struct is reused from request to request: everything is reset by name, because clearing it whole would
+ * touch the 4 kB of its status message for nothing.
  */
 #include "schedule/call.h"
 

@@ -1,12 +1,14 @@
 /*
  * schedule/call.h - the call: one request on its way from bytes to bytes; and the scheduler that carries it.
  *
- * A call has exactly one owner at any time. The surface (api/) makes it on an event loop, fills in what it knows, and gives it away
- * with tn_schedule_submit(). From then on the scheduler owns it until steps->done(call) hands it back, on whatever thread it ran.
- * Every step stamps its time into stage_ns: the scheduler QUEUE and RUN, the surface READ and WRITE, decode and encode their own.
+ * A call has exactly one owner at any time. The surface (api/) makes it on an event loop, fills in what it
+ * knows, and gives it away with tn_schedule_submit(). From then on the scheduler owns it until
+ * steps->done(call) hands it back, on whatever thread it ran. Every step stamps its time into stage_ns: the
+ * scheduler QUEUE and RUN, the surface READ and WRITE, decode and encode their own.
  *
- * Statistics: tn_call_finish() adds the stamps, the time since the request began, and the status code to version->stats. So a
- * surface finishes the call after it stamped WRITE, and only calls that were submitted are counted.
+ * Statistics: tn_call_finish() adds the stamps, the time since the request began, and the status code to
+ * version->stats. So a surface finishes the call after it stamped WRITE, and only calls that were submitted
+ * are counted.
  */
 #ifndef TN_SCHEDULE_CALL_H
 #define TN_SCHEDULE_CALL_H
@@ -20,13 +22,16 @@
 typedef struct tn_call tn_call;
 
 /*
- * What a surface does with its calls. Static tables. Order: decode, run, encode, done, all on one thread. A call that is cancelled
- * or late before it starts, or refused, goes straight to done.
+ * What a surface does with its calls. Static tables. Order: decode, run, encode, done, all on one thread. A
+ * call that is cancelled or late before it starts, or refused, goes straight to done.
  */
 typedef struct tn_call_steps {
     const char *name; /* "predict" */
     unsigned kind;    /* < TN_COST_KINDS: which costs compare: 0 REST, 1 gRPC, 2 handler */
-    /* Sets signature, inputs, output_ids; may be NULL when that was done before submit. Stamps DECODE or PREPROCESS. */
+    /*
+     * Sets signature, inputs, output_ids; may be NULL when that was done before submit. Stamps DECODE or
+     * PREPROCESS.
+     */
     tern_code (*decode)(tn_call *call, tern_status *st);
     /* Outputs to answer bytes; stamps ENCODE or POSTPROCESS. Called only after a good run. */
     tern_code (*encode)(tn_call *call, tern_status *st);
@@ -57,37 +62,41 @@ struct tn_call {
     const tern_run *running;  /* the run under way, when its engine can cancel */
 };
 
-/* Makes a zeroed call ready for use, or a finished one ready for the next request (its arena's memory is kept); arena_max bounds
- * its working memory. */
+/*
+ * Makes a zeroed call ready for use, or a finished one ready for the next request (its arena's memory is
+ * kept); arena_max bounds its working memory.
+ */
 void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max);
-/* Records statistics, releases tensors and version, resets the arena (its memory is kept: tn_call_init() may follow).
- * tn_arena_free() at the very end. A call that was finished already is left alone. */
+/*
+ * Records statistics, releases tensors and version, resets the arena (its memory is kept: tn_call_init() may
+ * follow). tn_arena_free() at the very end. A call that was finished already is left alone.
+ */
 void tn_call_finish(tn_call *call);
 /* Fills output_ids with all outputs of the signature. RESOURCE_EXHAUSTED when memory is short. */
 TERN_MUST_USE tern_code tn_call_all_outputs(tn_call *call, tern_status *st);
 
 /*
- * The client is gone, or was answered without this call: sets cancelled and, when the run is under way in an engine that can stop,
- * stops it. done() is still called. Any thread, as long as the call is not handed back: the surface sees to that (it asks on the
- * loop that takes the call back).
+ * The client is gone, or was answered without this call: sets cancelled and, when the run is under way in an
+ * engine that can stop, stops it. done() is still called. Any thread, as long as the call is not handed back:
+ * the surface sees to that (it asks on the loop that takes the call back).
  */
 void tn_call_cancel(tn_call *call);
 
 typedef struct tn_schedule tn_schedule;
 
 typedef struct tn_schedule_options {
-    int32_t
-        executors; /* threads that run models; 0: one a core (of the CPU set and the cgroup's quota), at least 2 */
+    /* threads that run models; 0: one a core (of the CPU set and the cgroup's quota), at least 2 */
+    int32_t executors;
     tn_limits limits;
 } tn_schedule_options;
 
 TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out,
                                         tern_status *st);
 /*
- * Takes the call, which has a version. May run it at once in this thread, done() included, when calls of this kind, version and
- * size were measured to take less than limits.inline_run_us and the body is no larger than limits.inline_body_bytes; else queues
- * it. A full queue ends it with RESOURCE_EXHAUSTED, a closed scheduler with UNAVAILABLE; done() then comes from inside this call
- * too. Any thread. Takes no memory from the heap.
+ * Takes the call, which has a version. May run it at once in this thread, done() included, when calls of this
+ * kind, version and size were measured to take less than limits.inline_run_us and the body is no larger than
+ * limits.inline_body_bytes; else queues it. A full queue ends it with RESOURCE_EXHAUSTED, a closed scheduler
+ * with UNAVAILABLE; done() then comes from inside this call too. Any thread. Takes no memory from the heap.
  */
 void tn_schedule_submit(tn_schedule *s, tn_call *call);
 /* Calls that wait. */

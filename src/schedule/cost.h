@@ -1,9 +1,10 @@
 /*
  * schedule/cost.h - what calls of one version cost, by kind and size of their body.
  *
- * The figure is a maximum that decays: a dearer call raises it at once, cheaper ones lower it by a sixteenth of the distance each.
- * So a class counts as small only after a row of small calls, and one slow call sends the next couple of dozen to the executors.
- * Measured is the time of the whole call on its thread (decode, run, encode), since that is what an event loop would stand still.
+ * The figure is a maximum that decays: a dearer call raises it at once, cheaper ones lower it by a sixteenth
+ * of the distance each. So a class counts as small only after a row of small calls, and one slow call sends
+ * the next couple of dozen to the executors. Measured is the time of the whole call on its thread (decode,
+ * run, encode), since that is what an event loop would stand still.
  * Any thread: relaxed atomics; an update lost in a race costs nothing but a sample.
  */
 #ifndef TN_SCHEDULE_COST_H
@@ -13,8 +14,10 @@
 
 /* 0 for an empty body, else 1 + floor(log2(bytes)), at most TN_COST_CLASSES - 1. */
 unsigned tn_cost_class(size_t bytes);
-/* One call took ns. limit_us: where small ends; what is far above is clipped to 4 * limit_us, so that one outlier is forgotten
- * after about 25 calls. */
+/*
+ * One call took ns. limit_us: where small ends; what is far above is clipped to 4 * limit_us, so that one
+ * outlier is forgotten after about 25 calls.
+ */
 void tn_cost_record(tn_cost *cost, unsigned kind, unsigned class, int64_t ns, int64_t limit_us);
 /* Whether calls of this class were measured, and stayed below limit_us. */
 bool tn_cost_is_small(const tn_cost *cost, unsigned kind, unsigned class, int64_t limit_us);

@@ -1,10 +1,12 @@
 /*
  * schedule/schedule.c - executors: the threads that run models, and the queue before them.
  *
- * One bounded queue, first in first out, any number of executors. Calls that were measured to be small run where they are
- * submitted. A call is run by one function, perform(), wherever it runs: start checks, decode, run, encode, done, all on one
- * thread, so that nothing of a call needs a lock but the pointer that tn_call_cancel() looks at.
- * Warm path: no heap; the queue links calls through their own task, and tensors' arrays come from the call's arena.
+ * One bounded queue, first in first out, any number of executors. Calls that were measured to be small run
+ * where they are submitted. A call is run by one function, perform(), wherever it runs: start checks, decode,
+ * run, encode, done, all on one thread, so that nothing of a call needs a lock but the pointer that
+ * tn_call_cancel() looks at.
+ * Warm path: no heap; the queue links calls through their own task, and tensors' arrays come from the call's
+ * arena.
  */
 #include <signal.h>
 #include <stdatomic.h>

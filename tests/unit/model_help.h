@@ -1,6 +1,6 @@
 /*
- * model_help.h - for tests of models: a folder of the test's own, versions of the example engine in it, and waiting.
- * All functions fail the test when something does not work.
+ * model_help.h - for tests of models: a folder of the test's own, versions of the example engine in it, and
+ * waiting. All functions fail the test when something does not work.
  */
 #ifndef TN_TESTS_MODEL_HELP_H
 #define TN_TESTS_MODEL_HELP_H
@@ -129,7 +129,10 @@ static inline tn_models *help_start(const tn_models_options *options, const tn_m
     return m;
 }
 
-/* Copies out one version's state; TN_STATE_UNKNOWN when there is none. message may be NULL, else room for 4096. */
+/*
+ * Copies out one version's state; TN_STATE_UNKNOWN when there is none. message may be NULL, else room for
+ * 4096.
+ */
 static inline tn_state help_state(tn_models *m, const char *name, int64_t version, char *message)
 {
     tn_arena arena = {0};

@@ -1,5 +1,6 @@
 /*
- * test_model.c - models on disk: policies, swaps, versions that vanish, break, come half-copied; labels; the words of errors.
+ * test_model.c - models on disk: policies, swaps, versions that vanish, break, come half-copied; labels; the
+ * words of errors.
  */
 #include "model_help.h"
 

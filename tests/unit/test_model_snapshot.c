@@ -1,6 +1,7 @@
 /*
- * test_model_snapshot.c - many threads take and give back versions while these are swapped as fast as they can be made: nothing is
- * used after its unload, everything is unloaded once. And what an acquire costs, in one thread and in two.
+ * test_model_snapshot.c - many threads take and give back versions while these are swapped as fast as they
+ * can be made: nothing is used after its unload, everything is unloaded once. And what an acquire costs, in
+ * one thread and in two.
  *
  * Entries are put into the models by hand: the disk is too slow a source of swaps for this.
  */

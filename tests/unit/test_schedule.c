@@ -1,6 +1,7 @@
 /*
- * test_schedule.c - calls through the scheduler: order, deadlines, cancellation, a full queue, inline runs, drain, statistics, and no
- * heap on the warm path. The engine is a table of functions in this file, so that a run does exactly what a test wants.
+ * test_schedule.c - calls through the scheduler: order, deadlines, cancellation, a full queue, inline runs,
+ * drain, statistics, and no heap on the warm path. The engine is a table of functions in this file, so that a
+ * run does exactly what a test wants.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -431,7 +432,9 @@ static void test_inline(void **state)
     assert_int_equal(once(&p, w, 1000), TERN_OK);
     assert_false(pthread_equal(p.threads[2], pthread_self()));
     assert_int_equal(atomic_load(&w->model.flags), 0);
-    /* Small by now (a run of this engine does nothing), though a busy machine may need a few tries to see it. */
+    /*
+     * Small by now (a run of this engine does nothing), though a busy machine may need a few tries to see it.
+     */
     int tries = 0;
     do
         assert_int_equal(once(&p, w, 1000), TERN_OK);
