@@ -74,6 +74,14 @@ bool tn_life_available(const tn_model *model)
     return false;
 }
 
+bool tn_life_failed(const tn_model *model)
+{
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->failed)
+            return true;
+    return false;
+}
+
 bool tn_life_pending(const tn_model *model)
 {
     if (!model->scanned)

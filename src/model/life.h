@@ -125,6 +125,8 @@ void tn_life_mark_wanted(tn_model *model);
 /* Something is still on its way: to be looked at, loaded, or tried again. */
 bool tn_life_pending(const tn_model *model);
 bool tn_life_available(const tn_model *model);
+/* A version that is there cannot be loaded. */
+bool tn_life_failed(const tn_model *model);
 /* Takes all available versions of all models out of service. */
 void tn_life_retire_all(tn_models *m);
 /* Main of a loader thread; arg is the tn_models. */

@@ -24,6 +24,7 @@
 #ifndef TN_MODEL_MODEL_H
 #define TN_MODEL_MODEL_H
 
+#include "base/arena.h"
 #include "engine/engine.h"
 #include "observe/metrics.h"
 #include "tensor/tensor.h"
@@ -170,8 +171,16 @@ typedef struct tn_models_counts {
     uint32_t models;  /* configured */
     uint32_t ready;   /* with an AVAILABLE version */
     uint32_t loading; /* no AVAILABLE version, but one under way or to be retried */
-    uint32_t failed;  /* the rest: failed for good, or no version to be found */
+    uint32_t failed;  /* no AVAILABLE version and nothing under way, since all there is failed for good */
+    uint32_t absent;  /* no version to be found: a missing or empty base path, still watched */
 } tn_models_counts;
 tn_models_counts tn_models_count(tn_models *m);
+
+/*
+ * The versions that failed for good, as TensorFlow Serving lists them when its start fails (server_core.cc):
+ * "{{{name: m version: 1} due to error: DATA_LOSS: Can't parse it}, }". In the arena; {NULL, 0} when memory is
+ * short. *n: how many.
+ */
+tn_str tn_models_failures(tn_models *m, tn_arena *arena, uint32_t *n);
 
 #endif

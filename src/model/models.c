@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/status.h"
 #include "model/life.h"
 
 const char *tn_state_name(tn_state s)
@@ -292,11 +293,36 @@ tn_models_counts tn_models_count(tn_models *m)
             c.ready++;
         else if (tn_life_pending(&m->models[i]))
             c.loading++;
-        else
+        else if (tn_life_failed(&m->models[i]))
             c.failed++;
+        else
+            c.absent++;
     }
     tn_models_unlock(m);
     return c;
+}
+
+tn_str tn_models_failures(tn_models *m, tn_arena *arena, uint32_t *n)
+{
+    tn_buf text;
+    tn_buf_init(&text, SIZE_MAX / 2);
+    tn_buf_char(&text, '{');
+    *n = 0;
+    pthread_mutex_lock(&m->lock);
+    for (uint32_t i = 0; i < m->n_models; i++)
+        for (const tn_entry *e = m->models[i].entries; e != NULL; e = e->next) {
+            if (!e->failed)
+                continue;
+            ++*n;
+            tn_buf_printf(&text, "{{name: %.*s version: %lld} due to error: %s: %s}, ",
+                          TN_FMT(m->models[i].config->name), (long long)e->number,
+                          tn_code_name(e->error_code), e->error != NULL ? e->error : "");
+        }
+    tn_models_unlock(m);
+    tn_buf_char(&text, '}');
+    tn_str copied = text.failed ? TN_STR_NONE : tn_arena_dup(arena, tn_buf_view(&text));
+    tn_buf_free(&text);
+    return copied;
 }
 
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns)

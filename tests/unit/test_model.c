@@ -163,7 +163,8 @@ static void test_policies(void **state)
     assert_int_equal(c.models, 5);
     assert_int_equal(c.ready, 4);
     assert_int_equal(c.loading, 0);
-    assert_int_equal(c.failed, 1);
+    assert_int_equal(c.failed, 0);
+    assert_int_equal(c.absent, 1);
     /* Highest first. */
     tn_arena arena = {0};
     tn_arena_init(&arena, 1 << 20);
@@ -320,7 +321,7 @@ static void test_vanished(void **state)
     assert_string_equal(message, "");
     refused(m, &(tn_target){.name = TN_STR("m")}, TERN_NOT_FOUND,
             "Servable not found for request: Latest(m)");
-    assert_int_equal(tn_models_count(m).failed, 1);
+    assert_int_equal(tn_models_count(m).absent, 1);
     help_version(base, "1", HALF_PLUS_TWO);
     help_until(m, "m", 1, TN_STATE_AVAILABLE);
     assert_int_equal(latest(m, "m"), 1);
@@ -445,6 +446,13 @@ static void test_alone_and_broken(void **state)
     assert_true(tn_now_ns() - start >= 600 * TN_NS_PER_MS);
     assert_int_equal(help_state(m, "m", 1, NULL), TN_STATE_END);
     assert_int_equal(tn_models_count(m).failed, 1);
+    tn_arena arena = {0};
+    tn_arena_init(&arena, 1 << 20);
+    uint32_t n;
+    tn_str words = tn_models_failures(m, &arena, &n);
+    assert_int_equal(n, 1);
+    assert_string_equal(words.ptr, "{{{name: m version: 1} due to error: DATA_LOSS: broken}, }");
+    tn_arena_free(&arena);
     tn_models_free(m);
 }
 
