@@ -68,7 +68,9 @@ static void apply_scan(tn_model *model, tn_source_list *list)
         if (e == NULL)
             continue; /* memory is short: the next scan tries again */
         e->present = true;
-        if (!e->busy && e->live == NULL)
+        if (e->live != NULL)
+            e->settled = true; /* back before it was replaced: no reason to load it again */
+        else if (!e->busy)
             set_path(e, &list->folders[i]);
     }
     for (tn_entry *e = model->entries; e != NULL; e = e->next)

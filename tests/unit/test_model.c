@@ -328,6 +328,28 @@ static void test_vanished(void **state)
     tn_models_free(m);
 }
 
+static void test_gone_for_a_moment(void **state)
+{
+    char *base = help_path("%s/m", folder);
+    help_version(base, "1", "sleep 1500\n" HALF_PLUS_TWO);
+    help_version(base, "2", HALF_PLUS_TWO);
+    tn_model_config config = config_of("m", base);
+    tn_models_options options = help_options(engines);
+    tn_models *m = help_start(&options, &config, 1);
+    help_until(m, "m", 2, TN_STATE_AVAILABLE);
+    tn_version *v = take(m, &(tn_target){.name = TN_STR("m")});
+    assert_int_equal(rename(help_path("%s/2", base), help_path("%s/away", base)), 0);
+    help_until(m, "m", 1, TN_STATE_LOADING);
+    assert_int_equal(rename(help_path("%s/away", base), help_path("%s/2", base)), 0);
+    help_until(m, "m", 1, TN_STATE_END);
+    /* The same version all along. */
+    tn_version *w = take(m, &(tn_target){.name = TN_STR("m")});
+    assert_ptr_equal(v, w);
+    tn_version_release(v);
+    tn_version_release(w);
+    tn_models_free(m);
+}
+
 static void test_missing_models_stop_nobody(void **state)
 {
     char *good = help_path("%s/good", folder);
@@ -587,6 +609,7 @@ int main(void)
         WITH_FOLDER(test_bad_configs),
         WITH_FOLDER(test_swap_waits_for_its_own_calls_only),
         WITH_FOLDER(test_vanished),
+        WITH_FOLDER(test_gone_for_a_moment),
         WITH_FOLDER(test_missing_models_stop_nobody),
         WITH_FOLDER(test_half_copied),
         WITH_FOLDER(test_poll_once),
