@@ -164,8 +164,10 @@ TERN_HTML_API const char *tern_html_numeric_name(int column); /* NULL past the l
 TERN_HTML_API const char *tern_html_tag_name(uint32_t tag);   /* "div"; "" for 0 and unknown */
 TERN_HTML_API uint32_t tern_html_tag_count(void); /* tag ids are below this, but 255: any other tag */
 
-/* "html-features/1 <16 hex digits>": version, and a hash over every constant and table above. Static, NUL-terminated.
- * A model trained on one fingerprint must not be fed by another. */
+/*
+ * "html-features/1 <16 hex digits>": version, and a hash over every constant and table above. Static,
+ * NUL-terminated. A model trained on one fingerprint must not be fed by another.
+ */
 TERN_HTML_API const char *tern_html_fingerprint(void);
 
 #ifdef __cplusplus

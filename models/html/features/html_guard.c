@@ -142,8 +142,10 @@ static bool in_svg(const lxb_html_tree_t *tree)
     return n > 0 && ((const lxb_dom_node_t *)tree->open_elements->list[n - 1])->ns == LXB_NS_SVG;
 }
 
-/* True when a limit on the whole page is met. Looked at on each start tag, and between chunks: one tag may have millions
- * of attributes before it ends. */
+/*
+ * True when a limit on the whole page is met. Looked at on each start tag, and between chunks: one tag may
+ * have millions of attributes before it ends.
+ */
 static bool over_limits(const tn_html_guard *g)
 {
     const lxb_dom_document_t *d = &g->document->dom_document;
@@ -206,8 +208,10 @@ static bool is_blank(const lxb_char_t *s, const lxb_char_t *end)
     return s == end;
 }
 
-/* White space at the start of a block or behind one collapses to nothing: half of all text nodes need not be made.
- * What is skipped (scripts) does not count as standing between. */
+/*
+ * White space at the start of a block or behind one collapses to nothing: half of all text nodes need not be
+ * made. What is skipped (scripts) does not count as standing between.
+ */
 static bool between_blocks(const lxb_dom_node_t *at)
 {
     if (tn_html_kind(at->local_name) == TN_HTML_KIND_I)
@@ -291,8 +295,10 @@ void tn_html_guard_free(tn_html_guard *g)
     free(g);
 }
 
-/* lexbor keeps an arena's first chunk from page to page and frees the others: with a first chunk that holds most pages,
- * a warm extractor asks for no memory, and touches no fresh page. */
+/*
+ * lexbor keeps an arena's first chunk from page to page and frees the others: with a first chunk that holds
+ * most pages, a warm extractor asks for no memory, and touches no fresh page.
+ */
 enum { TREE_CHUNK = 2 << 20, TEXT_CHUNK = 1 << 20 };
 
 static bool first_chunk(lexbor_mraw_t **arena, size_t size)

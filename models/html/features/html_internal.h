@@ -22,19 +22,20 @@
  * Columns of `numeric` before the context bits. Levels 1, 3, 5 count what the block's 1st, 3rd and 5th
  * ancestor holds.
  */
-#define TN_HTML_NUMERIC_TABLE(X)                                                                             \
-    X(BYTES, "bytes")                                                                                        \
-    X(WORDS, "words") X(LINK_BYTES, "link_bytes") X(LINKS, "links") X(UPPER, "upper") X(DIGITS, "digits")    \
-        X(PUNCTUATION, "punctuation") X(COMMAS, "commas") X(SYMBOLS, "symbols") X(NON_ASCII, "non_ascii")    \
-            X(SENTENCES, "sentences") X(DEPTH, "depth") X(SIBLING, "sibling") X(INDEX, "index")              \
-                X(OFFSET, "offset") X(HEADING, "heading") X(IMAGES, "images") X(INLINES, "inlines")          \
-                    X(BREAKS, "breaks") X(TITLE_WORDS, "title_words") X(AUTHOR_WORDS, "author_words")        \
-                        X(YEARS, "years") X(MONTHS, "months") X(DUPLICATES, "duplicates")                    \
-                            X(L1_BYTES, "l1_bytes") X(L1_LINK, "l1_link_bytes") X(L1_BLOCKS, "l1_blocks")    \
-                                X(L1_P, "l1_p_bytes") X(L3_BYTES, "l3_bytes") X(L3_LINK, "l3_link_bytes")    \
-                                    X(L3_BLOCKS, "l3_blocks") X(L3_P, "l3_p_bytes") X(L5_BYTES, "l5_bytes")  \
-                                        X(L5_LINK, "l5_link_bytes") X(L5_BLOCKS, "l5_blocks")                \
-                                            X(L5_P, "l5_p_bytes")
+/* clang-format off */
+#define TN_HTML_NUMERIC_TABLE(X) \
+    X(BYTES, "bytes") X(WORDS, "words") X(LINK_BYTES, "link_bytes") X(LINKS, "links") \
+    X(UPPER, "upper") X(DIGITS, "digits") X(PUNCTUATION, "punctuation") X(COMMAS, "commas") \
+    X(SYMBOLS, "symbols") X(NON_ASCII, "non_ascii") X(SENTENCES, "sentences") X(DEPTH, "depth") \
+    X(SIBLING, "sibling") X(INDEX, "index") X(OFFSET, "offset") X(HEADING, "heading") \
+    X(IMAGES, "images") X(INLINES, "inlines") X(BREAKS, "breaks") X(TITLE_WORDS, "title_words") \
+    X(AUTHOR_WORDS, "author_words") X(YEARS, "years") X(MONTHS, "months") \
+    X(DUPLICATES, "duplicates") X(L1_BYTES, "l1_bytes") X(L1_LINK, "l1_link_bytes") \
+    X(L1_BLOCKS, "l1_blocks") X(L1_P, "l1_p_bytes") X(L3_BYTES, "l3_bytes") \
+    X(L3_LINK, "l3_link_bytes") X(L3_BLOCKS, "l3_blocks") X(L3_P, "l3_p_bytes") \
+    X(L5_BYTES, "l5_bytes") X(L5_LINK, "l5_link_bytes") X(L5_BLOCKS, "l5_blocks") \
+    X(L5_P, "l5_p_bytes")
+/* clang-format on */
 
 enum {
 #define X(id, name) TN_HTML_N_##id,
@@ -103,7 +104,7 @@ struct tern_html {
     char message[256];
     uint32_t months[64];    /* hashes of month names, ended by 0 */
     uint8_t month_bits[32]; /* the low 8 bits of those hashes that occur */
-    void *frames;        /* the walk's stack */
+    void *frames;           /* the walk's stack */
     int64_t deadline_ns;
 };
 
@@ -126,8 +127,10 @@ static inline int tn_html_kind(uintptr_t lexbor_tag)
 }
 
 /* ---- html_charset.c ---- */
-/* Decides the page's charset and gives it as valid UTF-8: the input itself where it is that already, else x->decoded.
- * Returns a TERN_HTML_ code. */
+/*
+ * Decides the page's charset and gives it as valid UTF-8: the input itself where it is that already, else
+ * x->decoded. Returns a TERN_HTML_ code.
+ */
 int tn_html_decode(tern_html *x, const char *bytes, size_t length, const char *content_type,
                    size_t content_type_length, const char **utf8, size_t *utf8_length);
 /* Whether [bytes, +length) is valid UTF-8 (Unicode 15, table 3-7). */
@@ -143,17 +146,25 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
 int tn_html_walk(tern_html *x, void *root);
 void *tn_html_walk_frames(void); /* a new stack, freed with free() */
 
+/* ---- html_columns.c ---- */
+void tn_html_columns(tern_html *x); /* after the walk */
+
 /* ---- html_tokens.c ---- */
 uint32_t tn_html_hash(uint32_t salt, const char *s, size_t n); /* FNV-1a of the salt's byte and s */
 /* 1 + h % (vocab - 1) */
 uint16_t tn_html_token(uint32_t hash, uint32_t vocab);
-/* Words of UTF-8 text: letters, digits and bytes >= 0x80 but for general punctuation; ASCII lower case, digits as '0'.
- * Writes up to `max` tokens, counts years (19xx, 20xx) and month names among them. Returns the number of tokens. */
+/*
+ * Words of UTF-8 text: letters, digits and bytes >= 0x80 but for general punctuation; ASCII lower case,
+ * digits as '0'. Writes up to `max` tokens, counts years (19xx, 20xx) and month names among them. Returns the
+ * number of tokens.
+ */
 int tn_html_words(const tern_html *x, const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out,
                   int max, int *years, int *months);
-/* Name tokens of an attribute value: runs of letters, split where lower case meets upper, lower-cased, >= 2 letters.
- * Appends what is not among out[0..have) yet, up to max; returns the new number. *comment (or NULL) is set where a token
- * begins with "comment". */
+/*
+ * Name tokens of an attribute value: runs of letters, split where lower case meets upper, lower-cased, >= 2
+ * letters. Appends what is not among out[0..have) yet, up to max; returns the new number. *comment (or NULL)
+ * is set where a token begins with "comment".
+ */
 int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16_t *out, int have, int max,
                   bool *comment);
 void tn_html_months(tern_html *x);

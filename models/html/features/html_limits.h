@@ -18,15 +18,15 @@
 #define TN_HTML_SNIFF_BYTES (64u * 1024u)
 
 /* lexbor's work. */
-#define TN_HTML_MAX_ATTRIBUTES    64u          /* kept on one tag */
-#define TN_HTML_MAX_TAG_ATTRIBUTES 50000u  /* met on one tag: the page ends there */
-#define TN_HTML_MAX_OPEN_ELEMENTS 512u         /* deeper start tags are dropped, as Blink and WebKit do */
-#define TN_HTML_MAX_FORMATTING    64u          /* active formatting elements */
-#define TN_HTML_MAX_ELEMENTS      200000u      /* start tags accepted */
-#define TN_HTML_MAX_OPTIONS       4096u        /* <option> and <optgroup> */
-#define TN_HTML_MAX_ROOT_TAGS     8u           /* repeated <html>/<body> whose attributes are merged */
-#define TN_HTML_MAX_NAMES         20000u       /* different tag names, and different attribute names */
-#define TN_HTML_MAX_TREE_BYTES    (192u << 20) /* nodes: ends the storms of reconstructed formatting elements */
+#define TN_HTML_MAX_ATTRIBUTES     64u          /* kept on one tag */
+#define TN_HTML_MAX_TAG_ATTRIBUTES 50000u       /* met on one tag: the page ends there */
+#define TN_HTML_MAX_OPEN_ELEMENTS  512u         /* deeper start tags are dropped, as Blink and WebKit do */
+#define TN_HTML_MAX_FORMATTING     64u          /* active formatting elements */
+#define TN_HTML_MAX_ELEMENTS       200000u      /* start tags accepted */
+#define TN_HTML_MAX_OPTIONS        4096u        /* <option> and <optgroup> */
+#define TN_HTML_MAX_ROOT_TAGS      8u           /* repeated <html>/<body> whose attributes are merged */
+#define TN_HTML_MAX_NAMES          20000u       /* different tag names, and different attribute names */
+#define TN_HTML_MAX_TREE_BYTES     (192u << 20) /* nodes: ends the storms of reconstructed formatting elements */
 #define TN_HTML_MAX_TEXT_BYTES                                                                               \
     (96u << 20)                    /* text and attribute values, with what lexbor's growing leaves behind */
 #define TN_HTML_CHUNK_BYTES 65536u /* fed at once; deadline and limits are looked at between two */

@@ -11,10 +11,9 @@
  * author, repeated
  * texts. No recursion: depth is bounded by the stack of TN_HTML_MAX_DEPTH frames. One thread at a time.
  */
+#include "html_dom.h"
 #include "html_internal.h"
 
-#include <lexbor/dom/interfaces/attr.h>
-#include <lexbor/dom/interfaces/element.h>
 #include <lexbor/dom/interfaces/text.h>
 #include <lexbor/html/html.h>
 #include <stdlib.h>
@@ -59,29 +58,6 @@ void *tn_html_walk_frames(void)
 
 /* ---- attributes ---- */
 
-static const char *value_of(const lxb_dom_attr_t *a, size_t *n)
-{
-    if (a->value == NULL || a->value->data == NULL) {
-        *n = 0;
-        return "";
-    }
-    *n = a->value->length;
-    return (const char *)a->value->data;
-}
-
-/* Name of an attribute that lexbor has no number for. */
-static const char *name_of(const lxb_dom_node_t *node, const lxb_dom_attr_t *a, size_t *n)
-{
-    const lxb_dom_attr_data_t *d = lxb_dom_attr_data_by_id(node->owner_document->attrs, a->node.local_name);
-    if (d == NULL) {
-        *n = 0;
-        return "";
-    }
-    *n = d->entry.length;
-    return (const char *)lexbor_hash_entry_str(&d->entry);
-}
-
-#define IS(s, n, literal) ((n) == sizeof(literal) - 1 && memcmp((s), literal, sizeof(literal) - 1) == 0)
 
 /* Landmark roles of ARIA count like HTML's elements. */
 static uint32_t context_of_role(const char *s, size_t n)
@@ -116,7 +92,7 @@ static void add_names(frame *f, const char *v, size_t n, uint32_t salt, bool *co
 static void other_attribute(frame *f, const lxb_dom_attr_t *a, const char *v, size_t n)
 {
     size_t k;
-    const char *name = name_of(f->node, a, &k);
+    const char *name = tn_html_attribute(f->node, a, &k);
     if (IS(name, k, "role")) {
         f->context |= context_of_role(v, n);
         add_names(f, v, n, TN_HTML_SALT_ROLE, NULL);
@@ -133,7 +109,7 @@ static void read_attributes(frame *f)
     bool comment = false;
     for (; a != NULL; a = a->next) {
         size_t n;
-        const char *v = value_of(a, &n);
+        const char *v = tn_html_value(a, &n);
         switch (a->node.local_name) {
         case LXB_DOM_ATTR_CLASS:
         case LXB_DOM_ATTR_ID:
@@ -156,167 +132,24 @@ static void read_attributes(frame *f)
         f->context |= TERN_HTML_IN_COMMENT;
 }
 
+static const uint32_t context_of[TN_HTML_TAG_COUNT] = {
+    [5] = TERN_HTML_IN_P,        [6] = TERN_HTML_IN_SECTION, [7] = TERN_HTML_IN_ARTICLE,
+    [8] = TERN_HTML_IN_MAIN,     [9] = TERN_HTML_IN_NAV,     [10] = TERN_HTML_IN_ASIDE,
+    [11] = TERN_HTML_IN_HEADER,  [12] = TERN_HTML_IN_FOOTER, [23] = TERN_HTML_IN_LIST,
+    [24] = TERN_HTML_IN_DL,      [27] = TERN_HTML_IN_TABLE,  [35] = TERN_HTML_IN_FORM,
+    [38] = TERN_HTML_IN_FIGURE,  [40] = TERN_HTML_IN_QUOTE,  [41] = TERN_HTML_IN_PRE,
+    [42] = TERN_HTML_IN_DETAILS, [44] = TERN_HTML_IN_DIALOG, [49] = TERN_HTML_IN_NOSCRIPT,
+    [51] = TERN_HTML_IN_BUTTON,  [52] = TERN_HTML_IN_BUTTON, [60] = TERN_HTML_HAS_STRONG,
+    [61] = TERN_HTML_HAS_STRONG, [81] = TERN_HTML_HAS_TIME,
+};
+
+/* Headers and footers of an article or of the main part are not the page's. */
 static uint32_t context_of_tag(uint32_t tag, uint32_t around)
 {
-    switch (tag) {
-    case 5:
-        return TERN_HTML_IN_P;
-    case 6:
-        return TERN_HTML_IN_SECTION;
-    case 7:
-        return TERN_HTML_IN_ARTICLE;
-    case 8:
-        return TERN_HTML_IN_MAIN;
-    case 9:
-        return TERN_HTML_IN_NAV;
-    case 10:
-        return TERN_HTML_IN_ASIDE;
-    case 11:
-        return around & (TERN_HTML_IN_MAIN | TERN_HTML_IN_ARTICLE) ? 0 : TERN_HTML_IN_HEADER;
-    case 12:
-        return around & (TERN_HTML_IN_MAIN | TERN_HTML_IN_ARTICLE) ? 0 : TERN_HTML_IN_FOOTER;
-    case 23:
-        return TERN_HTML_IN_LIST;
-    case 24:
-        return TERN_HTML_IN_DL;
-    case 27:
-        return TERN_HTML_IN_TABLE;
-    case 35:
-        return TERN_HTML_IN_FORM;
-    case 38:
-        return TERN_HTML_IN_FIGURE;
-    case 40:
-        return TERN_HTML_IN_QUOTE;
-    case 41:
-        return TERN_HTML_IN_PRE;
-    case 42:
-        return TERN_HTML_IN_DETAILS;
-    case 44:
-        return TERN_HTML_IN_DIALOG;
-    case 49:
-        return TERN_HTML_IN_NOSCRIPT;
-    case 51:
-    case 52:
-        return TERN_HTML_IN_BUTTON;
-    case 60:
-    case 61:
-        return TERN_HTML_HAS_STRONG;
-    case 81:
-        return TERN_HTML_HAS_TIME;
-    default:
+    uint32_t bits = tag < TN_HTML_TAG_COUNT ? context_of[tag] : 0;
+    if ((tag == 11 || tag == 12) && around & (TERN_HTML_IN_MAIN | TERN_HTML_IN_ARTICLE))
         return 0;
-    }
-}
-
-/* ---- the page's facts ---- */
-
-static void set_meta(tern_html *x, int which, const char *s, size_t n)
-{
-    while (n > 0 && (unsigned char)*s <= ' ') {
-        s++;
-        n--;
-    }
-    while (n > 0 && (unsigned char)s[n - 1] <= ' ')
-        n--;
-    if (x->meta[which].set || n == 0)
-        return;
-    if (n > TN_HTML_MAX_META_TEXT) {
-        n = TN_HTML_MAX_META_TEXT;
-        while (n > 0 && ((unsigned char)s[n] & 0xC0) == 0x80)
-            n--;
-    }
-    uint32_t at = (uint32_t)x->meta_text.length;
-    if (!tn_html_append(&x->meta_text, s, n, TN_HTML_MAX_TEXT))
-        return;
-    x->meta[which] = (tn_html_slice){at, (uint32_t)n, true};
-}
-
-static int meta_of_name(const char *s, size_t n)
-{
-    static const struct {
-        const char *name;
-        int which;
-    } names[] = {
-        {"og:title", TERN_HTML_META_OG_TITLE},
-        {"og:type", TERN_HTML_META_OG_TYPE},
-        {"og:url", TERN_HTML_META_URL},
-        {"og:locale", TERN_HTML_META_LANG},
-        {"og:site_name", TERN_HTML_META_SITE_NAME},
-        {"generator", TERN_HTML_META_GENERATOR},
-        {"author", TERN_HTML_META_AUTHOR},
-        {"dc.creator", TERN_HTML_META_AUTHOR},
-        {"parsely-author", TERN_HTML_META_AUTHOR},
-        {"article:author", TERN_HTML_META_AUTHOR},
-        {"sailthru.author", TERN_HTML_META_AUTHOR},
-        {"article:published_time", TERN_HTML_META_DATE},
-        {"datepublished", TERN_HTML_META_DATE},
-        {"parsely-pub-date", TERN_HTML_META_DATE},
-        {"dc.date", TERN_HTML_META_DATE},
-        {"dc.date.issued", TERN_HTML_META_DATE},
-        {"date", TERN_HTML_META_DATE},
-        {"pubdate", TERN_HTML_META_DATE},
-        {"sailthru.date", TERN_HTML_META_DATE},
-        {"publication_date", TERN_HTML_META_DATE},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strlen(names[i].name) == n && tn_html_holds(s, n, names[i].name))
-            return names[i].which;
-    return -1;
-}
-
-static void read_meta(tern_html *x, lxb_dom_node_t *node)
-{
-    int which = -1;
-    const char *content = NULL;
-    size_t length = 0;
-    for (const lxb_dom_attr_t *a = lxb_dom_interface_element(node)->first_attr; a != NULL; a = a->next) {
-        size_t n, k;
-        const char *v = value_of(a, &n);
-        if (a->node.local_name == LXB_DOM_ATTR_CONTENT) {
-            content = v;
-            length = n;
-            continue;
-        }
-        if (a->node.local_name < LXB_DOM_ATTR__LAST_ENTRY || which >= 0)
-            continue;
-        const char *name = name_of(node, a, &k);
-        if (IS(name, k, "name") || IS(name, k, "property") || IS(name, k, "itemprop"))
-            which = meta_of_name(v, n);
-    }
-    /* article:author is often the address of a profile. */
-    if (which >= 0 && content != NULL &&
-        !(which == TERN_HTML_META_AUTHOR &&
-          (tn_html_holds(content, length, "http:") || tn_html_holds(content, length, "https:"))))
-        set_meta(x, which, content, length);
-}
-
-static void read_fact(walk *w, lxb_dom_node_t *node, uint32_t tag)
-{
-    if (tag == 122) {
-        read_meta(w->x, node);
-    } else if (tag == 121) {
-        const lxb_dom_node_t *t = node->first_child;
-        if (t != NULL && t->type == LXB_DOM_NODE_TYPE_TEXT)
-            set_meta(w->x, TERN_HTML_META_TITLE,
-                     (const char *)((const lxb_dom_text_t *)t)->char_data.data.data,
-                     ((const lxb_dom_text_t *)t)->char_data.data.length);
-    } else if (tag == 123) {
-        const char *href = NULL;
-        size_t length = 0;
-        bool canonical = false;
-        for (const lxb_dom_attr_t *a = lxb_dom_interface_element(node)->first_attr; a != NULL; a = a->next) {
-            size_t n;
-            const char *v = value_of(a, &n);
-            if (a->node.local_name == LXB_DOM_ATTR_REL)
-                canonical = n == 9 && tn_html_holds(v, n, "canonical");
-            else if (a->node.local_name == LXB_DOM_ATTR_HREF) {
-                href = v;
-                length = n;
-            }
-        }
-        if (canonical && href != NULL)
-            set_meta(w->x, TERN_HTML_META_URL, href, length);
-    }
+    return bits;
 }
 
 /* ---- blocks ---- */
@@ -450,42 +283,63 @@ static void end_block(walk *w)
 static const uint8_t plain[256] = {
     [0x21 ... 0xC1] = 1, [0xC3 ... 0xE1] = 1, [0xE3 ... 0xEE] = 1, [0xF0 ... 0xFF] = 1};
 
-/* One run of text: collapses white space (ASCII and U+00A0) and drops zero-width marks. */
+/* Length of the white space (U+00A0 included) at s[i], 0 for none. */
+static size_t space_at(const char *s, size_t n, size_t i)
+{
+    unsigned char c = (unsigned char)s[i];
+    if (c <= ' ')
+        return 1;
+    return c == 0xC2 && i + 1 < n && (unsigned char)s[i + 1] == 0xA0 ? 2 : 0;
+}
+
+/* U+200B and U+FEFF, which show nothing. */
+static bool zero_width(const char *s, size_t n, size_t i)
+{
+    return i + 2 < n && (memcmp(s + i, "\xE2\x80\x8B", 3) == 0 || memcmp(s + i, "\xEF\xBB\xBF", 3) == 0);
+}
+
+/* What of a run of n bytes fits below TN_HTML_MAX_TEXT; the last text is cut, not within a character. */
+static size_t room_for(walk *w, const char *s, size_t n)
+{
+    size_t used = w->x->text.length;
+    if (used + n + 2 <= TN_HTML_MAX_TEXT)
+        return n;
+    w->full = true;
+    w->x->truncated = true;
+    n = TN_HTML_MAX_TEXT - used < 2 ? 0 : TN_HTML_MAX_TEXT - used - 2;
+    while (n > 0 && ((unsigned char)s[n] & 0xC0) == 0x80)
+        n--;
+    return n;
+}
+
+/* One run of text: collapses white space and drops what shows nothing. */
 static void add_text(walk *w, const char *s, size_t n, const lxb_dom_node_t *node)
 {
     tern_html *x = w->x;
-    if (x->text.length + n + 2 > TN_HTML_MAX_TEXT) { /* the last text is cut, not within a character */
-        w->full = true;
-        x->truncated = true;
-        n = TN_HTML_MAX_TEXT - x->text.length < 2 ? 0 : TN_HTML_MAX_TEXT - x->text.length - 2;
-        while (n > 0 && ((unsigned char)s[n] & 0xC0) == 0x80)
-            n--;
-    }
+    n = room_for(w, s, n);
     if (!tn_html_reserve(&x->text, n + 2)) {
         w->full = true;
         return;
     }
     char *o = x->text.data + x->text.length, *from = o;
-    bool space = w->space, open = w->open;
     size_t i = 0;
     while (i < n) {
-        unsigned char c = (unsigned char)s[i];
-        if (c <= ' ' || (c == 0xC2 && i + 1 < n && (unsigned char)s[i + 1] == 0xA0)) {
-            space = true;
-            i += c == 0xC2 ? 2 : 1;
+        size_t blank = space_at(s, n, i);
+        if (blank > 0) {
+            w->space = true;
+            i += blank;
             continue;
         }
-        if ((c == 0xE2 && i + 2 < n && (unsigned char)s[i + 1] == 0x80 && (unsigned char)s[i + 2] == 0x8B) ||
-            (c == 0xEF && i + 2 < n && (unsigned char)s[i + 1] == 0xBB && (unsigned char)s[i + 2] == 0xBF)) {
+        if (!plain[(unsigned char)s[i]] && zero_width(s, n, i)) {
             i += 3;
             continue;
         }
-        if (!open) {
-            open = true;
+        if (!w->open) {
+            w->open = true;
             w->offset = node->user == NULL ? w->offset : (uint32_t)((uintptr_t)node->user - 1 + i);
-        } else if (space)
+        } else if (w->space)
             *o++ = ' ';
-        space = false;
+        w->space = false;
         do
             *o++ = s[i++];
         while (i < n && plain[(unsigned char)s[i]]);
@@ -497,8 +351,6 @@ static void add_text(walk *w, const char *s, size_t n, const lxb_dom_node_t *nod
     if (w->frames[w->depth - 1].link)
         w->link_bytes += clamp((size_t)(o - from));
     x->text.length += (size_t)(o - from);
-    w->open = open;
-    w->space = space;
 }
 
 /* A form control is a block by itself: its text is what the user sees in it. */
@@ -508,7 +360,7 @@ static void control(walk *w, lxb_dom_node_t *node, frame *f)
     size_t length = 0;
     for (const lxb_dom_attr_t *a = lxb_dom_interface_element(node)->first_attr; a != NULL; a = a->next) {
         size_t n, k;
-        const char *v = value_of(a, &n);
+        const char *v = tn_html_value(a, &n);
         if (a->node.local_name == LXB_DOM_ATTR_TYPE) {
             if (n == 6 && tn_html_holds(v, n, "hidden"))
                 return;
@@ -516,7 +368,7 @@ static void control(walk *w, lxb_dom_node_t *node, frame *f)
             text = v;
             length = n;
         } else if (a->node.local_name >= LXB_DOM_ATTR__LAST_ENTRY && length == 0) {
-            const char *name = name_of(node, a, &k);
+            const char *name = tn_html_attribute(node, a, &k);
             if (IS(name, k, "value") || IS(name, k, "aria-label")) {
                 text = v;
                 length = n;
@@ -625,10 +477,10 @@ static void enter_inline(walk *w, frame *f)
         return;
     for (const lxb_dom_attr_t *a = lxb_dom_interface_element(f->node)->first_attr; a != NULL; a = a->next) {
         size_t n, k;
-        const char *v = value_of(a, &n);
+        const char *v = tn_html_value(a, &n);
         if (a->node.local_name < LXB_DOM_ATTR__LAST_ENTRY || n == 0 || n > 64)
             continue;
-        const char *name = name_of(f->node, a, &k);
+        const char *name = tn_html_attribute(f->node, a, &k);
         if (!IS(name, k, "datetime") || w->datetime_length > 0)
             continue;
         w->datetime = (uint32_t)w->x->meta_text.length;
@@ -681,7 +533,7 @@ static bool enter(walk *w, lxb_dom_node_t *node)
         return false;
     }
     if (kind == TN_HTML_KIND_M) {
-        read_fact(w, node, tag);
+        tn_html_fact(w->x, node, tag);
         return false;
     }
     if (w->depth >= TN_HTML_MAX_DEPTH) {
@@ -707,101 +559,6 @@ static bool enter(walk *w, lxb_dom_node_t *node)
     return true;
 }
 
-static void root_facts(tern_html *x, lxb_dom_node_t *node, uint32_t tag)
-{
-    for (const lxb_dom_attr_t *a = lxb_dom_interface_element(node)->first_attr; a != NULL; a = a->next) {
-        size_t n;
-        const char *v = value_of(a, &n);
-        if (tag == 1 && a->node.local_name == LXB_DOM_ATTR_LANG)
-            set_meta(x, TERN_HTML_META_LANG, v, n);
-        if (tag == 3 && a->node.local_name == LXB_DOM_ATTR_CLASS)
-            set_meta(x, TERN_HTML_META_BODY_CLASS, v, n);
-    }
-}
-
-/* ---- page-wide columns ---- */
-
-/* Of the first 256 bytes and the length, 8 bytes a step. Only equality is used of it. */
-static uint32_t fast_hash(const char *s, size_t n)
-{
-    uint64_t h = n * 0x9E3779B97F4A7C15ull, w;
-    size_t end = n < 256 ? n : 256, i = 0;
-    for (; i + 8 <= end; i += 8) {
-        memcpy(&w, s + i, 8);
-        h = (h ^ w) * 0x9E3779B97F4A7C15ull;
-        h ^= h >> 29;
-    }
-    for (; i < end; i++)
-        h = (h ^ (unsigned char)s[i]) * 0x9E3779B97F4A7C15ull;
-    return (uint32_t)(h >> 32);
-}
-
-static void count_duplicates(tern_html *x)
-{
-    x->stamp++;
-    for (uint32_t i = 0; i < x->n_records; i++) {
-        tn_html_record *r = &x->records[i];
-        uint32_t h = fast_hash(x->text.data + r->text, r->length);
-        for (uint32_t k = 0; k < 16; k++) {
-            tn_html_seen *s = &x->seen[(h + k) % TN_HTML_SEEN];
-            if (s->stamp != x->stamp) {
-                *s = (tn_html_seen){h, x->stamp, 1};
-                break;
-            }
-            if (s->hash == h) {
-                r->counts[TN_HTML_N_DUPLICATES] = (int32_t)s->count++;
-                break;
-            }
-        }
-    }
-}
-
-static void mark_words(const tern_html *x, int meta, uint64_t *bits)
-{
-    uint16_t t[TN_HTML_MAX_TITLE_WORDS];
-    const tn_html_slice *m = &x->meta[meta];
-    memset(bits, 0, TN_HTML_TEXT_VOCAB / 8);
-    if (!m->set)
-        return;
-    int n = tn_html_words(x, x->meta_text.data + m->at, m->length, TN_HTML_SALT_TEXT, TN_HTML_TEXT_VOCAB, t,
-                          TN_HTML_MAX_TITLE_WORDS, NULL, NULL);
-    for (int i = 0; i < n; i++)
-        bits[t[i] >> 6] |= 1ull << (t[i] & 63);
-}
-
-static void count_shared(tern_html *x, int meta, int column)
-{
-    uint64_t bits[TN_HTML_TEXT_VOCAB / 64];
-    if (!x->meta[meta].set)
-        return;
-    mark_words(x, meta, bits);
-    for (uint32_t i = 0; i < x->n_records; i++) {
-        tn_html_record *r = &x->records[i];
-        int32_t n = 0;
-        for (int k = 0; k < TN_HTML_TEXT_TOKENS && r->words[k] != 0; k++)
-            n += (int32_t)(bits[r->words[k] >> 6] >> (r->words[k] & 63) & 1);
-        r->counts[column] = n;
-    }
-}
-
-static void count_levels(tern_html *x)
-{
-    for (uint32_t i = 0; i < x->n_records; i++) {
-        tn_html_record *r = &x->records[i];
-        uint32_t c = r->container;
-        int32_t *v = &r->counts[TN_HTML_N_L1_BYTES];
-        for (int level = 1; level <= 5; level++) {
-            c = x->containers[c].parent;
-            if (level % 2 == 0)
-                continue;
-            const tn_html_container *box = &x->containers[c];
-            *v++ = box->bytes;
-            *v++ = box->link_bytes;
-            *v++ = box->blocks;
-            *v++ = box->p_bytes;
-        }
-    }
-}
 
 int tn_html_walk(tern_html *x, void *root)
 {
@@ -818,7 +575,7 @@ int tn_html_walk(tern_html *x, void *root)
             return TERN_HTML_DEADLINE;
         if (node->type == LXB_DOM_NODE_TYPE_ELEMENT) {
             if (node->local_name == LXB_TAG_HTML || node->local_name == LXB_TAG_BODY)
-                root_facts(x, node, tn_html_tag_of[node->local_name]);
+                tn_html_root_fact(x, node, tn_html_tag_of[node->local_name]);
             down = enter(&w, node);
         } else if (node->type == LXB_DOM_NODE_TYPE_TEXT && w.depth > 0) {
             const lexbor_str_t *t = &((const lxb_dom_text_t *)node)->char_data.data;
@@ -845,10 +602,6 @@ int tn_html_walk(tern_html *x, void *root)
         if (x->n_records == 0)
             return TERN_HTML_MEMORY;
     }
-    count_levels(x);
-    count_duplicates(x);
-    count_shared(x, x->meta[TERN_HTML_META_OG_TITLE].set ? TERN_HTML_META_OG_TITLE : TERN_HTML_META_TITLE,
-                 TN_HTML_N_TITLE_WORDS);
-    count_shared(x, TERN_HTML_META_AUTHOR, TN_HTML_N_AUTHOR_WORDS);
+    tn_html_columns(x);
     return TERN_HTML_OK;
 }

@@ -130,8 +130,10 @@ static void put_classes(out *o, const char *name, const float *p, const char *co
     puts_(o, "}}");
 }
 
-/* Blocks with text at or above the threshold of a role, most probable first, the earlier one where two are equal. Returns
- * how many, at most CANDIDATES. */
+/*
+ * Blocks with text at or above the threshold of a role, most probable first, the earlier one where two are
+ * equal. Returns how many, at most CANDIDATES.
+ */
 enum { CANDIDATES = 5 };
 
 static int best_blocks(const tern_html *x, const tern_html_outputs *y, int role, float threshold,

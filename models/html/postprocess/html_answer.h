@@ -50,8 +50,10 @@ typedef struct tern_html_thresholds {
     float main, title, author, date;
 } tern_html_thresholds;
 
-/* The answer, owned by the caller (tern_html_answer_free), NUL-terminated behind its length. NULL without memory, or when
- * outputs->n is not the extractor's number of blocks. */
+/*
+ * The answer, owned by the caller (tern_html_answer_free), NUL-terminated behind its length. NULL without
+ * memory, or when outputs->n is not the extractor's number of blocks.
+ */
 TERN_HTML_API char *tern_html_answer(const tern_html *x, const tern_html_outputs *outputs,
                                      const tern_html_thresholds *thresholds, size_t *length);
 TERN_HTML_API void tern_html_answer_free(char *json);

@@ -122,6 +122,38 @@ static void classify(token *t, const char *s, size_t n)
             t->filler = true;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/*
+ * Reads what stands between two tokens and returns its end. *kind: '-', '/', '.', ',' or ' ', or 0 for
+ * anything else or more than three bytes.
+ */
+static size_t between(const char *s, size_t n, size_t i, char *kind)
+{
+    size_t start = i;
+    *kind = 0;
+    for (; i < n && !letter((unsigned char)s[i]) && !is_digit(s[i]); i++)
+        if (*kind == 0 || *kind == ' ')
+            *kind = s[i] == '-' || s[i] == '/' || s[i] == '.' || s[i] == ' ' || s[i] == ',' ? s[i] : 0;
+    if (i - start > 3)
+        *kind = 0;
+    return i;
+}
+
+static size_t read_number(const char *s, size_t n, size_t i, token *t)
+{
+    size_t start = i;
+    unsigned v = 0;
+    for (; i < n && is_digit(s[i]); i++)
+        v = v < 6000 ? v * 10 + (unsigned)(s[i] - '0') : 65535;
+    t->digits = (uint8_t)(i - start < 9 ? i - start : 9);
+    t->number = (uint16_t)(v < 65535 ? v : 65535);
+    return i;
+}
+
 /* Fillers are left out: "20th of July" gives 20, July. */
 static int scan(const char *s, size_t n, token *out)
 {
@@ -130,26 +162,15 @@ static int scan(const char *s, size_t n, token *out)
     char before = ' ';
     while (i < n && have < MAX_TOKENS) {
         token t = {.before = before};
-        size_t start = i;
-        if (s[i] >= '0' && s[i] <= '9') {
-            unsigned v = 0;
-            for (; i < n && s[i] >= '0' && s[i] <= '9'; i++)
-                v = v < 10000 ? v * 10 + (unsigned)(s[i] - '0') : v;
-            t.digits = (uint8_t)(i - start < 9 ? i - start : 9);
-            t.number = (uint16_t)(v < 65535 ? v : 65535);
-        } else if (letter((unsigned char)s[i])) {
+        if (is_digit(s[i]))
+            i = read_number(s, n, i, &t);
+        else if (letter((unsigned char)s[i])) {
+            size_t start = i;
             while (i < n && letter((unsigned char)s[i]))
                 i++;
             classify(&t, s + start, i - start);
         } else {
-            before = 0;
-            size_t seps = 0;
-            for (; i < n && !letter((unsigned char)s[i]) && !(s[i] >= '0' && s[i] <= '9'); i++, seps++)
-                if (before == 0 || before == ' ')
-                    before =
-                        s[i] == '-' || s[i] == '/' || s[i] == '.' || s[i] == ' ' || s[i] == ',' ? s[i] : 0;
-            if (seps > 3)
-                before = 0;
+            i = between(s, n, i, &before);
             continue;
         }
         if (!t.filler)

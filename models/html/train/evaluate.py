@@ -227,8 +227,8 @@ def main():
     report.append(f"\nLanguage (both sets): accuracy {right.mean():.3f}; " + ", ".join(by) + ".")
     tp = [p for p, _ in traf]
     ta = [answer(x, p, o, chosen) for p, o in traf]
-    head = "\n## trafilatura's pages (mostly German): facts, and its snippets\n\n| extractor | title | author | date | with kept | without kept |"
-    lines = [head, "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["\n## trafilatura's pages (mostly German): facts, and its snippets\n"]
+    lines += ["| extractor | title | author | date | with kept | without kept |", "| --- | --- | --- | --- | --- | --- |"]
     for name, got in [("Tern", ta)] + [(n, [g[p.name] for p in tp]) for n, g in others.items()]:
         has = {k for q in got for k, v in q.items() if v}
         cells = [f"{rate(tp, got, f)[0]:.3f}" if f in has else "" for f in RIGHT]

@@ -1,0 +1,87 @@
+/*
+ * fuzz_html.c - the whole extraction of a page, its tensors and its answer, from any bytes.
+ *
+ * The first byte chooses what the caller says: a Content-Type with or without charset, an address. Every block's text must
+ * lie in the extractor's memory and be valid UTF-8 (the answer is checked by its own writer); a second extraction of the same
+ * page must give the same number of blocks.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/html_features.h"
+#include "features/html_internal.h"
+#include "postprocess/html_answer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void require(int condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void check_results(tern_html *x)
+{
+    uint32_t n = tern_html_block_count(x);
+    require(n >= 1 && n <= TN_HTML_MAX_BLOCKS);
+    for (uint32_t i = 0; i < n; i++) {
+        tern_html_block b;
+        require(tern_html_block_at(x, i, &b) == 0);
+        require(tn_html_is_utf8(b.text, b.length));
+        require(b.context >> TERN_HTML_CONTEXT_BITS == 0);
+    }
+    for (int t = 0; t < TERN_HTML_TENSORS; t++) {
+        int64_t shape[2];
+        int rank = tern_html_tensor_shape(x, t, shape);
+        size_t count = (size_t)(shape[0] * (rank == 2 ? shape[1] : 1));
+        int32_t *out = malloc(count * sizeof *out);
+        require(out != NULL);
+        tern_html_tensor_fill(x, t, out);
+        for (size_t i = 0; i < count; i++)
+            require(out[i] >= 0 && (t == TERN_HTML_NUMERIC || out[i] < (int32_t)TN_HTML_TEXT_VOCAB));
+        free(out);
+    }
+    size_t length;
+    float *y = calloc((size_t)n * (1 + TERN_HTML_ROLES) + 16, sizeof *y);
+    require(y != NULL);
+    for (size_t i = 0; i < (size_t)n * (1 + TERN_HTML_ROLES); i++)
+        y[i] = (float)(i % 7) / 7.0f;
+    tern_html_outputs o = {y, y + n, y, y, n};
+    tern_html_thresholds t = {0.3f, 0.3f, 0.3f, 0.3f};
+    char *json = tern_html_answer(x, &o, &t, &length);
+    require(json != NULL && tn_html_is_utf8(json, length));
+    tern_html_answer_free(json);
+    free(y);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static tern_html *x;
+    static const char *const types[] = {"",
+                                        "text/html",
+                                        "text/html; charset=utf-8",
+                                        "text/html; charset=iso-8859-1",
+                                        "text/html;charset=\"shift_jis\"",
+                                        "text/html; charset=utf-16le",
+                                        "text/html; charset=gb18030",
+                                        "text/html; charset=iso-8859-15"};
+    static const char url[] = "https://blog.example/2020/my-Post_1?q=2";
+    if (x == NULL)
+        x = tern_html_create();
+    if (x == NULL || size == 0)
+        return 0;
+    const char *type = types[data[0] & 7];
+    size_t url_length = data[0] & 8 ? sizeof url - 1 : 0;
+    int rc = tern_html_extract(x, data + 1, size - 1, type, strlen(type), url, url_length, 0);
+    if (rc != TERN_HTML_OK) {
+        require(tern_html_message(x)[0] != '\0' && tern_html_block_count(x) == 0);
+        return 0;
+    }
+    uint32_t n = tern_html_block_count(x);
+    check_results(x);
+    require(tern_html_extract(x, data + 1, size - 1, type, strlen(type), url, url_length, 0) == TERN_HTML_OK);
+    require(tern_html_block_count(x) == n);
+    return 0;
+}

@@ -1,0 +1,339 @@
+/*
+ * test_html_features.c - what the feature library makes of small pages, and the golden hashes of the project's own pages.
+ *
+ * tests/vectors/html/golden.txt holds one SHA-256 over all tensors for each page of models/html/pages; tests/html checks
+ * the same file from Python, so that both sides are known to see the same numbers.
+ */
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "features/html_features.h"
+
+static int setup(void **state)
+{
+    *state = tern_html_create();
+    return *state == NULL ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+    tern_html_free(*state);
+    return 0;
+}
+
+static int extract(tern_html *x, const char *page)
+{
+    return tern_html_extract(x, page, strlen(page), NULL, 0, NULL, 0, 0);
+}
+
+static int extract_as(tern_html *x, const char *page, const char *content_type)
+{
+    return tern_html_extract(x, page, strlen(page), content_type, strlen(content_type), NULL, 0, 0);
+}
+
+static void assert_block(tern_html *x, uint32_t i, const char *text)
+{
+    tern_html_block b;
+    assert_int_equal(tern_html_block_at(x, i, &b), 0);
+    assert_int_equal(b.length, strlen(text));
+    assert_memory_equal(b.text, text, b.length);
+}
+
+/* The tensor, owned by the caller. */
+static int32_t *tensor(tern_html *x, int which, int64_t shape[2])
+{
+    int rank = tern_html_tensor_shape(x, which, shape);
+    if (rank == 1)
+        shape[1] = 1;
+    int32_t *t = calloc((size_t)(shape[0] * shape[1]), sizeof *t);
+    assert_non_null(t);
+    tern_html_tensor_fill(x, which, t);
+    return t;
+}
+
+static int column(const char *name)
+{
+    for (int i = 0; tern_html_numeric_name(i) != NULL; i++)
+        if (strcmp(tern_html_numeric_name(i), name) == 0)
+            return i;
+    fail_msg("no column %s", name);
+    return -1;
+}
+
+static int32_t count_of(tern_html *x, uint32_t block, const char *name)
+{
+    int64_t shape[2];
+    int32_t *t = tensor(x, TERN_HTML_NUMERIC, shape);
+    int32_t v = t[(int64_t)block * shape[1] + column(name)];
+    free(t);
+    return v;
+}
+
+static void text_is_cut_into_blocks(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(
+        extract(x, "<body><h1> A  title </h1><p>One <b>bold</b>&nbsp;line<br>goes on<br><br>new <i>part</i>"
+                   "<div>x<ul><li>a<li><a href=y>b</a></ul></div><script>no()</script><style>p{}</style>"),
+        TERN_HTML_OK);
+    assert_int_equal(tern_html_block_count(x), 6);
+    assert_block(x, 0, "A title");
+    assert_block(x, 1, "One bold line goes on");
+    assert_block(x, 2, "new part");
+    assert_block(x, 3, "x");
+    assert_block(x, 4, "a");
+    assert_block(x, 5, "b");
+    tern_html_block b;
+    assert_int_equal(tern_html_block_at(x, 0, &b), 0);
+    assert_int_equal(b.heading, 1);
+    assert_string_equal(tern_html_tag_name(b.tag), "h1");
+    assert_int_equal(b.offset, 11);
+    assert_int_equal(tern_html_block_at(x, 6, &b), -1);
+    assert_int_equal(count_of(x, 5, "link_bytes"), 1);
+    assert_int_equal(count_of(x, 1, "link_bytes"), 0);
+    assert_int_equal(count_of(x, 1, "words"), 5);
+    assert_int_equal(count_of(x, 1, "breaks"), 3); /* those that ended it included */
+}
+
+static void noscript_is_kept_and_marked(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(
+        extract(x, "<body><noscript><p>thread</p></noscript><template><p>no</p></template><svg><text>no"
+                   "</text></svg><p>after"),
+        TERN_HTML_OK);
+    assert_int_equal(tern_html_block_count(x), 2);
+    tern_html_block b;
+    tern_html_block_at(x, 0, &b);
+    assert_true(b.context & TERN_HTML_IN_NOSCRIPT);
+    assert_block(x, 0, "thread");
+    assert_block(x, 1, "after");
+}
+
+static void controls_are_blocks(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(extract(x, "<form>Find <input placeholder='Search here'><input type=hidden value=no>"
+                                "<select><option>a<option>b</select></form>"),
+                     TERN_HTML_OK);
+    assert_int_equal(tern_html_block_count(x), 3);
+    assert_block(x, 0, "Find");
+    assert_block(x, 1, "Search here");
+    assert_block(x, 2, "");
+    assert_int_equal(count_of(x, 1, "is_control"), 1);
+    assert_int_equal(count_of(x, 1, "in_form"), 1);
+    assert_int_equal(count_of(x, 0, "is_control"), 0);
+}
+
+static void landmarks_are_context(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(
+        extract(x, "<header>h</header><div role=navigation>n</div><main><article><header>own</header>t"
+                   "</article></main><footer>f</footer><div class='wp-comments'>c</div>"
+                   "<div style='color:red; display:none'>d</div>"),
+        TERN_HTML_OK);
+    static const struct {
+        const char *bit;
+        uint32_t block;
+        int32_t value;
+    } expected[] = {{"in_header", 0, 1},  {"in_nav", 1, 1},    {"in_header", 2, 0},
+                    {"in_article", 2, 1}, {"in_main", 3, 1},   {"in_footer", 4, 1},
+                    {"in_comment", 5, 1}, {"in_hidden", 6, 1}, {"in_comment", 6, 0}};
+    assert_int_equal(tern_html_block_count(x), 7);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+        assert_int_equal(count_of(x, expected[i].block, expected[i].bit), expected[i].value);
+}
+
+static void names_are_split_alike(void **state)
+{
+    tern_html *x = *state;
+    int64_t shape[2];
+    assert_int_equal(extract(x, "<div class=postBody><p class='post-body'>a</div><div id=POST_body12><p>b"),
+                     TERN_HTML_OK);
+    int32_t *t = tensor(x, TERN_HTML_ATTR_TOKENS, shape);
+    assert_int_equal(shape[1], 20);
+    assert_int_not_equal(t[0], 0);
+    assert_int_equal(t[0], t[6]); /* own post, the ancestor's post */
+    assert_int_equal(t[1], t[7]);
+    assert_int_equal(t[20], 0); /* the second <p> has no names of its own */
+    assert_int_equal(t[26], t[0]);
+    assert_int_equal(t[27], t[1]);
+    free(t);
+}
+
+static void facts_are_found(void **state)
+{
+    tern_html *x = *state;
+    uint32_t n;
+    assert_int_equal(extract(x,
+                             "<html lang=de-AT><title> T &amp; S </title><meta property=og:title content=OT>"
+                             "<meta name=Author content='A B'><meta name=author content=second>"
+                             "<meta property=article:published_time content=2020-02-03T10:00:00Z>"
+                             "<link rel=canonical href=https://a.example/x/1><body class='single post'>x"),
+                     TERN_HTML_OK);
+    static const struct {
+        int which;
+        const char *value;
+    } expected[] = {{TERN_HTML_META_TITLE, "T & S"},
+                    {TERN_HTML_META_OG_TITLE, "OT"},
+                    {TERN_HTML_META_AUTHOR, "A B"},
+                    {TERN_HTML_META_DATE, "2020-02-03T10:00:00Z"},
+                    {TERN_HTML_META_LANG, "de-AT"},
+                    {TERN_HTML_META_URL, "https://a.example/x/1"},
+                    {TERN_HTML_META_BODY_CLASS, "single post"}};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const char *v = tern_html_meta(x, expected[i].which, &n);
+        assert_non_null(v);
+        assert_int_equal(n, strlen(expected[i].value));
+        assert_memory_equal(v, expected[i].value, n);
+    }
+    assert_null(tern_html_meta(x, TERN_HTML_META_GENERATOR, &n));
+    assert_null(tern_html_meta(x, 99, &n));
+}
+
+static void charsets_are_decided(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(extract(x, "<p>gr\xC3\xBC\xC3\x9F"), TERN_HTML_OK);
+    assert_string_equal(tern_html_charset(x), "utf-8");
+    assert_int_equal(extract(x, "<p>gr\xFC\xDF \x80"), TERN_HTML_OK);
+    assert_string_equal(tern_html_charset(x), "windows-1252");
+    assert_block(x, 0, "gr\xC3\xBC\xC3\x9F \xE2\x82\xAC");
+    assert_int_equal(extract_as(x, "<p>\xA4", "text/html; charset=ISO-8859-15"), TERN_HTML_OK);
+    assert_block(x, 0, "\xE2\x82\xAC");
+    assert_int_equal(extract(x, "<meta charset='koi8-r'><p>\xC4\xC1"), TERN_HTML_OK);
+    assert_string_equal(tern_html_charset(x), "koi8-r");
+    assert_block(x, 0, "\xD0\xB4\xD0\xB0");
+    assert_int_equal(extract(x, "\xEF\xBB\xBF<meta charset=koi8-r><p>\xC3\xBC"), TERN_HTML_OK);
+    assert_block(x, 0, "\xC3\xBC");
+    assert_int_equal(tern_html_extract(x, "\xFF\xFE<\0p\0>\0x\0", 10, NULL, 0, NULL, 0, 0), TERN_HTML_OK);
+    assert_block(x, 0, "x");
+    assert_int_equal(extract(x, "<meta charset=utf-8><p>a\xE2\x82z\xFFy"), TERN_HTML_OK);
+    assert_block(x, 0, "a\xEF\xBF\xBDz\xEF\xBF\xBDy");
+    assert_int_equal(extract_as(x, "<p>x", "text/html; charset=no-such"), TERN_HTML_CHARSET);
+    assert_non_null(strstr(tern_html_message(x), "no-such"));
+    assert_int_equal(extract(x, "<meta charset=no-such><p>x"),
+                     TERN_HTML_OK); /* a page's own mistake costs nothing */
+    assert_string_equal(tern_html_charset(x), "utf-8");
+}
+
+static void what_is_no_page_is_refused(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(extract(x, ""), TERN_HTML_EMPTY);
+    assert_int_equal(extract(x, " \r\n\t"), TERN_HTML_EMPTY);
+    assert_int_equal(extract(x, "just some text"), TERN_HTML_NOT_HTML);
+    assert_int_equal(extract(x, "{\"a\": [1 < 2]}"), TERN_HTML_NOT_HTML);
+    assert_int_equal(extract(x, "%PDF-1.7 <p>"), TERN_HTML_NOT_HTML);
+    assert_non_null(strstr(tern_html_message(x), "PDF"));
+    assert_int_equal(tern_html_block_count(x), 0);
+    assert_int_equal(tern_html_extract(x, "<p>x", 4, NULL, 0, NULL, 0, 1), TERN_HTML_DEADLINE);
+    assert_int_equal(extract(x, "<p>fine"), TERN_HTML_OK); /* and the next page is read */
+    assert_string_equal(tern_html_message(x), "");
+    assert_int_equal(extract(x, "<br>"), TERN_HTML_OK);
+    assert_int_equal(tern_html_block_count(x), 1); /* without text: one empty block */
+}
+
+static void url_is_given_or_canonical(void **state)
+{
+    tern_html *x = *state;
+    int64_t shape[2];
+    assert_int_equal(extract(x, "<link rel=canonical href='https://blog.example/2020/03/my-post'><p>x"),
+                     TERN_HTML_OK);
+    int32_t *own = tensor(x, TERN_HTML_URL_TOKENS, shape);
+    static const char url[] = "https://blog.example/2020/03/my-post";
+    assert_int_equal(tern_html_extract(x, "<p>x", 4, NULL, 0, url, sizeof url - 1, 0), TERN_HTML_OK);
+    int32_t *given = tensor(x, TERN_HTML_URL_TOKENS, shape);
+    assert_int_equal(shape[0], 32);
+    assert_memory_equal(own, given, sizeof(int32_t) * 32);
+    assert_int_not_equal(own[0], 0);
+    free(own);
+    free(given);
+}
+
+/* ---- golden ---- */
+
+static char *read_file(const char *path, size_t *length)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *bytes = malloc(1 << 20);
+    assert_non_null(bytes);
+    *length = fread(bytes, 1, 1 << 20, f);
+    fclose(f);
+    return bytes;
+}
+
+/* Names, shapes (int64) and values (int32) of all tensors, little-endian, in order. */
+static void hash_tensors(tern_html *x, char hex[65])
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    unsigned char digest[32];
+    assert_int_equal(EVP_DigestInit_ex(md, EVP_sha256(), NULL), 1);
+    for (int i = 0; i < TERN_HTML_TENSORS; i++) {
+        int64_t shape[2];
+        int rank = tern_html_tensor_shape(x, i, shape);
+        EVP_DigestUpdate(md, tern_html_tensor_name(i), strlen(tern_html_tensor_name(i)));
+        EVP_DigestUpdate(md, shape, sizeof *shape * (size_t)rank);
+        int32_t *t = tensor(x, i, shape);
+        EVP_DigestUpdate(md, t, sizeof *t * (size_t)(shape[0] * shape[1]));
+        free(t);
+    }
+    EVP_DigestFinal_ex(md, digest, NULL);
+    EVP_MD_CTX_free(md);
+    for (int i = 0; i < 32; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+static void own_pages_have_golden_tensors(void **state)
+{
+    tern_html *x = *state;
+    FILE *golden = fopen("tests/vectors/html/golden.txt", "r");
+    assert_non_null(golden);
+    char line[256], name[64], want[65], hex[65], path[128];
+    int pages = 0;
+    assert_non_null(fgets(line, sizeof line, golden));
+    line[strcspn(line, "\n")] = '\0';
+    assert_string_equal(line, tern_html_fingerprint());
+    while (fgets(line, sizeof line, golden) != NULL) {
+        assert_int_equal(sscanf(line, "%64s %63s", want, name), 2);
+        snprintf(path, sizeof path, "models/html/pages/%s", name);
+        size_t length;
+        char *page = read_file(path, &length);
+        assert_int_equal(tern_html_extract(x, page, length, NULL, 0, NULL, 0, 0), TERN_HTML_OK);
+        hash_tensors(x, hex);
+        if (strcmp(hex, want) != 0)
+            fail_msg("%s: %s, not %s", name, hex, want);
+        free(page);
+        pages++;
+    }
+    fclose(golden);
+    assert_true(pages >= 4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(text_is_cut_into_blocks, setup, teardown),
+        cmocka_unit_test_setup_teardown(noscript_is_kept_and_marked, setup, teardown),
+        cmocka_unit_test_setup_teardown(controls_are_blocks, setup, teardown),
+        cmocka_unit_test_setup_teardown(landmarks_are_context, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_are_split_alike, setup, teardown),
+        cmocka_unit_test_setup_teardown(facts_are_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(charsets_are_decided, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_page_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(url_is_given_or_canonical, setup, teardown),
+        cmocka_unit_test_setup_teardown(own_pages_have_golden_tensors, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("html_features", tests, NULL, NULL);
+}
