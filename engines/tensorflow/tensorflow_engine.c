@@ -1,0 +1,254 @@
+/*
+ * engines/tensorflow/tensorflow_engine.c - the engine that defines what is right: TensorFlow by its official C API.
+ *
+ * Loads a SavedModel with its tags, reads the signatures from the MetaGraphDef that TensorFlow returns, and resolves their graph
+ * ends once. The libraries come out of TensorFlow's wheel (deps/lock.txt). A run: run.c.
+ */
+#include "tensorflow_engine.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "codec/saved_model.h"
+
+#define ARENA_MAX (256u << 20)
+
+tern_code tf_fail(const TF_Status *from, tern_status *st)
+{
+    const char *message = TF_Message(from);
+    return tern_fail_bytes(st, (tern_code)TF_GetCode(from), message, strlen(message));
+}
+
+static const char *runtime_version(void)
+{
+    return TF_Version();
+}
+
+static size_t put_field(uint8_t *bytes, unsigned field, int32_t value)
+{
+    size_t n = 0;
+    if (value <= 0)
+        return 0;
+    bytes[n++] = (uint8_t)(field << 3);
+    for (uint32_t v = (uint32_t)value;; v >>= 7) {
+        bytes[n++] = (uint8_t)(v >= 0x80 ? v | 0x80 : v);
+        if (v < 0x80)
+            return n;
+    }
+}
+
+/* ConfigProto{intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5}, then what the operator gave: merged over. */
+static tern_code set_config(tern_engine *e, const tern_engine_options *o, tern_status *st)
+{
+    size_t n = 0;
+    uint8_t *bytes = malloc(16 + o->config.len);
+    TF_Status *status = TF_NewStatus();
+    if (bytes == NULL) {
+        TF_DeleteStatus(status);
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to open TensorFlow");
+    }
+    n += put_field(bytes + n, 2, o->intra_op_threads);
+    n += put_field(bytes + n, 5, o->inter_op_threads);
+    if (o->config.len > 0)
+        memcpy(bytes + n, o->config.ptr, o->config.len);
+    n += o->config.len;
+    TF_SetConfig(e->options, bytes, n, status);
+    tern_code code = TF_GetCode(status) == TF_OK ? TERN_OK : tf_fail(status, st);
+    TF_DeleteStatus(status);
+    free(bytes);
+    return code;
+}
+
+static tern_code open_engine(const tern_host *host, const tern_engine_options *options, tern_engine **engine, tern_status *st)
+{
+    tern_engine *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to open TensorFlow");
+    e->host = host;
+    e->options = TF_NewSessionOptions();
+    tern_code code = set_config(e, options, st);
+    if (code != TERN_OK) {
+        TF_DeleteSessionOptions(e->options);
+        free(e);
+        return code;
+    }
+    *engine = e;
+    return TERN_OK;
+}
+
+static void close_engine(tern_engine *e)
+{
+    if (e == NULL)
+        return;
+    TF_DeleteSessionOptions(e->options);
+    free(e);
+}
+
+/* Path of a file below the model's folder; false when it is too long. */
+static bool file_exists(const char *directory, const char *name, uint64_t *size)
+{
+    char path[4096];
+    struct stat info;
+    int n = snprintf(path, sizeof path, "%s/%s", directory, name);
+    if (n < 0 || (size_t)n >= sizeof path || stat(path, &info) != 0)
+        return false;
+    *size += (uint64_t)info.st_size;
+    return true;
+}
+
+static int probe(tern_engine *e, const char *directory)
+{
+    uint64_t size = 0;
+    (void)e;
+    return file_exists(directory, "saved_model.pb", &size) || file_exists(directory, "saved_model.pbtxt", &size);
+}
+
+/* ---- load ---- */
+
+/* "name:index" to a graph end; ":0" may be left out. */
+static TF_Output end_of(TF_Graph *graph, tern_str tensor_name)
+{
+    char name[1024];
+    TF_Output end = {0};
+    size_t n = tensor_name.len;
+    while (n > 0 && tensor_name.ptr[n - 1] >= '0' && tensor_name.ptr[n - 1] <= '9')
+        n--;
+    if (n > 0 && tensor_name.ptr[n - 1] == ':') {
+        for (size_t i = n; i < tensor_name.len && end.index < 100000; i++)
+            end.index = end.index * 10 + (tensor_name.ptr[i] - '0');
+        n--;
+    } else {
+        n = tensor_name.len;
+    }
+    if (n >= sizeof name)
+        return end;
+    memcpy(name, tensor_name.ptr, n);
+    name[n] = '\0';
+    end.oper = TF_GraphOperationByName(graph, name);
+    if (end.oper != NULL && end.index >= TF_OperationNumOutputs(end.oper))
+        end.oper = NULL;
+    return end;
+}
+
+static TF_Output *ends_of(tern_engine_model *m, const tern_io *ios, uint32_t n)
+{
+    TF_Output *ends = tn_arena_array(&m->arena, n, sizeof *ends);
+    for (uint32_t i = 0; ends != NULL && i < n; i++)
+        ends[i] = end_of(m->graph, ios[i].tensor_name);
+    return ends;
+}
+
+static tern_code resolve(tern_engine_model *m, tern_status *st)
+{
+    m->ends = tn_arena_array(&m->arena, m->signatures.n_signatures, sizeof *m->ends);
+    for (uint32_t i = 0; m->ends != NULL && i < m->signatures.n_signatures; i++) {
+        const tern_signature *s = &m->signatures.signatures[i];
+        m->ends[i] = (tf_ends){ends_of(m, s->inputs, s->n_inputs), ends_of(m, s->outputs, s->n_outputs)};
+        if (m->ends[i].inputs == NULL || m->ends[i].outputs == NULL)
+            m->ends = NULL;
+    }
+    return m->ends != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the model's signatures");
+}
+
+static void unload(tern_engine_model *m)
+{
+    if (m == NULL)
+        return;
+    TF_Status *status = TF_NewStatus();
+    if (m->session != NULL) {
+        TF_CloseSession(m->session, status);
+        TF_DeleteSession(m->session, status);
+    }
+    TF_DeleteStatus(status);
+    TF_DeleteGraph(m->graph);
+    tn_arena_free(&m->arena);
+    free(m);
+    malloc_trim(0); /* a model is many small pieces: without it the memory stays with the allocator */
+}
+
+/* NUL-terminated copies of the tags in the arena. */
+static const char **tag_names(tern_engine_model *m, const tern_load_options *o)
+{
+    const char **tags = tn_arena_array(&m->arena, o->n_tags, sizeof *tags);
+    for (uint32_t i = 0; tags != NULL && i < o->n_tags; i++) {
+        tags[i] = tn_arena_dup(&m->arena, o->tags[i]).ptr;
+        if (tags[i] == NULL)
+            return NULL;
+    }
+    return tags;
+}
+
+static tern_code load_session(tern_engine_model *m, const tern_load_options *o, tern_status *st)
+{
+    const char **tags = tag_names(m, o);
+    TF_Buffer *meta_graph = TF_NewBuffer();
+    TF_Status *status = TF_NewStatus();
+    tern_code code;
+    if (tags == NULL) {
+        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
+        goto out;
+    }
+    m->session = TF_LoadSessionFromSavedModel(m->engine->options, NULL, o->directory, tags, (int)o->n_tags, m->graph, meta_graph,
+                                              status);
+    code = TF_GetCode(status) == TF_OK ? TERN_OK : tf_fail(status, st);
+    if (code == TERN_OK)
+        code = tn_read_meta_graph((tn_str){meta_graph->data, meta_graph->length}, &m->arena, &m->signatures, st);
+    if (code == TERN_OK)
+        code = resolve(m, st);
+out:
+    TF_DeleteStatus(status);
+    TF_DeleteBuffer(meta_graph);
+    return code;
+}
+
+static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model, tern_status *st)
+{
+    tern_engine_model *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
+    m->engine = e;
+    m->graph = TF_NewGraph();
+    tn_arena_init(&m->arena, ARENA_MAX);
+    tern_code code = load_session(m, options, st);
+    if (code != TERN_OK) {
+        unload(m);
+        return code;
+    }
+    file_exists(options->directory, "saved_model.pb", &m->bytes);
+    file_exists(options->directory, "variables/variables.data-00000-of-00001", &m->bytes);
+    *model = m;
+    return TERN_OK;
+}
+
+static const tern_signature_set *signatures(tern_engine_model *m)
+{
+    return &m->signatures;
+}
+
+static uint64_t memory_use(tern_engine_model *m)
+{
+    return m->bytes;
+}
+
+static const tern_engine_api api = {
+    .struct_size = sizeof api,
+    .abi_version = TERN_ENGINE_ABI,
+    .name = "tensorflow",
+    .runtime_version = runtime_version,
+    .open = open_engine,
+    .close = close_engine,
+    .probe = probe,
+    .load = load,
+    .signatures = signatures,
+    .run = tf_run,
+    .unload = unload,
+    .memory_use = memory_use,
+};
+
+TERN_EXPORT const tern_engine_api *tern_engine_entry(uint32_t host_abi_version);
+
+TERN_EXPORT const tern_engine_api *tern_engine_entry(uint32_t host_abi_version)
+{
+    return host_abi_version >= TERN_ENGINE_ABI ? &api : NULL;
+}

@@ -1,0 +1,314 @@
+/*
+ * codec/pb_tensor.c - see codec/pb_tensor.h.
+ */
+#include "codec/pb_tensor.h"
+
+#include "codec/pb_wire.h"
+
+static const tn_typed typed[] = {
+    [TERN_FLOAT] = {TN_TENSOR_FLOAT_VAL, TN_PB_FIXED32, 4, 1},
+    [TERN_DOUBLE] = {TN_TENSOR_DOUBLE_VAL, TN_PB_FIXED64, 8, 1},
+    [TERN_INT32] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 4, 1},
+    [TERN_UINT8] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 1, 1},
+    [TERN_INT16] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 2, 1},
+    [TERN_INT8] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 1, 1},
+    [TERN_STRING] = {TN_TENSOR_STRING_VAL, TN_PB_BYTES, 0, 1},
+    [TERN_COMPLEX64] = {TN_TENSOR_SCOMPLEX_VAL, TN_PB_FIXED32, 4, 2},
+    [TERN_INT64] = {TN_TENSOR_INT64_VAL, TN_PB_VARINT, 8, 1},
+    [TERN_BOOL] = {TN_TENSOR_BOOL_VAL, TN_PB_VARINT, 1, 1},
+    [TERN_QINT8] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 1, 1},
+    [TERN_QUINT8] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 1, 1},
+    [TERN_QINT32] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 4, 1},
+    [TERN_BFLOAT16] = {TN_TENSOR_HALF_VAL, TN_PB_VARINT, 2, 1},
+    [TERN_QINT16] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 2, 1},
+    [TERN_QUINT16] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 2, 1},
+    [TERN_UINT16] = {TN_TENSOR_INT_VAL, TN_PB_VARINT, 2, 1},
+    [TERN_COMPLEX128] = {TN_TENSOR_DCOMPLEX_VAL, TN_PB_FIXED64, 8, 2},
+    [TERN_HALF] = {TN_TENSOR_HALF_VAL, TN_PB_VARINT, 2, 1},
+    [TERN_UINT32] = {TN_TENSOR_UINT32_VAL, TN_PB_VARINT, 4, 1},
+    [TERN_UINT64] = {TN_TENSOR_UINT64_VAL, TN_PB_VARINT, 8, 1},
+};
+
+const tn_typed *tn_typed_of(tern_dtype dtype)
+{
+    if ((size_t)dtype >= sizeof typed / sizeof typed[0] || typed[dtype].field == 0)
+        return NULL;
+    return &typed[dtype];
+}
+
+void tn_build_init(tn_tensor_build *b, tn_tensor_room *room)
+{
+    *b = (tn_tensor_build){.room = room, .count = 1};
+    tn_buf_init(&b->string_bytes, room->max);
+    tn_buf_init(&b->string_ends, room->max);
+}
+
+void tn_build_free(tn_tensor_build *b)
+{
+    tern_buffer_release(b->content);
+    tern_buffer_release(b->values);
+    tn_buf_free(&b->string_bytes);
+    tn_buf_free(&b->string_ends);
+    b->content = b->values = NULL;
+}
+
+static bool read_dim(tn_str message, int64_t *size)
+{
+    tn_pb r = tn_pb_from(message);
+    tn_pb_field f;
+    *size = 0;
+    while (tn_pb_more(&r)) {
+        if (!tn_pb_next(&r, &f))
+            return false;
+        if (f.number == 1 && f.type == TN_PB_VARINT)
+            *size = (int64_t)f.value;
+    }
+    return *size >= 0;
+}
+
+/* TensorShapeProto{dim = 2, unknown_rank = 3}; a second message of it adds its dims, as protobuf merges. */
+void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
+{
+    int64_t dims[TERN_MAX_RANK];
+    size_t rank = (size_t)b->rank;
+    tn_pb r = tn_pb_from(message);
+    tn_pb_field f;
+    if (rank > 0)
+        memcpy(dims, b->dims, rank * sizeof dims[0]);
+    while (tn_pb_more(&r)) {
+        if (!tn_pb_next(&r, &f)) {
+            b->shape_bad = true;
+            return;
+        }
+        if (f.number == 3 && f.type == TN_PB_VARINT && f.value != 0)
+            b->shape_bad = true;
+        if (f.number != 2 || f.type != TN_PB_BYTES)
+            continue;
+        if (rank == TERN_MAX_RANK || !read_dim(f.bytes, &dims[rank])) {
+            b->shape_bad = true;
+            return;
+        }
+        rank++;
+    }
+    int64_t *kept = tn_arena_array(arena, rank, sizeof *kept);
+    if (kept == NULL || !tn_shape_count((int32_t)rank, dims, &b->count)) {
+        b->shape_bad = true;
+        return;
+    }
+    if (rank > 0)
+        memcpy(kept, dims, rank * sizeof dims[0]);
+    b->dims = kept;
+    b->rank = (int32_t)rank;
+}
+
+/* A buffer of `size` bytes that starts with the first `keep` of `old`; releases old. NULL over the limit or without memory. */
+static tern_buffer *grow(tn_tensor_room *room, tern_buffer *old, size_t keep, size_t size)
+{
+    size_t before = old != NULL ? old->size : 0;
+    tern_buffer *b = NULL;
+    if (size <= room->max && room->used - before <= room->max - size)
+        b = tn_buffer_new(size);
+    if (b == NULL)
+        return NULL;
+    if (keep > 0)
+        memcpy(b->data, old->data, keep);
+    tern_buffer_release(old);
+    room->used = room->used - before + b->size;
+    return b;
+}
+
+static tern_code too_much(tern_status *st)
+{
+    return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
+                     "The tensors of this request need more memory than it may take (--max_body_bytes, --max_bytes_in_flight)");
+}
+
+tern_code tn_build_content(tn_tensor_build *b, size_t more, char **at, tern_status *st)
+{
+    size_t need = b->content_len + more;
+    if (b->content == NULL || b->content->size < need) {
+        tern_buffer *bigger = grow(b->room, b->content, b->content_len, need);
+        if (bigger == NULL)
+            return too_much(st);
+        b->content = bigger;
+    }
+    *at = (char *)b->content->data + b->content_len;
+    return TERN_OK;
+}
+
+tern_code tn_build_values(tn_tensor_build *b, const tn_typed *t, size_t more, char **at, tern_status *st)
+{
+    size_t need = b->n_values + more;
+    if (b->cap_values < need) {
+        /* The shape mostly says how many there will be. */
+        size_t whole = (size_t)b->count * t->parts;
+        size_t cap = need < whole && whole <= b->room->max / t->unit ? whole : b->values == NULL ? need : need + need / 2;
+        size_t bytes;
+        if (__builtin_mul_overflow(cap, (size_t)t->unit, &bytes))
+            return too_much(st);
+        tern_buffer *bigger = grow(b->room, b->values, b->n_values * t->unit, bytes);
+        if (bigger == NULL)
+            return too_much(st);
+        b->values = bigger;
+        b->cap_values = cap;
+    }
+    *at = (char *)b->values->data + b->n_values * t->unit;
+    return TERN_OK;
+}
+
+void tn_build_put(tern_dtype dtype, char *at, uint64_t value)
+{
+    if (dtype == TERN_BOOL) {
+        *at = value != 0;
+        return;
+    }
+    memcpy(at, &value, tn_typed_of(dtype)->unit); /* little-endian: the low bytes, so narrow ints wrap */
+}
+
+tern_code tn_build_string(tn_tensor_build *b, tern_status *st)
+{
+    uint64_t end = b->string_bytes.len;
+    tn_buf_append(&b->string_ends, &end, sizeof end);
+    return b->string_bytes.failed || b->string_ends.failed ? too_much(st) : TERN_OK;
+}
+
+/* ---- the tensor ---- */
+
+/* tensor_content of a string tensor: the lengths as varints, then the bytes (port::DecodeStringList). */
+static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st)
+{
+    const uint8_t *p = b->content->data, *end = p + b->content_len;
+    const uint8_t *at = p;
+    uint64_t total = 0, length;
+    for (int64_t i = 0; i < b->count; i++) {
+        size_t n = tn_pb_varint(at, end, &length);
+        if (n == 0 || length > b->content_len || (total += length) > b->content_len)
+            return TERN_OK;
+        at += n;
+    }
+    if (total != (uint64_t)(end - at))
+        return TERN_OK;
+    tern_code code = tn_tensor_new_string(out, b->rank, b->dims, total, arena, st);
+    if (code != TERN_OK)
+        return code;
+    uint64_t *offsets = tn_string_offsets(out);
+    offsets[0] = 0;
+    for (int64_t i = 0; i < b->count; i++) {
+        p += tn_pb_varint(p, end, &length);
+        offsets[i + 1] = offsets[i] + length;
+    }
+    if (total > 0)
+        memcpy(tn_string_bytes(out, b->count), at, total);
+    *valid = true;
+    return TERN_OK;
+}
+
+static tern_code strings_of_values(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st)
+{
+    const uint64_t *ends = (const uint64_t *)(const void *)b->string_ends.ptr;
+    int64_t have = (int64_t)(b->string_ends.len / sizeof *ends);
+    if (have > b->count)
+        have = b->count;
+    uint64_t bytes = have > 0 ? ends[have - 1] : 0;
+    uint64_t last_from = have > 1 ? ends[have - 2] : 0;
+    uint64_t last = bytes - last_from, repeated;
+    if (__builtin_mul_overflow(last, (uint64_t)(b->count - have), &repeated) || repeated > b->room->max ||
+        (uint64_t)b->count > b->room->max / sizeof(uint64_t))
+        return too_much(st);
+    tern_code code = tn_tensor_new_string(out, b->rank, b->dims, bytes + repeated, arena, st);
+    if (code != TERN_OK)
+        return code;
+    uint64_t *offsets = tn_string_offsets(out);
+    char *to = tn_string_bytes(out, b->count);
+    offsets[0] = 0;
+    if (bytes > 0)
+        memcpy(to, b->string_bytes.ptr, bytes);
+    for (int64_t i = 0; i < b->count; i++) {
+        offsets[i + 1] = i < have ? ends[i] : offsets[i] + last;
+        if (i >= have && last > 0)
+            memcpy(to + offsets[i], b->string_bytes.ptr + last_from, last);
+    }
+    *valid = true;
+    return TERN_OK;
+}
+
+static bool bools_are_sound(const tern_buffer *content, size_t n)
+{
+    const uint8_t *p = content->data;
+    uint8_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all |= p[i];
+    return all <= 1;
+}
+
+/* Repeats the last element until the shape is full; zeros when there is none. */
+static void fill_up(char *data, size_t have, size_t count, size_t size)
+{
+    if (have == 0) {
+        memset(data, 0, count * size);
+        return;
+    }
+    const char *last = data + (have - 1) * size;
+    for (size_t i = have; i < count; i++)
+        memcpy(data + i * size, last, size);
+}
+
+static tern_code values_to_tensor(tn_tensor_build *b, const tn_typed *t, tern_tensor *out, bool *valid, tern_status *st)
+{
+    size_t size = (size_t)t->unit * t->parts;
+    size_t have = b->n_values / t->parts, count = (size_t)b->count, bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return too_much(st);
+    if (have > count)
+        have = count;
+    if (b->values == NULL || b->values->size < bytes) {
+        tern_buffer *whole = grow(b->room, b->values, have * size, bytes);
+        if (whole == NULL)
+            return too_much(st);
+        b->values = whole;
+    }
+    fill_up(b->values->data, have, count, size);
+    out->buffer = b->values;
+    out->data = b->values->data;
+    out->size = bytes;
+    b->values = NULL;
+    *valid = true;
+    return TERN_OK;
+}
+
+static void content_to_tensor(tn_tensor_build *b, size_t size, tern_tensor *out, bool *valid)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)b->count, size, &bytes) || bytes != b->content_len)
+        return;
+    if (b->dtype == TERN_BOOL && !bools_are_sound(b->content, bytes))
+        return;
+    out->buffer = b->content;
+    out->data = b->content->data;
+    out->size = bytes;
+    b->content = NULL;
+    *valid = true;
+}
+
+tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st)
+{
+    const tn_typed *t = tn_typed_of(b->dtype);
+    *valid = false;
+    *out = (tern_tensor){0};
+    if (t == NULL || b->shape_bad)
+        return TERN_OK;
+    *out = (tern_tensor){.dtype = b->dtype, .rank = b->rank, .dims = b->dims};
+    if (b->count == 0) {
+        *valid = true;
+        return b->dtype == TERN_STRING ? tn_tensor_new_string(out, b->rank, b->dims, 0, arena, st)
+                                       : tn_tensor_new(out, b->dtype, b->rank, b->dims, arena, st);
+    }
+    if (b->dtype == TERN_STRING)
+        return b->content_len > 0 ? strings_of_content(b, arena, out, valid, st)
+                                  : strings_of_values(b, arena, out, valid, st);
+    if (b->content_len > 0) {
+        content_to_tensor(b, (size_t)t->unit * t->parts, out, valid);
+        return TERN_OK;
+    }
+    return values_to_tensor(b, t, out, valid, st);
+}

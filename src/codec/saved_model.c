@@ -1,0 +1,307 @@
+/*
+ * codec/saved_model.c - see codec/saved_model.h.
+ */
+#include "codec/saved_model.h"
+
+#include <stdlib.h>
+
+#include "codec/pb_wire.h"
+
+/* Field numbers: saved_model.proto, meta_graph.proto, tensor_shape.proto. */
+enum {
+    SAVED_MODEL_META_GRAPHS = 2,
+    META_GRAPH_INFO = 1,
+    META_GRAPH_SIGNATURE_DEF = 5,
+    INFO_TAGS = 4,
+    ENTRY_KEY = 1,
+    ENTRY_VALUE = 2,
+    SIGNATURE_INPUTS = 1,
+    SIGNATURE_OUTPUTS = 2,
+    SIGNATURE_METHOD = 3,
+    SIGNATURE_DEFAULTS = 4,
+    TENSOR_INFO_NAME = 1,
+    TENSOR_INFO_DTYPE = 2,
+    TENSOR_INFO_SHAPE = 3,
+    SHAPE_DIM = 2,
+    SHAPE_UNKNOWN_RANK = 3,
+    DIM_SIZE = 1,
+    SIGNATURE_MAP_ENTRY = 1
+};
+
+#define MAX_SIGNATURES 4096
+#define MAX_IOS 65536
+
+static tern_code broken(tern_status *st, const char *what)
+{
+    return tern_fail(st, TERN_DATA_LOSS, "saved_model.pb is broken: %s cannot be read", what);
+}
+
+static tern_code no_memory(tern_status *st)
+{
+    return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the model's signatures");
+}
+
+/* Number of fields of that number; -1 when the message is broken. */
+static int64_t count_fields(tn_str message, uint32_t number)
+{
+    tn_pb r = tn_pb_from(message);
+    tn_pb_field f;
+    int64_t n = 0;
+    while (tn_pb_more(&r)) {
+        if (!tn_pb_next(&r, &f))
+            return -1;
+        n += f.number == number && f.type == TN_PB_BYTES;
+    }
+    return n;
+}
+
+static bool read_entry(tn_str bytes, tn_str *key, tn_str *value)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    *key = *value = TN_STR("");
+    while (tn_pb_more(&r)) {
+        if (!tn_pb_next(&r, &f))
+            return false;
+        if (f.number == ENTRY_KEY && f.type == TN_PB_BYTES)
+            *key = f.bytes;
+        else if (f.number == ENTRY_VALUE && f.type == TN_PB_BYTES)
+            *value = f.bytes;
+    }
+    return true;
+}
+
+static bool read_dim(tn_str bytes, int64_t *size)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    *size = 0;
+    while (tn_pb_more(&r)) {
+        if (!tn_pb_next(&r, &f))
+            return false;
+        if (f.number == DIM_SIZE && f.type == TN_PB_VARINT)
+            *size = (int64_t)f.value;
+    }
+    return true;
+}
+
+static tern_code read_shape(tn_str bytes, tn_arena *arena, tern_io *io, tern_status *st)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    int64_t rank = count_fields(bytes, SHAPE_DIM);
+    bool unknown = false;
+    if (rank < 0 || rank > TERN_MAX_RANK)
+        return broken(st, "a tensor's shape");
+    int64_t *dims = tn_arena_array(arena, (size_t)rank, sizeof *dims);
+    if (dims == NULL)
+        return no_memory(st);
+    for (size_t i = 0; tn_pb_more(&r) && tn_pb_next(&r, &f);) {
+        if (f.number == SHAPE_DIM && f.type == TN_PB_BYTES && !read_dim(f.bytes, &dims[i++]))
+            return broken(st, "a tensor's dimension");
+        if (f.number == SHAPE_UNKNOWN_RANK && f.type == TN_PB_VARINT)
+            unknown = f.value != 0;
+    }
+    io->rank = unknown ? -1 : (int32_t)rank;
+    io->dims = dims;
+    return TERN_OK;
+}
+
+static tern_code read_tensor_info(tn_str bytes, tn_arena *arena, tern_io *io, tern_status *st)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    tern_code code = TERN_OK;
+    while (code == TERN_OK && tn_pb_more(&r)) {
+        if (!tn_pb_next(&r, &f))
+            return broken(st, "a TensorInfo");
+        if (f.number == TENSOR_INFO_NAME && f.type == TN_PB_BYTES)
+            io->tensor_name = tn_arena_dup(arena, f.bytes);
+        else if (f.number == TENSOR_INFO_DTYPE && f.type == TN_PB_VARINT)
+            io->dtype = (tern_dtype)f.value;
+        else if (f.number == TENSOR_INFO_SHAPE && f.type == TN_PB_BYTES)
+            code = read_shape(f.bytes, arena, io, st);
+    }
+    return code;
+}
+
+static int by_io_name(const void *a, const void *b)
+{
+    return tn_str_cmp(((const tern_io *)a)->name, ((const tern_io *)b)->name);
+}
+
+/* The map field `number` of a SignatureDef, sorted by key; of a key that comes twice the last one counts. */
+static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, const tern_io **out, uint32_t *n, tern_status *st)
+{
+    tn_pb r = tn_pb_from(signature);
+    tn_pb_field f;
+    tn_str key, value;
+    int64_t count = count_fields(signature, number);
+    if (count < 0 || count > MAX_IOS)
+        return broken(st, "a signature");
+    tern_io *ios = tn_arena_zalloc(arena, (size_t)count * sizeof *ios);
+    if (ios == NULL)
+        return no_memory(st);
+    uint32_t used = 0;
+    while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
+        if (f.number != number || f.type != TN_PB_BYTES)
+            continue;
+        if (!read_entry(f.bytes, &key, &value))
+            return broken(st, "a signature's entry");
+        tern_io *io = &ios[used++];
+        io->name = tn_arena_dup(arena, key);
+        tern_code code = read_tensor_info(value, arena, io, st);
+        if (code != TERN_OK)
+            return code;
+    }
+    qsort(ios, used, sizeof *ios, by_io_name);
+    *out = ios;
+    *n = used;
+    return TERN_OK;
+}
+
+static tern_code read_defaults(tn_str signature, tn_arena *arena, tern_signature *s, tern_status *st)
+{
+    tn_pb r = tn_pb_from(signature);
+    tn_pb_field f;
+    tn_str key, value;
+    while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
+        if (f.number != SIGNATURE_DEFAULTS || f.type != TN_PB_BYTES)
+            continue;
+        if (!read_entry(f.bytes, &key, &value))
+            return broken(st, "a signature's default");
+        int i = tn_signature_input(s, key);
+        /* The array is ours until the set is handed out. */
+        if (i >= 0)
+            ((tern_io *)(uintptr_t)s->inputs)[i].default_tensor = tn_arena_dup(arena, value);
+    }
+    return TERN_OK;
+}
+
+static tern_code read_signature(tn_str name, tn_str bytes, tn_arena *arena, tern_signature *s, tern_status *st)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    s->name = tn_arena_dup(arena, name);
+    tern_code code = read_ios(bytes, SIGNATURE_INPUTS, arena, &s->inputs, &s->n_inputs, st);
+    if (code == TERN_OK)
+        code = read_ios(bytes, SIGNATURE_OUTPUTS, arena, &s->outputs, &s->n_outputs, st);
+    if (code == TERN_OK)
+        code = read_defaults(bytes, arena, s, st);
+    while (code == TERN_OK && tn_pb_more(&r) && tn_pb_next(&r, &f))
+        if (f.number == SIGNATURE_METHOD && f.type == TN_PB_BYTES)
+            s->method_name = tn_arena_dup(arena, f.bytes);
+    return code;
+}
+
+static int by_signature_name(const void *a, const void *b)
+{
+    return tn_str_cmp(((const tern_signature *)a)->name, ((const tern_signature *)b)->name);
+}
+
+/* MetaGraphDef.signature_def entries, as they stand, under the number that SignatureDefMap gives them. */
+static void put_map_entry(tn_buf *map, tn_str entry)
+{
+    uint8_t head[20];
+    tn_buf_append(map, head, tn_pb_put_head(head, SIGNATURE_MAP_ENTRY, entry.len));
+    tn_buf_str(map, entry);
+}
+
+static tern_code read_signatures(tn_str bytes, tn_arena *arena, tern_signature *signatures, tn_buf *map, uint32_t *n,
+                                 tern_status *st)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    tn_str key, value;
+    while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
+        if (f.number != META_GRAPH_SIGNATURE_DEF || f.type != TN_PB_BYTES)
+            continue;
+        if (!read_entry(f.bytes, &key, &value))
+            return broken(st, "a signature's entry");
+        put_map_entry(map, f.bytes);
+        tern_code code = read_signature(key, value, arena, &signatures[(*n)++], st);
+        if (code != TERN_OK)
+            return code;
+    }
+    return TERN_OK;
+}
+
+tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *out, tern_status *st)
+{
+    uint32_t n = 0;
+    tn_buf map;
+    *out = (tern_signature_set){0};
+    int64_t count = count_fields(bytes, META_GRAPH_SIGNATURE_DEF);
+    if (count < 0 || count > MAX_SIGNATURES)
+        return broken(st, "the MetaGraphDef");
+    tern_signature *signatures = tn_arena_zalloc(arena, (size_t)count * sizeof *signatures);
+    if (signatures == NULL)
+        return no_memory(st);
+    tn_buf_init(&map, bytes.len + 32);
+    tern_code code = read_signatures(bytes, arena, signatures, &map, &n, st);
+    if (code == TERN_OK) {
+        qsort(signatures, n, sizeof *signatures, by_signature_name);
+        *out = (tern_signature_set){.signatures = signatures, .n_signatures = n};
+        if (map.len > 0)
+            out->signature_def_map = tn_arena_dup(arena, tn_buf_view(&map));
+    }
+    tn_buf_free(&map);
+    return code;
+}
+
+/* ---- a whole SavedModel ---- */
+
+/* True when the MetaInfoDef's tags are exactly these; `seen` collects them for the error text. */
+static bool tags_match(tn_str info, const tn_str *tags, uint32_t n_tags, tn_buf *seen)
+{
+    tn_pb r = tn_pb_from(info);
+    tn_pb_field f;
+    uint32_t found = 0, all = 0;
+    tn_buf_z(seen, seen->len > 0 ? ", {" : "{");
+    while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
+        if (f.number != INFO_TAGS || f.type != TN_PB_BYTES)
+            continue;
+        if (all++ > 0)
+            tn_buf_char(seen, ',');
+        tn_buf_str(seen, f.bytes);
+        for (uint32_t i = 0; i < n_tags; i++)
+            found += tn_str_eq(tags[i], f.bytes);
+    }
+    tn_buf_char(seen, '}');
+    return found == n_tags && all == n_tags;
+}
+
+static tn_str info_of(tn_str meta_graph)
+{
+    tn_pb r = tn_pb_from(meta_graph);
+    tn_pb_field f;
+    while (tn_pb_more(&r) && tn_pb_next(&r, &f))
+        if (f.number == META_GRAPH_INFO && f.type == TN_PB_BYTES)
+            return f.bytes;
+    return TN_STR("");
+}
+
+tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_arena *arena, tern_signature_set *out,
+                              tern_status *st)
+{
+    tn_pb r = tn_pb_from(bytes);
+    tn_pb_field f;
+    tn_buf seen;
+    tern_code code = TERN_NOT_FOUND;
+    bool whole = true;
+    tn_buf_init(&seen, 2048);
+    while (code == TERN_NOT_FOUND && tn_pb_more(&r) && (whole = tn_pb_next(&r, &f)))
+        if (f.number == SAVED_MODEL_META_GRAPHS && f.type == TN_PB_BYTES &&
+            tags_match(info_of(f.bytes), tags, n_tags, &seen)) {
+            code = tn_read_meta_graph(f.bytes, arena, out, st);
+            goto out;
+        }
+    if (!whole)
+        code = broken(st, "the SavedModel");
+    else
+        code = tern_fail(st, TERN_NOT_FOUND, "The SavedModel has no MetaGraph with these tags; it has %.*s (--saved_model_tags)",
+                         TN_FMT(seen.len > 0 ? tn_buf_view(&seen) : TN_STR("none")));
+out:
+    tn_buf_free(&seen);
+    return code;
+}
