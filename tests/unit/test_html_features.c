@@ -1,8 +1,11 @@
 /*
- * test_html_features.c - what the feature library makes of small pages, and the golden hashes of the project's own pages.
+ * test_html_features.c - what the feature library makes of small pages, and the golden hashes of the
+ * project's own pages.
  *
- * tests/vectors/html/golden.txt holds one SHA-256 over all tensors for each page of models/html/pages; tests/html checks
- * the same file from Python, so that both sides are known to see the same numbers.
+ * tests/vectors/html/golden.txt holds one SHA-256 over all tensors for each page of models/html/pages;
+ * tests/html checks the same file from Python, so that both sides are known to see the same numbers. With
+ * --hash, the program prints that hash for each file named on its standard input: how tests/html compares C
+ * with Python on real pages.
  */
 #include <limits.h>
 #include <setjmp.h>
@@ -321,8 +324,31 @@ static void own_pages_have_golden_tensors(void **state)
     assert_true(pages >= 4);
 }
 
-int main(void)
+static int print_hashes(void)
 {
+    tern_html *x = tern_html_create();
+    char path[4096], hex[65];
+    while (x != NULL && fgets(path, sizeof path, stdin) != NULL) {
+        path[strcspn(path, "\n")] = '\0';
+        FILE *f = fopen(path, "rb");
+        if (f == NULL)
+            return 1;
+        static char page[20 << 20];
+        size_t length = fread(page, 1, sizeof page, f);
+        fclose(f);
+        if (tern_html_extract(x, page, length, NULL, 0, NULL, 0, 0) != TERN_HTML_OK)
+            return 1;
+        hash_tensors(x, hex);
+        puts(hex);
+    }
+    tern_html_free(x);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--hash") == 0)
+        return print_hashes();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(text_is_cut_into_blocks, setup, teardown),
         cmocka_unit_test_setup_teardown(noscript_is_kept_and_marked, setup, teardown),

@@ -1,0 +1,243 @@
+"""The HTML model: its features from Python, the exported network, and both on real pages where they are at hand."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("TERN_BUILD", ROOT / "build"))
+SHARED = Path(os.environ.get("TERN_SHARED", ROOT.parent / "shared"))
+HTML = ROOT / "models" / "html"
+MODEL = HTML / "saved_model" / "1"
+PAGES = sorted((HTML / "pages").glob("*.html"))
+sys.path.insert(0, str(HTML / "train"))
+
+from features import Extractor, FeatureError, batch_of_one  # noqa: E402
+
+LIBRARY = Path(os.environ.get("TERN_HTML_LIB", BUILD / "handlers" / "html.so"))
+
+
+@pytest.fixture(scope="module")
+def x():
+    return Extractor(LIBRARY)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return json.loads((MODEL / "assets.extra" / "tern.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def model():
+    tf = pytest.importorskip("tensorflow")
+    loaded = tf.saved_model.load(str(MODEL))
+
+    def run(tensors):
+        out = loaded.signatures["serving_default"](**{k: tf.constant(v) for k, v in tensors.items()})
+        return {k: v.numpy() for k, v in out.items()}
+
+    run.keep = loaded
+    return run
+
+
+def tensors_hash(t: dict) -> str:
+    h = hashlib.sha256()
+    for name, v in t.items():
+        h.update(name.encode())
+        h.update(np.array(v.shape, "<i8").tobytes())
+        h.update(v.astype("<i4").tobytes())
+    return h.hexdigest()
+
+
+# ---- features ----
+
+
+def test_model_belongs_to_these_features(x, config):
+    assert config["handler"] == "html"
+    assert config["fingerprint"] == x.fingerprint
+    assert set(config["thresholds"]) == {"main", "title", "author", "date"}
+
+
+def test_golden_tensors_from_python(x):
+    first, *lines = (ROOT / "tests/vectors/html/golden.txt").read_text().splitlines()
+    assert first == x.fingerprint
+    want = {name: digest for digest, name in (line.split() for line in lines)}
+    assert set(want) == {p.name for p in PAGES}
+    for p in PAGES:
+        assert tensors_hash(x.extract(p.read_bytes())) == want[p.name], p.name
+
+
+FOLD = bytes(c + 32 if 65 <= c <= 90 else 48 if 48 <= c <= 57 else c for c in range(256))
+
+
+def reference_words(text: bytes) -> list[int]:
+    """The word tokens again, in slow and plain Python: letters, digits and bytes >= 0x80 but for signs."""
+    out, word = [], b""
+    i = 0
+    while i <= len(text):
+        c = text[i] if i < len(text) else 32
+        sign = (c == 0xC2 or (c == 0xE2 and i + 1 < len(text) and text[i + 1] <= 0x81)) and i + 1 < len(text)
+        letter = (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c >= 0x80) and not sign
+        if letter:
+            word += text[i : i + 1]
+            i += 1
+            continue
+        if word:
+            h = (2166136261 * 16777619) & 0xFFFFFFFF
+            for b in word[:32].translate(FOLD):
+                h = ((h ^ b) * 16777619) & 0xFFFFFFFF
+            out.append(1 + h % 16383)
+        word = b""
+        i += 2 if c == 0xC2 else 3 if sign else 1
+    return out
+
+
+def test_words_are_what_plain_python_says(x):
+    for p in PAGES:
+        t = x.extract(p.read_bytes())
+        for i, b in enumerate(x.blocks()):
+            want = reference_words(b.text.encode())[:24]
+            assert t["text_tokens"][i].tolist() == want + [0] * (24 - len(want)), b.text
+
+
+def test_offsets_point_into_the_page(x):
+    page = (HTML / "pages" / "article.html").read_bytes()
+    x.extract(page)
+    found = 0
+    for b in x.blocks():
+        first = b.text.split(" ")[0].encode()
+        if b.text and not b.context & (1 << 20):
+            found += page[b.offset : b.offset + len(first)] == first
+    assert found >= 0.9 * len(x.blocks())
+
+
+def test_refusals_are_sentences(x):
+    for page, says in ((b"", "empty"), (b"plain", "not HTML"), (b"\x89PNG\r\n\x1a\n..", "PNG")):
+        with pytest.raises(FeatureError, match=says):
+            x.extract(page)
+
+
+# ---- the exported model ----
+
+
+def test_saved_model_is_small():
+    assert sum(f.stat().st_size for f in MODEL.rglob("*") if f.is_file()) <= 10_000_000
+
+
+@pytest.mark.tensorflow
+def test_signature(model, x):
+    f = model.keep.signatures["serving_default"]
+    names = set(f.structured_input_signature[1])
+    assert names == set(x.tensor_names) | {"node_mask"}
+    assert set(f.structured_outputs) == {"main", "role", "page_type", "language"}
+    for name, spec in f.structured_input_signature[1].items():
+        assert spec.dtype.name == ("float32" if name == "node_mask" else "int32")
+        assert spec.shape[0] is None
+
+
+@pytest.mark.tensorflow
+def test_padding_changes_nothing(model, x):
+    rng = np.random.default_rng(1)
+    for p in PAGES[:3]:
+        alone = batch_of_one(x.extract(p.read_bytes()))
+        n = alone["tag_path"].shape[1]
+        padded = {}
+        for k, v in alone.items():
+            if k in ("url_tokens", "page_meta"):
+                padded[k] = v
+                continue
+            fill = np.zeros((1, 137) + v.shape[2:], v.dtype)
+            if k not in ("node_mask",):  # what stands under a mask of 0 must not matter
+                fill = rng.integers(0, 200, fill.shape).astype(v.dtype)
+            padded[k] = np.concatenate([v, fill], axis=1)
+        a, b = model(alone), model(padded)
+        for k in a:
+            got = b[k][:, :n] if k in ("main", "role") else b[k]
+            assert np.abs(a[k] - got).max() < 2e-5, (p.name, k)
+
+
+@pytest.mark.tensorflow
+def test_pages_of_a_batch_do_not_mix(model, x):
+    one, two = (batch_of_one(x.extract(p.read_bytes())) for p in PAGES[:2])
+    n = max(one["tag_path"].shape[1], two["tag_path"].shape[1])
+
+    def widen(v):
+        return np.concatenate([v, np.zeros((1, n - v.shape[1]) + v.shape[2:], v.dtype)], axis=1)
+
+    both = {k: np.concatenate([one[k], two[k]] if k in ("url_tokens", "page_meta") else [widen(one[k]), widen(two[k])])
+            for k in one}  # fmt: skip
+    out = model(both)
+    for i, t in enumerate((one, two)):
+        alone = model(t)
+        m = t["tag_path"].shape[1]
+        assert np.abs(out["main"][i, :m] - alone["main"][0]).max() < 2e-5
+        assert np.abs(out["page_type"][i] - alone["page_type"][0]).max() < 2e-5
+
+
+EXPECTED = {
+    "article.html": {
+        "title": "How a night train learned to wait for the moon", "date": "2026-03-14", "language": "en",
+        "in": "The conductor does not look at her watch.", "out": "store cookies",
+    },
+    "artikel.html": {
+        "title": "Das Dorf, das seine Äpfel zählt", "language": "de",
+        "in": "Angefangen hat es mit einem Streit um die Umgehungsstraße.", "out": "Impressum",
+    },
+    "forum.html": {
+        "title": "Pump runs but no pressure after the winter", "language": "en",
+        "in": "Drain plug it was, a hair crack all around.", "out": "Powered by Bulletin",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_answer_about_own_pages(model, x, config, name):
+    t = batch_of_one(x.extract((HTML / "pages" / name).read_bytes()))
+    answer = json.loads(x.answer({k: v[0] for k, v in model(t).items()}, config["thresholds"]))
+    want = EXPECTED[name]
+    assert list(answer)[:6] == ["page_type", "language", "title", "author", "date", "main_content"]
+    assert answer["title"] == want["title"]
+    assert answer["language"]["label"] == want["language"]
+    if "date" in want:
+        assert answer["date"] == want["date"]
+    assert want["in"] in answer["main_content"]
+    assert want["out"] not in answer["main_content"]
+    assert abs(sum(answer["page_type"]["probabilities"].values()) - 1) < 1e-3
+    assert len(answer["blocks"]) == t["tag_path"].shape[1]
+
+
+# ---- real pages ----
+
+
+@pytest.fixture(scope="module")
+def real_pages(tmp_path_factory):
+    archives = [SHARED / "data" / f"{n}.tar.zst" for n in ("wcxb-dev", "trafilatura-pages")]
+    if not all(a.exists() for a in archives):
+        pytest.skip(f"no real pages below {SHARED} (TERN_SHARED)")
+    folder = tmp_path_factory.mktemp("pages")
+    for a in archives:
+        subprocess.run(f"zstd -dc --long=27 '{a}' | tar x -C '{folder}'", shell=True, check=True)
+    yield sorted(folder.rglob("*.html"))
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+@pytest.mark.timeout(900)
+def test_every_real_page_gives_the_same_from_c_and_python(x, real_pages):
+    program = BUILD / "tests" / "unit" / "test_html_features"
+    if not program.exists():
+        pytest.skip(f"no {program}: the build has no unit tests")
+    assert len(real_pages) > 2000
+    listing = subprocess.run(
+        [program, "--hash"], input="\n".join(map(str, real_pages)) + "\n", capture_output=True, text=True, check=True
+    )
+    got = listing.stdout.splitlines()
+    assert len(got) == len(real_pages)
+    for f, digest in zip(real_pages, got):
+        assert tensors_hash(x.extract(f.read_bytes())) == digest, f.name
