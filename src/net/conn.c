@@ -8,6 +8,8 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -541,12 +543,28 @@ static void check_idle(tn_conn *conn, int64_t now)
         tn_conn_kill(conn);
 }
 
+/*
+ * The kernel calls a socket writable only when a good part of its queue is free, which at a slow reader's pace takes minutes.
+ * That the queue gets shorter is progress, too.
+ */
+static void look_at_queue(tn_conn *conn)
+{
+    int queued = 0;
+    if (conn->fd < 0 || ioctl(conn->fd, SIOCOUTQ, &queued) != 0)
+        return;
+    if (queued < conn->kernel_queue)
+        conn->progress_ns = conn->now_ns;
+    conn->kernel_queue = queued;
+}
+
 void tn_conn_check(tn_conn *conn, int64_t now)
 {
     const tn_limits *limits = tn_net_limits(conn->loop->net);
     if (conn->gone)
         return;
     conn->now_ns = now;
+    if (conn->blocked)
+        look_at_queue(conn);
     if (conn->linger) {
         bool in_haste = conn->draining && limits->linger_ms > DRAIN_LINGER_MS;
         if (is_over(now, conn->linger_ns, in_haste ? DRAIN_LINGER_MS : limits->linger_ms))

@@ -59,6 +59,7 @@ struct tn_conn {
     int64_t now_ns;      /* of the last read */
     int64_t idle_ns;     /* when it last had something to do */
     int64_t progress_ns; /* when bytes last went out */
+    int kernel_queue;    /* bytes that the kernel held when last looked at */
     int64_t eof_ns, linger_ns;
     uint64_t lingered; /* bytes dropped */
     union {

@@ -66,6 +66,7 @@ struct tn_exchange {
     uint64_t left;       /* bytes of chunks not yet queued */
     bool last;           /* HTTP/1.1: the connection closes after it */
     int64_t progress_ns; /* when the last of it was queued */
+    int64_t linger_ns;   /* HTTP/2: since when it is answered while its body still comes, or 0 */
     void (*release)(void *arg, bool sent);
     void *release_arg;
     tn_out_mark mark;

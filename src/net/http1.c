@@ -60,9 +60,14 @@ static int on_url(llhttp_t *parser, const char *at, size_t n)
     return 0;
 }
 
+/*
+ * llhttp takes a bare LF behind the version only with a second leniency, which would let a bare CR end lines, too. It is on for this
+ * one place, until the first field's name.
+ */
 static int on_version_complete(llhttp_t *parser)
 {
     conn_of(parser)->h1.versioned = true;
+    llhttp_set_lenient_optional_lf_after_cr(parser, 1);
     return 0;
 }
 
@@ -86,6 +91,7 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t n)
     tn_exchange *ex = h1->reading;
     if (h1->in_trailers)
         return add_text(parser, at, n);
+    llhttp_set_lenient_optional_lf_after_cr(parser, 0);
     if (h1->name_len == 0)
         h1->name = ex->buf_len;
     int failed = add_text(parser, at, n);
@@ -189,6 +195,7 @@ static int on_headers_complete(llhttp_t *parser)
         ex->content_length = 0;
     parser->upgrade = 0;
     llhttp_set_lenient_optional_cr_before_lf(parser, 0);
+    llhttp_set_lenient_optional_lf_after_cr(parser, 0);
     const char *why = NULL;
     int status = head_refusal(ex, parser, h1->versioned, &why);
     if (status != 0)
@@ -352,6 +359,11 @@ size_t tn_http1_feed(tn_conn *conn, const char *bytes, size_t n)
         return h1->stopped ? n : 0;
     if (!conn->had_request && (bytes[0] == '\r' || bytes[0] == '\n')) {
         tn_http1_fail(conn, 400, "The request begins with an empty line.");
+        return n;
+    }
+    if (!conn->had_request && n >= 4 && memcmp(bytes, "PRI ", 4) == 0) {
+        /* llhttp would wait for the rest of HTTP/2's preface. */
+        tn_http1_fail(conn, 400, "This is neither HTTP/1.1 nor the preface of HTTP/2.");
         return n;
     }
     llhttp_errno_t error = llhttp_execute(&h1->parser, bytes, n);

@@ -41,7 +41,6 @@ static void end_session(tn_conn *conn, uint32_t error_code)
     if (conn->h2.ended)
         return;
     conn->h2.ended = true;
-    tn_conn_count_error(conn);
     nghttp2_session_terminate_session(conn->h2.session, error_code);
     tn_conn_dirty(conn);
 }
@@ -255,6 +254,17 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+/*
+ * Answered early: the client need not send the rest (RFC 9113, 8.1). It is told only some time after the answer, since some
+ * (curl before 8) forget an answer that a reset follows at once.
+ */
+static void end_upload(tn_conn *conn, tn_exchange *ex)
+{
+    ex->linger_ns = 0;
+    nghttp2_submit_rst_stream(conn->h2.session, NGHTTP2_FLAG_NONE, ex->stream_id, NGHTTP2_NO_ERROR);
+    tn_conn_dirty(conn);
+}
+
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *bytes, size_t n,
                    void *user)
 {
@@ -268,6 +278,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
         refuse(conn, ex, 413, "The body is larger than this server accepts.");
     else
         tn_exchange_body(ex, (const char *)bytes, n);
+    if (ex->linger_ns != 0 && ex->dropped > limits_of(conn)->max_drop_bytes)
+        end_upload(conn, ex);
     return 0;
 }
 
@@ -275,7 +287,8 @@ static void stream_ends(tn_conn *conn, tn_exchange *ex)
 {
     tn_conn_unlink(conn, ex);
     if (ex->answered) {
-        tn_exchange_mark(ex, ex->left == 0);
+        if (!ex->marked)
+            tn_exchange_mark(ex, ex->left == 0);
         tn_conn_dirty(conn);
         tn_exchange_let_go(ex);
     } else if (tn_exchange_reclaim(ex)) {
@@ -297,12 +310,19 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     tn_conn *conn = user;
     int32_t id = frame->hd.stream_id;
     bool is_data = frame->hd.type == NGHTTP2_DATA;
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+        tn_conn_count_error(conn);
     if (is_data && conn->h2.credit < CREDIT_MAX)
         conn->h2.credit += CREDIT_PER_DATA_SENT;
-    if ((is_data || frame->hd.type == NGHTTP2_HEADERS) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-        nghttp2_session_get_stream_remote_close(session, id) == 0)
-        /* Answered early: the client need not send the rest (RFC 9113, 8.1). */
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    bool ends = (is_data || frame->hd.type == NGHTTP2_HEADERS) && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
+    if (!ends || nghttp2_session_get_stream_remote_close(session, id) != 0)
+        return 0;
+    /* Answered early. The bytes are on their way, so the answer is done, though the stream is not. */
+    tn_exchange *ex = exchange_of(conn, id);
+    if (ex != NULL && ex->answered && !ex->marked) {
+        tn_exchange_mark(ex, true);
+        ex->linger_ns = conn->now_ns;
+    }
     return 0;
 }
 
@@ -352,6 +372,10 @@ bool tn_http2_prepare(tn_loop *loop)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     tn_http2_write_callbacks(callbacks);
     nghttp2_option_set_no_closed_streams(options, 1);
+#ifdef TN_NGHTTP2_RESET_LIMIT
+    /* Newer versions count resets, too, but do not see that a client under load may cancel much and ask for much. */
+    nghttp2_option_set_stream_reset_rate_limit(options, CREDIT_MAX, CREDIT_PER_SECOND);
+#endif
     loop->h2_callbacks = callbacks;
     loop->h2_options = options;
     return true;
@@ -429,7 +453,11 @@ static void check_stream(tn_conn *conn, tn_exchange *ex, int64_t now)
     const tn_limits *limits = limits_of(conn);
     if (!ex->answered && ex->head_done && !ex->body_done && now >= tn_conn_body_due(conn, ex)) {
         refuse(conn, ex, 408, "The request did not arrive in time.");
-    } else if (ex->answered && now - ex->progress_ns >= limits->write_timeout_ms * TN_NS_PER_MS) {
+    } else if (ex->linger_ns != 0) {
+        if (conn->draining || now - ex->linger_ns >= limits->linger_ms * TN_NS_PER_MS)
+            end_upload(conn, ex);
+    } else if (ex->answered && !ex->marked &&
+               now - ex->progress_ns >= limits->write_timeout_ms * TN_NS_PER_MS) {
         /* The client opens no window for it. */
         nghttp2_submit_rst_stream(conn->h2.session, NGHTTP2_FLAG_NONE, ex->stream_id, NGHTTP2_CANCEL);
         tn_conn_dirty(conn);
