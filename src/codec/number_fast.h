@@ -1,0 +1,41 @@
+/*
+ * codec/number_fast.h - what reading (number.c) and writing (number_write.c) of numbers share. Private to the
+ * two.
+ *
+ * 10^k lies between T * 2^(e - 127) and (T + 1) * 2^(e - 127), T the 128-bit entry of tn_number_pow10, e =
+ * log2_pow10(k); T is exact for 0 <= k <= 55. Every product with T is therefore an interval, and both sides
+ * decide a rounding only when no boundary lies in it. Little-endian machines with 128-bit integers. Pure, any
+ * thread.
+ */
+#ifndef TN_CODEC_NUMBER_FAST_H
+#define TN_CODEC_NUMBER_FAST_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TN_POW10_MIN (-344)
+#define TN_POW10_MAX 341
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "eight digits are read and written as one little-endian word");
+
+__extension__ typedef unsigned __int128 tn_u128;
+
+/* [k - TN_POW10_MIN] = {upper 64 bits, lower 64 bits}, the top bit set. */
+extern const uint64_t tn_number_pow10[TN_POW10_MAX - TN_POW10_MIN + 1][2];
+
+/* floor(log2(10^k)); tools/gen_pow10.py proves it for the table's range. */
+static inline int log2_pow10(int k)
+{
+    return (k * 217706) >> 16;
+}
+
+/*
+ * The bits (without sign) of the binary64 / binary32 nearest to w * 10^q, ties to even, denormals and
+ * infinity included. False when 128 bits cannot decide: then *bits is not set.
+ */
+bool tn_number_nearest64(uint64_t w, int64_t q, uint64_t *bits);
+bool tn_number_nearest32(uint64_t w, int64_t q, uint64_t *bits);
+
+#endif

@@ -1,0 +1,308 @@
+/*
+ * codec/number_write.c - writes numbers as TensorFlow Serving's JSON does, byte for byte like glibc's printf.
+ *
+ * A value is m * 2^(e - 63), m with its top bit set. Its first P significant digits are the integer D nearest
+ * to v * 10^k; the product of m with the 128-bit power has an error under two units of its upper 128 bits, so
+ * that D is certain unless a half lies that close. Exact halves are exact products (0 <= k <= 55) or integer
+ * divisions; what is left goes to snprintf. Whether the short form reads back is asked of the reader's own
+ * core. Pure, any thread.
+ */
+#include "codec/number.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/number_fast.h"
+
+#define SHORT_DIGITS  6
+#define FLOAT_DIGITS  9
+#define DOUBLE_DIGITS 17
+
+typedef bool (*nearest_fn)(uint64_t w, int64_t q, uint64_t *bits);
+
+/* v = significand * 2^(exp2 - 63), the top bit of significand set. */
+typedef struct binary {
+    uint64_t significand;
+    int exp2;
+} binary;
+
+/* v rounded to P digits: digits * 10^(exp10 - P + 1), 10^(P-1) <= digits < 10^P. */
+typedef struct rounded {
+    uint64_t digits;
+    int exp10;
+} rounded;
+
+/* clang-format off */
+static const uint64_t pow10_u64[20] = {
+    1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000,
+    1000000000000, 10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000,
+    1000000000000000000, UINT64_C(10000000000000000000)};
+/* clang-format on */
+
+/* ---- digits to text ---- */
+
+/* x < 10^8 as eight digit values, the first in the lowest byte. */
+static inline uint64_t split8(uint32_t x)
+{
+    uint64_t v = (uint64_t)(x / 10000) | (uint64_t)(x % 10000) << 32;
+    uint64_t t = ((v * 10486) >> 20) & UINT64_C(0x0000007f0000007f);
+    v = t | (v - t * 100) << 16;
+    t = ((v * 103) >> 10) & UINT64_C(0x000f000f000f000f);
+    return t | (v - t * 10) << 8;
+}
+
+static inline void store8(char *out, uint64_t digits)
+{
+    digits |= UINT64_C(0x3030303030303030);
+    memcpy(out, &digits, sizeof digits);
+}
+
+size_t tn_number_write_u64(char *out, uint64_t value)
+{
+    if (value >= 100000000) {
+        size_t n = tn_number_write_u64(out, value / 100000000);
+        store8(out + n, split8((uint32_t)(value % 100000000)));
+        return n + 8;
+    }
+    uint64_t v = split8((uint32_t)value);
+    int zeros = v == 0 ? 7 : __builtin_ctzll(v) >> 3;
+    store8(out, v >> (8 * zeros));
+    return 8 - (size_t)zeros;
+}
+
+size_t tn_number_write_i64(char *out, int64_t value)
+{
+    *out = '-';
+    size_t sign = value < 0;
+    return sign + tn_number_write_u64(out + sign, sign ? 0 - (uint64_t)value : (uint64_t)value);
+}
+
+/* Writes the P digits into text (room for 32); returns how many there are without zeros at the end. */
+static inline __attribute__((always_inline)) size_t spread(char *text, uint64_t digits, int precision)
+{
+    if (precision == SHORT_DIGITS) {
+        uint64_t v = split8((uint32_t)digits * 100);
+        store8(text, v);
+        return 8 - (size_t)(__builtin_clzll(v) >> 3);
+    }
+    uint64_t low = split8((uint32_t)(digits % 100000000));
+    size_t head = 1;
+    if (precision == FLOAT_DIGITS) {
+        text[0] = (char)('0' + digits / 100000000);
+    } else {
+        uint64_t upper = digits / 100000000; /* nine digits */
+        uint64_t v = split8((uint32_t)(upper % 100000000));
+        text[0] = (char)('0' + upper / 100000000);
+        store8(text + 1, v);
+        if (low == 0)
+            return v == 0 ? 1 : 9 - (size_t)(__builtin_clzll(v) >> 3);
+        head = 9;
+    }
+    store8(text + head, low);
+    return low == 0 ? head : head + 8 - (size_t)(__builtin_clzll(low) >> 3);
+}
+
+/*
+ * C17 7.21.6.1, %g: fixed for -4 <= exp10 < P, else with an exponent; then ".0" when it would look like an
+ * integer.
+ */
+static inline __attribute__((always_inline)) size_t layout(char *out, rounded r, int precision)
+{
+    char text[40];
+    memset(text, '0', sizeof text);
+    size_t n = spread(text, r.digits, precision);
+    int x = r.exp10;
+    if (x >= 0 && x < precision) {
+        size_t whole = (size_t)x + 1;
+        memcpy(out, text, 17);
+        out[whole] = '.';
+        memcpy(out + whole + 1, text + whole, 17); /* ends under 35 */
+        return (n > whole ? n : whole + 1) + 1;
+    }
+    if (x < 0 && x >= -4) {
+        size_t at = (size_t)(1 - x);
+        memcpy(out, "0.000", 5);
+        memcpy(out + at, text, 17);
+        return at + n;
+    }
+    out[0] = text[0];
+    out[1] = '.';
+    memcpy(out + 2, text + 1, 16);
+    size_t at = n > 1 ? n + 1 : 1;
+    unsigned e = (unsigned)(x < 0 ? -x : x);
+    out[at++] = 'e';
+    out[at++] = x < 0 ? '-' : '+';
+    if (e >= 100)
+        out[at++] = (char)('0' + e / 100);
+    out[at++] = (char)('0' + e / 10 % 10);
+    out[at++] = (char)('0' + e % 10);
+    return at;
+}
+
+/* ---- binary to digits ---- */
+
+/* floor(log10(v)): the estimate from the exponent is at most one too low. */
+static inline int floor_log10(binary b)
+{
+    int x = (b.exp2 * 315653) >> 20;
+    const uint64_t *next = tn_number_pow10[x + 1 - TN_POW10_MIN];
+    /* Equal upper halves with an empty lower one are an exact power: no cut entry ends in 64 zero bits. */
+    bool reached = b.exp2 == log2_pow10(x + 1) &&
+                   (b.significand > next[0] || (b.significand == next[0] && next[1] == 0));
+    return x + reached;
+}
+
+/* v * 10^k for k < 0 and integers under 2^64: exact, ties to even. False when v is not such a one. */
+static bool divide(binary b, int k, uint64_t *digits)
+{
+    if (k >= 0 || k < -19 || b.exp2 < 0 || b.exp2 > 63 ||
+        (b.significand & ((UINT64_C(1) << (63 - b.exp2)) - 1)) != 0)
+        return false;
+    uint64_t v = b.significand >> (63 - b.exp2);
+    uint64_t by = pow10_u64[-k];
+    uint64_t d = v / by, rest = v % by;
+    *digits = d + (rest > by / 2 || (rest == by / 2 && (d & 1) != 0));
+    return true;
+}
+
+/* The second step of scale: all 192 bits of the product. */
+static __attribute__((noinline)) bool scale_exact(binary b, int k, int cut, uint64_t *digits)
+{
+    const uint64_t *t = tn_number_pow10[k - TN_POW10_MIN];
+    tn_u128 p_low = (tn_u128)b.significand * t[1];
+    tn_u128 p = (tn_u128)b.significand * t[0] + (p_low >> 64);
+    uint64_t d = (uint64_t)(p >> cut);
+    tn_u128 half = (tn_u128)1 << (cut - 1);
+    tn_u128 rest = p & (2 * half - 1);
+    if (k >= 0 && k <= 55) {
+        bool tie = rest == half && (uint64_t)p_low == 0;
+        *digits = d + (tie ? (d & 1) : rest >= half);
+        return true;
+    }
+    if (rest + 2 - half <= 2) /* the truth is in [p, p + 2) */
+        return divide(b, k, digits);
+    *digits = d + (rest > half);
+    return true;
+}
+
+/* round(v * 10^k), where that has 6 to 17 digits. False when undecided. */
+static inline __attribute__((always_inline)) bool scale(binary b, int k, uint64_t *digits)
+{
+    const uint64_t *t = tn_number_pow10[k - TN_POW10_MIN];
+    /* The product's upper 128 bits times 2^-cut; 10^5 <= v * 10^k < 10^17 keeps 70 <= cut <= 110. */
+    int cut = 126 - b.exp2 - log2_pow10(k);
+    uint64_t hi = (uint64_t)(((tn_u128)b.significand * t[0]) >> 64);
+    uint64_t half = UINT64_C(1) << (cut - 65);
+    uint64_t rest = hi & (2 * half - 1);
+    if (__builtin_expect(rest + 2 - half <= 2, 0)) /* the truth is in [hi, hi + 2) */
+        return scale_exact(b, k, cut, digits);
+    *digits = (hi >> (cut - 64)) + (rest > half);
+    return true;
+}
+
+static inline __attribute__((always_inline)) bool round_to(binary b, int exp10, int precision, rounded *r)
+{
+    if (!scale(b, precision - 1 - exp10, &r->digits))
+        return false;
+    bool carry = r->digits == pow10_u64[precision];
+    r->exp10 = exp10 + carry;
+    r->digits = carry ? pow10_u64[precision - 1] : r->digits;
+    return true;
+}
+
+/* ---- public ---- */
+
+/* What the fast way could not decide. value > 0 and finite; a float when precision says so. */
+static __attribute__((noinline)) size_t write_slow(char *out, double value, int precision)
+{
+    char text[TN_NUMBER_MAX];
+    int n = snprintf(text, sizeof text, "%.*g", SHORT_DIGITS, value);
+    bool same = precision == FLOAT_DIGITS ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value;
+    if (!same)
+        n = snprintf(text, sizeof text, "%.*g", precision, value);
+    if (strpbrk(text, ".e") == NULL) {
+        text[n++] = '.';
+        text[n++] = '0';
+    }
+    memcpy(out, text, (size_t)n);
+    return (size_t)n;
+}
+
+/* bits: of the format without sign, as `back` gives them; neither zero nor infinite. */
+static inline __attribute__((always_inline)) size_t write_binary(char *out, binary b, uint64_t bits,
+                                                                 nearest_fn back, double value, int precision)
+{
+    int exp10 = floor_log10(b);
+    rounded r;
+    uint64_t again;
+    if (!round_to(b, exp10, SHORT_DIGITS, &r) || !back(r.digits, r.exp10 - SHORT_DIGITS + 1, &again))
+        return write_slow(out, value, precision);
+    if (again == bits)
+        return layout(out, r, SHORT_DIGITS);
+    if (!round_to(b, exp10, precision, &r))
+        return write_slow(out, value, precision);
+    return layout(out, r, precision);
+}
+
+/* NaN, the infinities, and integers of at most six digits; 0: none of these. */
+static inline size_t write_simple(char *out, double value)
+{
+    if (value < 1e6) {
+        uint32_t v = (uint32_t)value;
+        if (v != value)
+            return 0;
+        size_t n = tn_number_write_u64(out, v);
+        memcpy(out + n, ".0", 2);
+        return n + 2;
+    }
+    if (value <= (double)INFINITY && value != (double)INFINITY)
+        return 0;
+    size_t n = value == (double)INFINITY ? 8 : 3;
+    memcpy(out, n == 8 ? "Infinity" : "NaN", n);
+    return n;
+}
+
+size_t tn_number_write_float(char *out, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    *out = '-';
+    size_t sign = bits >> 31 && value == value; /* no "-NaN" */
+    bits &= UINT32_C(0x7fffffff);
+    out += sign;
+    float magnitude;
+    memcpy(&magnitude, &bits, sizeof magnitude);
+    size_t n = write_simple(out, (double)magnitude);
+    if (n != 0)
+        return sign + n;
+    int biased = (int)(bits >> 23);
+    uint64_t m = bits & UINT32_C(0x7fffff);
+    m |= biased != 0 ? UINT64_C(1) << 23 : 0;
+    int zeros = __builtin_clzll(m);
+    /* m * 2^(biased - 150), denormals as with biased 1 */
+    binary b = {m << zeros, (biased != 0 ? biased : 1) - 150 + 63 - zeros};
+    return sign + write_binary(out, b, bits, tn_number_nearest32, (double)magnitude, FLOAT_DIGITS);
+}
+
+size_t tn_number_write_double(char *out, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    *out = '-';
+    size_t sign = bits >> 63 && value == value;
+    bits &= UINT64_MAX >> 1;
+    out += sign;
+    double magnitude;
+    memcpy(&magnitude, &bits, sizeof magnitude);
+    size_t n = write_simple(out, magnitude);
+    if (n != 0)
+        return sign + n;
+    int biased = (int)(bits >> 52);
+    uint64_t m = bits & (UINT64_MAX >> 12);
+    m |= biased != 0 ? UINT64_C(1) << 52 : 0;
+    int zeros = __builtin_clzll(m);
+    binary b = {m << zeros, (biased != 0 ? biased : 1) - 1075 + 63 - zeros};
+    return sign + write_binary(out, b, bits, tn_number_nearest64, magnitude, DOUBLE_DIGITS);
+}
