@@ -1,12 +1,53 @@
 /*
- * cli/main.c - the program `tern`.
- *
- * Prints its version; the commands are files beside this one.
+ * cli/main.c - the program's name decides its manners: called tensorflow_model_server it takes that program's flags, called tern it
+ * has commands.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
-int main(void)
+#include "cli/commands.h"
+
+static void usage(FILE *out)
 {
-    puts("tern " TERN_VERSION);
-    return 0;
+    fputs("Tern " TERN_VERSION " serves TensorFlow models.\n\n"
+          "usage: tern COMMAND [flags]\n\n"
+          "  serve     load models and answer over REST and gRPC\n"
+          "  version   print the version\n"
+          "  help      print this text\n\n"
+          "Start with: tern serve --model_base_path=DIR     (DIR holds numbered versions)\n"
+          "Flags of a command: tern COMMAND --help\n",
+          out);
+}
+
+static tn_str base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return tn_str_from(slash != NULL ? slash + 1 : path);
+}
+
+int main(int argc, char **argv)
+{
+    tn_str name = base_name(argc > 0 ? argv[0] : "tern");
+    if (tn_str_eq(name, TN_STR("tensorflow_model_server")))
+        return tn_cli_serve(TN_MANNER_SERVING, argc, argv);
+    if (tn_str_eq(name, TN_STR("serve")))
+        return tn_cli_serve(TN_MANNER_TERN, argc, argv);
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    tn_str command = tn_str_from(argv[1]);
+    if (tn_str_eq(command, TN_STR("serve")))
+        return tn_cli_serve(TN_MANNER_TERN, argc - 1, argv + 1);
+    if (tn_str_eq(command, TN_STR("version")) || tn_str_eq(command, TN_STR("--version"))) {
+        puts("tern " TERN_VERSION);
+        return 0;
+    }
+    if (tn_str_eq(command, TN_STR("help")) || tn_str_eq(command, TN_STR("--help")) ||
+        tn_str_eq(command, TN_STR("-h"))) {
+        usage(stdout);
+        return 0;
+    }
+    fprintf(stderr, "tern: there is no command \"%s\". See tern help\n", argv[1]);
+    return 2;
 }

@@ -1,6 +1,6 @@
 /*
  * codec/json.h - JSON for everything that is not a tensor: a small reader that gives a tree in an arena, and string escaping.
- * RFC 8259. Depth and size are bounded. Pure.
+ * RFC 8259. Depth and size are bounded. Pure, any thread.
  */
 #ifndef TN_CODEC_JSON_H
 #define TN_CODEC_JSON_H
@@ -32,7 +32,9 @@ struct tn_json {
 TERN_MUST_USE tern_code tn_json_parse(tn_str text, int max_depth, tn_arena *arena, const tn_json **out, tern_status *st);
 /* Member of an object (first with that key), or NULL. */
 const tn_json *tn_json_get(const tn_json *object, const char *key);
-/* Appends s as a JSON string with quotes. Invalid UTF-8 becomes U+FFFD. */
+/* Appends s as a JSON string with quotes. What is not UTF-8 becomes U+FFFD. */
 void tn_json_quote(tn_buf *out, tn_str s);
+/* The same with bytes above 0x7F as they are: what tensors hold, as the original prints it. */
+void tn_json_quote_raw(tn_buf *out, tn_str s);
 
 #endif

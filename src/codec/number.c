@@ -5,7 +5,8 @@
  * first: a plain cast (q = 0), Clinger's exact double arithmetic, Eisel-Lemire (Lemire, "Number Parsing at a
  * Gigabyte per Second", 2021) with an interval instead of the paper's proof for the last bit. More than 19
  * digits are decided by w and w + 1 when both round alike. What is left (in practice exact halves) goes as at
- * most 801 digits and an exponent, without a decimal point and thus free of locale, to libc. float rounds once, never by way of double. Pure, any thread.
+ * most 801 digits and an exponent, without a decimal point and thus free of locale, to libc. float rounds
+ * once, never by way of double. Pure, any thread.
  */
 #include "codec/number.h"
 

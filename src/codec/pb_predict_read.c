@@ -69,7 +69,7 @@ static tern_code replay_deferred(tn_pb_predict_reader *r, tern_status *st)
 {
     const tn_typed *t = tn_typed_of(r->build.dtype);
     tn_pb m = tn_pb_from(tn_buf_view(&r->deferred));
-    tn_pb_field f;
+    tn_pb_field f = {0};
     tern_code code = TERN_OK;
     if (r->deferred.failed)
         return no_memory(r, st);
@@ -112,7 +112,7 @@ static tern_code add_input(tn_pb_predict_reader *r, tn_named_tensor **slot, tern
 
 static tern_code entry_end(tn_pb_predict_reader *r, tern_status *st)
 {
-    tn_named_tensor *slot;
+    tn_named_tensor *slot = NULL;
     tern_code code = replay_deferred(r, st);
     if (code == TERN_OK)
         code = add_input(r, &slot, st);
@@ -130,7 +130,7 @@ static tern_code entry_end(tn_pb_predict_reader *r, tern_status *st)
 static bool read_version(tn_str message, int64_t *version)
 {
     tn_pb m = tn_pb_from(message);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     while (tn_pb_more(&m)) {
         if (!tn_pb_next(&m, &f))
             return false;
@@ -145,7 +145,7 @@ static bool read_model_spec(tn_pb_predict_reader *r, tn_str message)
 {
     tn_model_spec *s = &r->spec;
     tn_pb m = tn_pb_from(message);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     s->present = true;
     while (tn_pb_more(&m)) {
         if (!tn_pb_next(&m, &f))
@@ -295,7 +295,7 @@ static tern_code take_varints(tn_pb_predict_reader *r, const uint8_t *p, size_t 
     const tn_typed *t = tn_typed_of(r->build.dtype);
     const tern_dtype dtype = r->build.dtype;
     const uint8_t *end = p + n;
-    uint64_t value;
+    uint64_t value = 0;
     char *at;
     while (p < end) {
         /* As many as may be in these bytes, but not more room at a time than a page of them needs. */
@@ -361,7 +361,7 @@ static tern_code payload_end(tn_pb_predict_reader *r, tern_status *st)
 tern_code tn_predict_take_whole(tn_pb_predict_reader *r, const tn_typed *t, const tn_pb_field *f, tern_status *st)
 {
     tn_pb m;
-    uint64_t value;
+    uint64_t value = 0;
     char *at;
     if (f->type != TN_PB_BYTES) {
         if (f->type != t->wire)

@@ -55,7 +55,7 @@ void tn_build_free(tn_tensor_build *b)
 static bool read_dim(tn_str message, int64_t *size)
 {
     tn_pb r = tn_pb_from(message);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     *size = 0;
     while (tn_pb_more(&r)) {
         if (!tn_pb_next(&r, &f))
@@ -66,13 +66,14 @@ static bool read_dim(tn_str message, int64_t *size)
     return *size >= 0;
 }
 
-/* TensorShapeProto{dim = 2, unknown_rank = 3}; a second message of it adds its dims, as protobuf merges. */
+/* TensorShapeProto{dim = 2, unknown_rank = 3}; a second message of it adds its dims, as protobuf merges. A tensor's
+ * shape is its dims, whatever unknown_rank says: TensorFlow reads it so. */
 void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
 {
     int64_t dims[TERN_MAX_RANK];
     size_t rank = (size_t)b->rank;
     tn_pb r = tn_pb_from(message);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     if (rank > 0)
         memcpy(dims, b->dims, rank * sizeof dims[0]);
     while (tn_pb_more(&r)) {
@@ -80,8 +81,6 @@ void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
             b->shape_bad = true;
             return;
         }
-        if (f.number == 3 && f.type == TN_PB_VARINT && f.value != 0)
-            b->shape_bad = true;
         if (f.number != 2 || f.type != TN_PB_BYTES)
             continue;
         if (rank == TERN_MAX_RANK || !read_dim(f.bytes, &dims[rank])) {
@@ -179,7 +178,7 @@ static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_te
 {
     const uint8_t *p = b->content->data, *end = p + b->content_len;
     const uint8_t *at = p;
-    uint64_t total = 0, length;
+    uint64_t total = 0, length = 0;
     for (int64_t i = 0; i < b->count; i++) {
         size_t n = tn_pb_varint(at, end, &length);
         if (n == 0 || length > b->content_len || (total += length) > b->content_len)

@@ -45,7 +45,7 @@ static tern_code no_memory(tern_status *st)
 static int64_t count_fields(tn_str message, uint32_t number)
 {
     tn_pb r = tn_pb_from(message);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     int64_t n = 0;
     while (tn_pb_more(&r)) {
         if (!tn_pb_next(&r, &f))
@@ -58,7 +58,7 @@ static int64_t count_fields(tn_str message, uint32_t number)
 static bool read_entry(tn_str bytes, tn_str *key, tn_str *value)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     *key = *value = TN_STR("");
     while (tn_pb_more(&r)) {
         if (!tn_pb_next(&r, &f))
@@ -74,7 +74,7 @@ static bool read_entry(tn_str bytes, tn_str *key, tn_str *value)
 static bool read_dim(tn_str bytes, int64_t *size)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     *size = 0;
     while (tn_pb_more(&r)) {
         if (!tn_pb_next(&r, &f))
@@ -88,7 +88,7 @@ static bool read_dim(tn_str bytes, int64_t *size)
 static tern_code read_shape(tn_str bytes, tn_arena *arena, tern_io *io, tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     int64_t rank = count_fields(bytes, SHAPE_DIM);
     bool unknown = false;
     if (rank < 0 || rank > TERN_MAX_RANK)
@@ -110,7 +110,7 @@ static tern_code read_shape(tn_str bytes, tn_arena *arena, tern_io *io, tern_sta
 static tern_code read_tensor_info(tn_str bytes, tn_arena *arena, tern_io *io, tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     tern_code code = TERN_OK;
     while (code == TERN_OK && tn_pb_more(&r)) {
         if (!tn_pb_next(&r, &f))
@@ -134,7 +134,7 @@ static int by_io_name(const void *a, const void *b)
 static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, const tern_io **out, uint32_t *n, tern_status *st)
 {
     tn_pb r = tn_pb_from(signature);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     tn_str key, value;
     int64_t count = count_fields(signature, number);
     if (count < 0 || count > MAX_IOS)
@@ -163,7 +163,7 @@ static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, co
 static tern_code read_defaults(tn_str signature, tn_arena *arena, tern_signature *s, tern_status *st)
 {
     tn_pb r = tn_pb_from(signature);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     tn_str key, value;
     while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
         if (f.number != SIGNATURE_DEFAULTS || f.type != TN_PB_BYTES)
@@ -181,7 +181,7 @@ static tern_code read_defaults(tn_str signature, tn_arena *arena, tern_signature
 static tern_code read_signature(tn_str name, tn_str bytes, tn_arena *arena, tern_signature *s, tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     s->name = tn_arena_dup(arena, name);
     tern_code code = read_ios(bytes, SIGNATURE_INPUTS, arena, &s->inputs, &s->n_inputs, st);
     if (code == TERN_OK)
@@ -211,7 +211,7 @@ static tern_code read_signatures(tn_str bytes, tn_arena *arena, tern_signature *
                                  tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     tn_str key, value;
     while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
         if (f.number != META_GRAPH_SIGNATURE_DEF || f.type != TN_PB_BYTES)
@@ -255,7 +255,7 @@ tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *
 static bool tags_match(tn_str info, const tn_str *tags, uint32_t n_tags, tn_buf *seen)
 {
     tn_pb r = tn_pb_from(info);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     uint32_t found = 0, all = 0;
     tn_buf_z(seen, seen->len > 0 ? ", {" : "{");
     while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
@@ -274,7 +274,7 @@ static bool tags_match(tn_str info, const tn_str *tags, uint32_t n_tags, tn_buf 
 static tn_str info_of(tn_str meta_graph)
 {
     tn_pb r = tn_pb_from(meta_graph);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     while (tn_pb_more(&r) && tn_pb_next(&r, &f))
         if (f.number == META_GRAPH_INFO && f.type == TN_PB_BYTES)
             return f.bytes;
@@ -285,7 +285,7 @@ tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags,
                               tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     tn_buf seen;
     tern_code code = TERN_NOT_FOUND;
     bool whole = true;

@@ -1,0 +1,517 @@
+/*
+ * codec/json_decode.c - the fast way from a predict body into tensors; see codec/json_predict.h.
+ *
+ * One pass: numbers go from the text into the tensor's memory, whose dtype the signature gives and whose shape the lists give.
+ * Anything that it does not like, from a wrong type to an escape in a key, makes it give up (false), and json_explain.c reads the
+ * body again to say what is wrong, or to find that nothing is. So this file knows no error texts, and must only never accept
+ * what the other would refuse, or read it differently.
+ */
+#include <math.h>
+
+#include "codec/json_explain.h"
+#include "codec/json_tape.h"
+#include "codec/number.h"
+
+#define FIRST_VALUES 512 /* room for so many values before the rest is estimated */
+
+typedef struct decoder {
+    const char *p;
+    const char *end;
+    const tern_signature *signature;
+    tn_tensor_build *builds;
+    tn_tensor_room room;
+    tn_arena *arena;
+    tern_status *st;
+    const tern_signature_set *signatures;
+    const tn_json_limits *limits;
+    tn_str body;
+    bool row;
+} decoder;
+
+/* The lists around one value: sizes known after the first list of a level was closed. */
+typedef struct shape {
+    int64_t dims[TERN_MAX_RANK];
+    int64_t seen[TERN_MAX_RANK]; /* elements so far in the open list of that level */
+    int32_t rank;                /* -1: not known yet */
+} shape;
+
+static void skip_blanks(decoder *d)
+{
+    while (d->p < d->end && (*d->p == ' ' || *d->p == '\n' || *d->p == '\t' || *d->p == '\r'))
+        d->p++;
+}
+
+static bool accept(decoder *d, char c)
+{
+    skip_blanks(d);
+    if (d->p == d->end || *d->p != c)
+        return false;
+    d->p++;
+    return true;
+}
+
+/* A string without escapes and control characters: the rest is for the thorough reader. */
+static bool plain_string(decoder *d, tn_str *s)
+{
+    if (!accept(d, '"'))
+        return false;
+    const char *from = d->p;
+    while (d->p < d->end && *d->p != '"' && *d->p != '\\' && (unsigned char)*d->p >= 0x20)
+        d->p++;
+    if (d->p == d->end || *d->p != '"')
+        return false;
+    *s = (tn_str){from, (size_t)(d->p++ - from)};
+    return true;
+}
+
+/* ---- values ---- */
+
+/* Room for the next values: after the first ones, as many as the rest of the body will bring at the rate so far. */
+static bool make_room(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from, char **at)
+{
+    size_t more = FIRST_VALUES;
+    if (b->n_values > 0) {
+        size_t used = (size_t)(d->p - from), rest = (size_t)(d->end - d->p);
+        more = (size_t)((double)b->n_values * (double)rest / (double)(used > 0 ? used : 1) * 1.02) + 64;
+        if (more > rest / 2 + 64)
+            more = rest / 2 + 64;
+    }
+    return tn_build_values(b, t, more, at, d->st) == TERN_OK;
+}
+
+static bool is_digit(char c)
+{
+    return (unsigned char)(c - '0') <= 9;
+}
+
+/* A whole number of at most 18 digits that ends where a number may end; 0 bytes when it is something else. */
+static inline size_t short_whole(const char *p, const char *end, uint64_t *magnitude, bool *negative)
+{
+    const char *from = p;
+    uint64_t v = 0;
+    *negative = p < end && *p == '-';
+    p += *negative;
+    const char *first = p;
+    while (p < end && is_digit(*p) && p - first < 19)
+        v = v * 10 + (uint64_t)(*p++ - '0');
+    size_t n = (size_t)(p - first);
+    if (n == 0 || n > 18 || (n > 1 && *first == '0') || (p < end && (*p == '.' || (*p | 0x20) == 'e')))
+        return 0;
+    *magnitude = v;
+    return (size_t)(p - from);
+}
+
+static inline bool put_int32(decoder *d, char *at)
+{
+    uint64_t v;
+    bool negative;
+    size_t n = short_whole(d->p, d->end, &v, &negative);
+    if (n == 0 || v > (uint64_t)INT32_MAX + negative)
+        return false;
+    int32_t value = (int32_t)(negative ? -(int64_t)v : (int64_t)v);
+    memcpy(at, &value, sizeof value);
+    d->p += n;
+    return true;
+}
+
+static bool put_whole(decoder *d, tern_dtype dtype, char *at)
+{
+    uint64_t v;
+    bool negative;
+    size_t n = short_whole(d->p, d->end, &v, &negative);
+    negative = negative && v > 0;
+    bool narrow = dtype == TERN_INT16 || dtype == TERN_INT8 || dtype == TERN_UINT8;
+    if (n == 0 || (narrow && v > (uint64_t)INT32_MAX + negative) || (dtype == TERN_UINT32 && (negative || v > UINT32_MAX)) ||
+        (dtype == TERN_UINT64 && negative))
+        return false;
+    tn_build_put(dtype, at, negative ? 0 - v : v);
+    d->p += n;
+    return true;
+}
+
+static inline bool put_float(decoder *d, char *at)
+{
+    uint64_t v;
+    bool negative;
+    float value;
+    size_t n = short_whole(d->p, d->end, &v, &negative);
+    if (n > 0 && v < (UINT64_C(1) << 53)) {
+        value = (float)(double)v; /* the double is exact: rounded once */
+        value = negative && v > 0 ? -value : value;
+    } else {
+        n = tn_number_read_float(d->p, d->end, &value);
+        if (n == 0 || isinf(value))
+            return false;
+    }
+    memcpy(at, &value, sizeof value);
+    d->p += n;
+    return true;
+}
+
+static inline bool put_double(decoder *d, char *at)
+{
+    double value;
+    size_t n = tn_number_read_double(d->p, d->end, &value);
+    if (n == 0 || isinf(value))
+        return false;
+    if (value == 0 && n == 2 && d->p[0] == '-')
+        value = 0; /* "-0" is a whole number */
+    memcpy(at, &value, sizeof value);
+    d->p += n;
+    return true;
+}
+
+static bool put_literal(decoder *d, char *at)
+{
+    tn_str rest = {d->p, (size_t)(d->end - d->p)};
+    bool yes = tn_str_starts(rest, TN_STR("true"));
+    if (!yes && !tn_str_starts(rest, TN_STR("false")))
+        return false;
+    *at = yes;
+    d->p += yes ? 4 : 5;
+    return true;
+}
+
+static bool put_value(decoder *d, tern_dtype dtype, char *at)
+{
+    switch (dtype) {
+    case TERN_INT32: return put_int32(d, at);
+    case TERN_FLOAT: return put_float(d, at);
+    case TERN_DOUBLE: return put_double(d, at);
+    case TERN_INT64:
+    case TERN_INT16:
+    case TERN_INT8:
+    case TERN_UINT8:
+    case TERN_UINT32:
+    case TERN_UINT64: return put_whole(d, dtype, at);
+    case TERN_BOOL: return put_literal(d, at);
+    default: return false;
+    }
+}
+
+static bool put_string(decoder *d, tn_tensor_build *b)
+{
+    tn_str s;
+    if (!plain_string(d, &s))
+        return false;
+    tn_buf_str(&b->string_bytes, s);
+    return tn_build_string(b, d->st) == TERN_OK;
+}
+
+/* A list of numbers without lists in it, from behind its '[' to behind its ']'. */
+static bool flat_list(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from, int64_t *count)
+{
+    char *at = b->values != NULL ? (char *)b->values->data + b->n_values * t->unit : NULL;
+    size_t before = b->n_values;
+    for (;;) {
+        if (b->n_values == b->cap_values && !make_room(d, b, t, from, &at))
+            return false;
+        skip_blanks(d);
+        if (!put_value(d, b->dtype, at))
+            return false;
+        at += t->unit;
+        b->n_values++;
+        skip_blanks(d);
+        if (d->p == d->end)
+            return false;
+        char c = *d->p++;
+        if (c == ']')
+            break;
+        if (c != ',')
+            return false;
+    }
+    *count = (int64_t)(b->n_values - before);
+    return true;
+}
+
+static bool one_leaf(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from)
+{
+    char *at;
+    if (b->dtype == TERN_STRING)
+        return put_string(d, b);
+    if (b->n_values < b->cap_values)
+        at = (char *)b->values->data + b->n_values * t->unit;
+    else if (!make_room(d, b, t, from, &at))
+        return false;
+    if (!put_value(d, b->dtype, at))
+        return false;
+    b->n_values++;
+    return true;
+}
+
+/* A list of `level` was closed with so many elements: all of a level must be alike. */
+static bool close_level(shape *s, int32_t level, int64_t count)
+{
+    if (s->rank < 0)
+        return false; /* an empty list before any leaf: the thorough reader knows what that is */
+    if (s->dims[level] < 0)
+        s->dims[level] = count;
+    return s->dims[level] == count;
+}
+
+/* A leaf, or a flat list of them, at this level of an open value. */
+static bool leaf_level(shape *s, int32_t level)
+{
+    if (s->rank < 0)
+        s->rank = level;
+    return s->rank == level;
+}
+
+/*
+ * One value, nested as it may be; the shape is checked while it goes. No recursion: `level` lists are open.
+ */
+static bool value(decoder *d, tn_tensor_build *b, const tn_typed *t, shape *s, const char *from)
+{
+    int32_t level = 0;
+    for (;;) {
+        skip_blanks(d);
+        if (d->p == d->end)
+            return false;
+        if (*d->p == '[') {
+            if (level >= TERN_MAX_RANK - 1)
+                return false;
+            d->p++;
+            skip_blanks(d);
+            if (d->p == d->end)
+                return false;
+            if (s->rank < 0)
+                s->dims[level] = -1;
+            s->seen[level++] = 0;
+            if (*d->p == '[')
+                continue;
+            if (b->dtype != TERN_STRING) {
+                int64_t count;
+                if (!leaf_level(s, level) || !flat_list(d, b, t, from, &count) || !close_level(s, level - 1, count))
+                    return false;
+                level--;
+            } else if (!leaf_level(s, level) || !put_string(d, b)) {
+                return false;
+            }
+        } else if (!leaf_level(s, level) || !one_leaf(d, b, t, from)) {
+            return false;
+        }
+        /* Behind an element: close what ends here. */
+        for (;;) {
+            if (level == 0)
+                return true;
+            s->seen[level - 1]++;
+            if (accept(d, ','))
+                break;
+            if (!accept(d, ']') || !close_level(s, level - 1, s->seen[level - 1]))
+                return false;
+            level--;
+        }
+    }
+}
+
+static bool set_shape(decoder *d, tn_tensor_build *b, const shape *s, int64_t batch)
+{
+    int32_t extra = batch >= 0, rank = s->rank + extra;
+    int64_t *dims = tn_arena_array(d->arena, (size_t)(rank > 0 ? rank : 1), sizeof *dims);
+    if (dims == NULL || rank > TERN_MAX_RANK)
+        return false;
+    if (extra)
+        dims[0] = batch;
+    for (int32_t i = 0; i < s->rank; i++)
+        dims[extra + i] = s->dims[i];
+    b->rank = rank;
+    b->dims = dims;
+    return tn_shape_count(rank, dims, &b->count);
+}
+
+static bool plain_value(decoder *d, tn_tensor_build *b)
+{
+    const tn_typed *t = tn_typed_of(b->dtype);
+    shape s;
+    s.rank = -1;
+    return t != NULL && value(d, b, t, &s, d->p) && set_shape(d, b, &s, -1);
+}
+
+/* ---- instances ---- */
+
+/* [{"a": ..., "b": ...}, ...]: every object has every input once. */
+static bool row_objects(decoder *d)
+{
+    const uint32_t n = d->signature->n_inputs;
+    shape *shapes = tn_arena_array(d->arena, n, sizeof *shapes);
+    int64_t *last = tn_arena_array(d->arena, n, sizeof *last);
+    const char *from = d->p;
+    int64_t count = 0;
+    if (shapes == NULL || last == NULL)
+        return false;
+    for (uint32_t k = 0; k < n; k++) {
+        shapes[k].rank = -1;
+        last[k] = -1;
+    }
+    do {
+        uint32_t here = 0;
+        if (!accept(d, '{'))
+            return false;
+        do {
+            tn_str key;
+            int id = plain_string(d, &key) ? tn_signature_input(d->signature, key) : -1;
+            if (id < 0 || last[id] == count || !accept(d, ':') ||
+                !value(d, &d->builds[id], tn_typed_of(d->builds[id].dtype), &shapes[id], from))
+                return false;
+            last[id] = count;
+            here++;
+        } while (accept(d, ','));
+        if (here != n || !accept(d, '}'))
+            return false;
+        count++;
+    } while (accept(d, ','));
+    if (!accept(d, ']'))
+        return false;
+    for (uint32_t k = 0; k < n; k++)
+        if (!set_shape(d, &d->builds[k], &shapes[k], count))
+            return false;
+    return true;
+}
+
+static bool instances(decoder *d)
+{
+    const char *list = d->p;
+    d->row = true;
+    if (!accept(d, '['))
+        return false;
+    skip_blanks(d);
+    if (d->p < d->end && *d->p == '{')
+        return row_objects(d);
+    /* A plain list is one value whose first dimension is the batch. */
+    d->p = list;
+    return d->signature->n_inputs == 1 && plain_value(d, &d->builds[0]) && d->builds[0].rank > 0;
+}
+
+/* ---- inputs ---- */
+
+/* Any value, checked as JSON and dropped. */
+static bool skip_value(decoder *d)
+{
+    tern_status ignored;
+    tn_tape tape;
+    tn_tape_init(&tape, d->body, 64u << 20);
+    bool good = tn_tape_parse(&tape, (size_t)(d->p - d->body.ptr), d->limits->max_depth, &ignored) == TERN_OK;
+    if (good)
+        d->p = d->body.ptr + tape.end;
+    tn_tape_free(&tape);
+    return good;
+}
+
+static bool inputs(decoder *d)
+{
+    uint32_t here = 0;
+    bool *done = tn_arena_zalloc(d->arena, d->signature->n_inputs);
+    skip_blanks(d);
+    if (done == NULL || d->p == d->end)
+        return false;
+    if (*d->p != '{')
+        return d->signature->n_inputs == 1 && plain_value(d, &d->builds[0]);
+    d->p++;
+    do {
+        tn_str key;
+        if (!plain_string(d, &key) || !accept(d, ':'))
+            return false;
+        int id = tn_signature_input(d->signature, key);
+        if (id >= 0 && done[id])
+            return false;
+        if (id < 0 ? !skip_value(d) : !plain_value(d, &d->builds[id]))
+            return false;
+        if (id >= 0) {
+            done[id] = true;
+            here++;
+        }
+    } while (accept(d, ','));
+    return here == d->signature->n_inputs && accept(d, '}');
+}
+
+/* ---- the document ---- */
+
+static void free_builds(decoder *d)
+{
+    for (uint32_t k = 0; d->builds != NULL && k < d->signature->n_inputs; k++)
+        tn_build_free(&d->builds[k]);
+    d->builds = NULL;
+}
+
+static bool use_signature(decoder *d, tn_str name)
+{
+    d->signature = tn_signatures_find(d->signatures, name.len > 0 ? name : TN_STR("serving_default"));
+    if (d->signature == NULL || d->signature->n_inputs == 0)
+        return false;
+    d->builds = tn_arena_array(d->arena, d->signature->n_inputs, sizeof *d->builds);
+    if (d->builds == NULL)
+        return false;
+    for (uint32_t k = 0; k < d->signature->n_inputs; k++) {
+        tn_build_init(&d->builds[k], &d->room);
+        d->builds[k].dtype = d->signature->inputs[k].dtype;
+        if (tn_typed_of(d->builds[k].dtype) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* name: the signature when it is known before the body is read, else absent: then it is serving_default unless the body says another
+ * before the tensors. *later gets a name that stands behind the tensors and is another. */
+static bool document(decoder *d, tn_str name, tn_str *later)
+{
+    bool tensors = false, named = name.ptr != NULL;
+    if (named && !use_signature(d, name))
+        return false;
+    if (!accept(d, '{'))
+        return false;
+    do {
+        tn_str key, asked;
+        if (!plain_string(d, &key) || !accept(d, ':'))
+            return false;
+        if (tn_str_eq(key, TN_STR("signature_name"))) {
+            if (!plain_string(d, &asked))
+                return false;
+            if (!named && !tensors && !use_signature(d, asked))
+                return false;
+            if (!named && tensors && !tn_str_eq(asked.len > 0 ? asked : TN_STR("serving_default"), d->signature->name)) {
+                *later = asked;
+                return false;
+            }
+            named = true;
+        } else if (tn_str_eq(key, TN_STR("instances")) || tn_str_eq(key, TN_STR("inputs"))) {
+            if (tensors || (d->signature == NULL && !use_signature(d, TN_STR(""))))
+                return false;
+            if (!(key.len == 9 ? instances(d) : inputs(d)))
+                return false;
+            tensors = true;
+        } else if (!skip_value(d)) {
+            return false;
+        }
+    } while (accept(d, ','));
+    return tensors && accept(d, '}');
+}
+
+/* true: decoded, or failed for a limit (code). false: to be read thoroughly. */
+static bool decode(decoder *d, tn_str name, tn_str *later, tn_predict *out, tern_code *code)
+{
+    d->p = d->body.ptr;
+    d->end = d->body.ptr + d->body.len;
+    d->signature = NULL;
+    d->row = false;
+    d->room = (tn_tensor_room){.max = (size_t)d->limits->max_tensor_bytes};
+    bool good = document(d, name, later);
+    if (good)
+        *code = tn_json_finish(d->builds, d->signature, d->row, d->arena, out, d->st);
+    else
+        free_builds(d);
+    return good;
+}
+
+tern_code tn_json_decode_predict(tn_str body, const tern_signature_set *signatures, const tn_json_limits *limits,
+                                 tn_arena *arena, tn_predict *out, tern_status *st)
+{
+    decoder d = {.signatures = signatures, .limits = limits, .arena = arena, .st = st, .body = body};
+    tn_str later = TN_STR_NONE;
+    tern_code code = TERN_OK;
+    *out = (tn_predict){0};
+    if (decode(&d, TN_STR_NONE, &later, out, &code))
+        return code;
+    if (later.ptr != NULL && decode(&d, later, &later, out, &code))
+        return code;
+    return tn_json_explain(body, signatures, limits, arena, out, st);
+}

@@ -1,0 +1,574 @@
+/*
+ * codec/json_explain.c - see codec/json_explain.h.
+ *
+ * Follows util/json_tensor.cc of TensorFlow Serving step by step (FillPredictRequestFromJson and below), so that the first fault in
+ * its order is the one that is told, in its words.
+ */
+#include "codec/json_explain.h"
+
+#include "codec/base64.h"
+#include "codec/json_tape.h"
+#include "codec/number.h"
+#include "base/status.h"
+
+#define TAPE_MAX (UINT64_C(2) << 30)
+
+typedef struct explain {
+    tn_tape tape;
+    const tern_signature *signature;
+    tn_tensor_build *builds; /* one for each input */
+    tn_tensor_room room;
+    tn_arena *arena;
+    tern_status *st;
+} explain;
+
+/* What is known of one input while row elements are added. */
+typedef struct row_input {
+    bool seen;   /* in any element */
+    bool here;   /* in this element */
+    int64_t size;
+    int32_t rank;
+    const int64_t *dims;
+} row_input;
+
+static const tn_node *node(const explain *x, uint32_t i)
+{
+    return tn_tape_at(&x->tape, i);
+}
+
+/* "JSON Value: <value><rest>" */
+static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format, ...)
+{
+    char rest[512];
+    va_list args;
+    tn_buf text;
+    tn_buf_init(&text, TERN_STATUS_MESSAGE_MAX * 2);
+    tn_buf_z(&text, head);
+    tn_tape_pretty(&x->tape, i, &text);
+    va_start(args, format);
+    int n = vsnprintf(rest, sizeof rest, format, args);
+    va_end(args);
+    text.failed = false;
+    tn_buf_append(&text, rest, n < 0 ? 0 : (size_t)n < sizeof rest ? (size_t)n : sizeof rest - 1);
+    code = tern_fail_bytes(x->st, code, text.ptr, text.len);
+    tn_buf_free(&text);
+    return code;
+}
+
+static const char *type_name(const tn_node *n)
+{
+    static const char *const names[] = {"Null", "False", "True", "Object", "Array", "String", "Number"};
+    return names[n->type];
+}
+
+static tern_code type_error(explain *x, uint32_t i, tern_dtype dtype)
+{
+    return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i, " Type: %s is not of expected type: %s",
+                       type_name(node(x, i)), tn_dtype_name(dtype));
+}
+
+/* ---- values ---- */
+
+static bool whole_number(const explain *x, const tn_node *n, int64_t *i, uint64_t *u, bool *negative)
+{
+    tn_str token = tn_tape_text(&x->tape, n);
+    if (n->type != TN_NODE_NUMBER || (n->flags & TN_NODE_REAL))
+        return false;
+    *negative = token.ptr[0] == '-' && !tn_str_eq(token, TN_STR("-0"));
+    if (*negative)
+        return tn_str_i64(token, i);
+    if (!tn_str_u64(tn_str_sub(token, token.ptr[0] == '-', token.len), u))
+        return false;
+    *i = (int64_t)*u;
+    return true;
+}
+
+/* Bits of the number in this dtype; false when the dtype does not take it. */
+static bool whole_of(const explain *x, const tn_node *n, tern_dtype dtype, uint64_t *bits)
+{
+    int64_t i = 0;
+    uint64_t u = 0;
+    bool negative;
+    if (!whole_number(x, n, &i, &u, &negative))
+        return false;
+    *bits = negative ? (uint64_t)i : u;
+    switch (dtype) {
+    case TERN_INT32:
+    case TERN_INT16:
+    case TERN_INT8:
+    case TERN_UINT8: return negative ? i >= INT32_MIN : u <= INT32_MAX;
+    case TERN_INT64: return negative || u <= INT64_MAX;
+    case TERN_UINT32: return !negative && u <= UINT32_MAX;
+    default: return !negative;
+    }
+}
+
+static uint64_t real_of(const explain *x, const tn_node *n, bool narrow)
+{
+    tn_str token = tn_tape_text(&x->tape, n);
+    const char *p = token.ptr, *end = token.ptr + token.len;
+    bool negative = *p == '-';
+    double wide = 0;
+    float f = 0;
+    uint64_t bits = 0;
+    if (p[negative] == 'N')
+        wide = __builtin_nan("");
+    else if (p[negative] == 'I')
+        wide = negative ? -__builtin_inf() : __builtin_inf();
+    else if (!tn_str_eq(token, TN_STR("-0"))) /* a whole number: no sign */
+        tn_number_read_double(p, end, &wide);
+    f = (float)wide;
+    if (narrow && p[negative] != 'N' && p[negative] != 'I' && wide != 0)
+        tn_number_read_float(p, end, &f); /* rounded once */
+    if (narrow)
+        memcpy(&bits, &f, sizeof f);
+    else
+        memcpy(&bits, &wide, sizeof wide);
+    return bits;
+}
+
+static tern_code add_bits(explain *x, tn_tensor_build *b, uint64_t bits)
+{
+    char *at;
+    tern_code code = tn_build_values(b, tn_typed_of(b->dtype), 1, &at, x->st);
+    if (code != TERN_OK)
+        return code;
+    tn_build_put(b->dtype, at, bits);
+    b->n_values++;
+    return TERN_OK;
+}
+
+static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
+{
+    const tn_node *n = node(x, i);
+    uint64_t bits = 0;
+    switch (b->dtype) {
+    case TERN_FLOAT:
+    case TERN_DOUBLE:
+        if (n->type != TN_NODE_NUMBER)
+            return type_error(x, i, b->dtype);
+        return add_bits(x, b, real_of(x, n, b->dtype == TERN_FLOAT));
+    case TERN_INT32:
+    case TERN_INT16:
+    case TERN_INT8:
+    case TERN_UINT8:
+    case TERN_INT64:
+    case TERN_UINT32:
+    case TERN_UINT64:
+        if (!whole_of(x, n, b->dtype, &bits))
+            return type_error(x, i, b->dtype);
+        return add_bits(x, b, bits);
+    case TERN_BOOL:
+        if (n->type != TN_NODE_TRUE && n->type != TN_NODE_FALSE)
+            return type_error(x, i, b->dtype);
+        return add_bits(x, b, n->type == TN_NODE_TRUE);
+    case TERN_STRING:
+        if (n->type != TN_NODE_STRING)
+            return type_error(x, i, b->dtype);
+        tn_tape_string(&x->tape, n, &b->string_bytes);
+        return tn_build_string(b, x->st);
+    default:
+        return value_error(x, TERN_UNIMPLEMENTED, "Conversion of JSON Value: ", i, " to type: %s",
+                           tn_dtype_name(b->dtype) != NULL ? tn_dtype_name(b->dtype) : "unknown");
+    }
+}
+
+/* {"b64": "..."}: one member of that name, a string. */
+static bool is_b64(const explain *x, uint32_t i)
+{
+    return node(x, i)->type == TN_NODE_OBJECT && node(x, i)->count == 1 && tn_tape_is(&x->tape, node(x, i + 1), TN_STR("b64")) &&
+           node(x, i + 2)->type == TN_NODE_STRING;
+}
+
+static tern_code add_b64(explain *x, uint32_t i, tn_tensor_build *b)
+{
+    size_t length;
+    tn_buf text;
+    if (!is_b64(x, i))
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i, " not formatted correctly for base64 data");
+    tn_buf_init(&text, node(x, i + 2)->end - node(x, i + 2)->start + 1);
+    tn_tape_string(&x->tape, node(x, i + 2), &text);
+    char *room = tn_buf_reserve(&b->string_bytes, tn_base64_room(text.len));
+    bool good = room != NULL && tn_base64_decode(tn_buf_view(&text), room, &length);
+    if (good)
+        tn_buf_commit(&b->string_bytes, length);
+    tn_buf_free(&text);
+    if (room != NULL && !good)
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Unable to base64 decode");
+    return tn_build_string(b, x->st);
+}
+
+/* ---- one value with its shape ---- */
+
+/* Sizes down the first elements (GetDenseTensorShape). */
+static tern_code dense_shape(explain *x, uint32_t i, int32_t *rank, const int64_t **dims)
+{
+    int32_t n = 0;
+    for (uint32_t at = i; node(x, at)->type == TN_NODE_ARRAY; at++) {
+        n++;
+        if (node(x, at)->count == 0)
+            break;
+    }
+    int64_t *d = tn_arena_array(x->arena, (size_t)n, sizeof *d);
+    if (d == NULL)
+        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    for (int32_t k = 0; k < n; k++)
+        d[k] = node(x, i + (uint32_t)k)->count;
+    *rank = n;
+    *dims = d;
+    return TERN_OK;
+}
+
+static tern_code check_list(explain *x, uint32_t i, int32_t level, int32_t rank, const int64_t *dims)
+{
+    if (level >= rank)
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Encountered list at unexpected level: %d expected < %d", level, rank);
+    if (node(x, i)->count != dims[level])
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Encountered list at unexpected size: %u at level: %d expected size: %lld",
+                         node(x, i)->count, level, (long long)dims[level]);
+    return TERN_OK;
+}
+
+static tern_code add_leaf(explain *x, uint32_t i, int32_t level, int32_t rank, tn_tensor_build *b)
+{
+    if (level != rank)
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i,
+                           " found at incorrect level: %d in the JSON DOM. Expected at level: %d", level + 1, rank);
+    if (node(x, i)->type != TN_NODE_OBJECT)
+        return add_scalar(x, i, b);
+    return b->dtype == TERN_STRING ? add_b64(x, i, b) : type_error(x, i, b->dtype);
+}
+
+/* FillTensorProto, without its recursion: the nodes in order, with the ends of the lists that are open. */
+static tern_code fill_tensor(explain *x, uint32_t i, int32_t rank, const int64_t *dims, tn_tensor_build *b, int64_t *size)
+{
+    uint32_t *ends = tn_arena_array(x->arena, (size_t)rank + 1, sizeof *ends);
+    const uint32_t end = node(x, i)->next;
+    int32_t level = 0;
+    tern_code code = TERN_OK;
+    if (ends == NULL)
+        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    for (uint32_t at = i; code == TERN_OK && at < end;) {
+        const tn_node *n = node(x, at);
+        if (n->type == TN_NODE_ARRAY) {
+            code = check_list(x, at, level, rank, dims);
+            if (code == TERN_OK)
+                ends[level++] = n->next;
+            at++;
+        } else {
+            code = add_leaf(x, at, level, rank, b);
+            ++*size;
+            at = n->next;
+        }
+        while (level > 0 && ends[level - 1] == at)
+            level--;
+    }
+    return code;
+}
+
+/* ---- row form ---- */
+
+static void print_shape(tn_buf *out, int32_t rank, const int64_t *dims)
+{
+    tn_buf_char(out, '[');
+    for (int32_t i = 0; i < rank; i++)
+        tn_buf_printf(out, "%s%lld", i > 0 ? "," : "", (long long)dims[i]);
+    tn_buf_char(out, ']');
+}
+
+static tern_code shape_error(explain *x, const row_input *in, int32_t rank, const int64_t *dims)
+{
+    tn_buf text;
+    tn_buf_init(&text, TERN_STATUS_MESSAGE_MAX);
+    tn_buf_z(&text, "Expecting shape ");
+    print_shape(&text, in->rank, in->dims);
+    tn_buf_z(&text, " but got: ");
+    print_shape(&text, rank, dims);
+    tern_code code = tern_fail_bytes(x->st, TERN_INVALID_ARGUMENT, text.ptr, text.len);
+    tn_buf_free(&text);
+    return code;
+}
+
+/* AddInstanceItem */
+static tern_code add_item(explain *x, uint32_t i, int id, row_input *inputs)
+{
+    row_input *in = &inputs[id];
+    int32_t rank;
+    const int64_t *dims;
+    int64_t size = 0;
+    tern_code code = dense_shape(x, i, &rank, &dims);
+    if (code == TERN_OK)
+        code = fill_tensor(x, i, rank, dims, &x->builds[id], &size);
+    if (code != TERN_OK)
+        return code;
+    if (!in->seen) {
+        *in = (row_input){.seen = true, .here = true, .size = size, .rank = rank, .dims = dims};
+        return TERN_OK;
+    }
+    in->here = true;
+    if (in->size != size)
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting tensor size: %lld but got: %lld", (long long)in->size,
+                         (long long)size);
+    if (in->rank != rank || (rank > 0 && memcmp(in->dims, dims, (size_t)rank * sizeof *dims) != 0))
+        return shape_error(x, in, rank, dims);
+    return TERN_OK;
+}
+
+/* Puts "Failed to process element: N [key: K ]of 'instances' list. Error: CODE: " before the error that stands in st. */
+static tern_code element_error(explain *x, uint32_t element, const tn_str *key)
+{
+    tn_buf text;
+    tn_buf_init(&text, TERN_STATUS_MESSAGE_MAX * 2);
+    tn_buf_printf(&text, "Failed to process element: %u ", element);
+    if (key != NULL)
+        tn_buf_printf(&text, "key: %.*s ", TN_FMT(*key));
+    tn_buf_printf(&text, "of 'instances' list. Error: %s: ", tn_code_name(x->st->code));
+    tn_buf_append(&text, x->st->message, x->st->length);
+    /* The wrapper makes every cause an invalid argument, but for limits of ours. */
+    tern_code code = x->st->code == TERN_RESOURCE_EXHAUSTED ? TERN_RESOURCE_EXHAUSTED : TERN_INVALID_ARGUMENT;
+    code = tern_fail_bytes(x->st, code, text.ptr, text.len);
+    tn_buf_free(&text);
+    return code;
+}
+
+static tern_code keys_error(explain *x, uint32_t element, uint32_t i)
+{
+    char head[96];
+    tn_buf names;
+    tn_buf_init(&names, 400);
+    for (uint32_t k = 0; k < x->signature->n_inputs; k++) {
+        if (k > 0)
+            tn_buf_char(&names, ',');
+        tn_buf_str(&names, x->signature->inputs[k].name);
+    }
+    snprintf(head, sizeof head, "Failed to process element: %u of 'instances' list. JSON object: ", element);
+    tern_code code = value_error(x, TERN_INVALID_ARGUMENT, head, i, " keys must be equal to: %.*s", TN_FMT(tn_buf_view(&names)));
+    tn_buf_free(&names);
+    return code;
+}
+
+static tern_code add_object(explain *x, uint32_t element, uint32_t i, row_input *inputs)
+{
+    uint32_t at = i + 1, n = node(x, i)->count;
+    for (uint32_t k = 0; k < x->signature->n_inputs; k++)
+        inputs[k].here = false;
+    for (uint32_t m = 0; m < n; m++, at = node(x, at + 1)->next) {
+        tn_buf key;
+        tn_buf_init(&key, node(x, at)->end - node(x, at)->start + 1);
+        tn_tape_string(&x->tape, node(x, at), &key);
+        tn_str name = tn_buf_view(&key);
+        int id = tn_signature_input(x->signature, name);
+        tern_code code = id >= 0 ? add_item(x, at + 1, id, inputs)
+                                 : tern_fail(x->st, TERN_INVALID_ARGUMENT, "JSON object: does not have named input: %.*s",
+                                             TN_FMT(name));
+        if (code != TERN_OK)
+            code = element_error(x, element, &name);
+        tn_buf_free(&key);
+        if (code != TERN_OK)
+            return code;
+    }
+    for (uint32_t k = 0; k < x->signature->n_inputs; k++)
+        if (!inputs[k].here)
+            return keys_error(x, element, i);
+    return TERN_OK;
+}
+
+static tern_code add_elements(explain *x, uint32_t list, row_input *inputs)
+{
+    const uint32_t count = node(x, list)->count;
+    uint32_t at = list + 1;
+    const bool objects = node(x, at)->type == TN_NODE_OBJECT && !is_b64(x, at);
+    tern_code code = TERN_OK;
+    for (uint32_t e = 0; code == TERN_OK && e < count; e++, at = node(x, at)->next) {
+        bool object = node(x, at)->type == TN_NODE_OBJECT && !is_b64(x, at);
+        if (objects && !object)
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting object but got list at item %u of input list", e);
+        if (!objects && object)
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting value/list but got object at item %u of input list", e);
+        if (objects) {
+            code = add_object(x, e, at, inputs);
+        } else {
+            code = add_item(x, at, 0, inputs);
+            if (code != TERN_OK)
+                code = element_error(x, e, NULL);
+        }
+    }
+    return code;
+}
+
+/* The batch dimension before the element's shape. */
+static tern_code set_row_shape(explain *x, tn_tensor_build *b, const row_input *in, uint32_t count)
+{
+    int32_t rank = in->rank + 1;
+    int64_t *dims = tn_arena_array(x->arena, (size_t)rank, sizeof *dims);
+    if (dims == NULL)
+        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    dims[0] = count;
+    if (in->rank > 0)
+        memcpy(dims + 1, in->dims, (size_t)in->rank * sizeof *dims);
+    b->rank = rank;
+    b->dims = dims;
+    b->shape_bad = rank > TERN_MAX_RANK || !tn_shape_count(rank, dims, &b->count);
+    return TERN_OK;
+}
+
+static tern_code read_row(explain *x, uint32_t list)
+{
+    const tern_signature *s = x->signature;
+    row_input *inputs = tn_arena_zalloc(x->arena, s->n_inputs * sizeof *inputs);
+    if (inputs == NULL)
+        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    if (node(x, list + 1)->type != TN_NODE_OBJECT && s->n_inputs > 1)
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "instances is a plain list, but expecting list of objects as multiple input "
+                                                       "tensors required as per tensorinfo_map");
+    tern_code code = add_elements(x, list, inputs);
+    for (uint32_t k = 0; code == TERN_OK && k < s->n_inputs; k++)
+        code = set_row_shape(x, &x->builds[k], &inputs[k], node(x, list)->count);
+    return code;
+}
+
+/* ---- column form ---- */
+
+static tern_code read_column_value(explain *x, uint32_t i, tn_tensor_build *b)
+{
+    int64_t size = 0;
+    tern_code code = dense_shape(x, i, &b->rank, &b->dims);
+    if (code == TERN_OK)
+        code = fill_tensor(x, i, b->rank, b->dims, b, &size);
+    b->shape_bad = b->rank > TERN_MAX_RANK || !tn_shape_count(b->rank, b->dims, &b->count);
+    return code;
+}
+
+static tern_code read_columns(explain *x, uint32_t i)
+{
+    const tern_signature *s = x->signature;
+    tern_code code = TERN_OK;
+    if (node(x, i)->type != TN_NODE_OBJECT || is_b64(x, i)) {
+        if (s->n_inputs > 1)
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "inputs is a plain value/list, but expecting an object as multiple input "
+                                                           "tensors required as per tensorinfo_map");
+        return read_column_value(x, i, &x->builds[0]);
+    }
+    for (uint32_t k = 0; code == TERN_OK && k < s->n_inputs; k++) {
+        uint32_t value = tn_tape_member(&x->tape, i, s->inputs[k].name);
+        if (value == 0)
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Missing named input: %.*s in 'inputs' object.",
+                             TN_FMT(s->inputs[k].name));
+        code = read_column_value(x, value, &x->builds[k]);
+    }
+    return code;
+}
+
+/* ---- the document ---- */
+
+static tern_code find_signature(explain *x, const tern_signature_set *signatures)
+{
+    uint32_t value = tn_tape_member(&x->tape, 0, TN_STR("signature_name"));
+    tn_buf name;
+    tern_code code = TERN_OK;
+    if (value != 0 && node(x, value)->type != TN_NODE_STRING)
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                           " not formatted correctly. 'signature_name' key must be a string value.");
+    tn_buf_init(&name, x->tape.text.len + 1);
+    if (value != 0)
+        tn_tape_string(&x->tape, node(x, value), &name);
+    tn_str asked = tn_buf_view(&name);
+    tn_str wanted = asked.len > 0 ? asked : TN_STR("serving_default");
+    x->signature = tn_signatures_find(signatures, wanted);
+    if (x->signature == NULL)
+        code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Serving signature name: \"%.*s\" not found in signature def",
+                         TN_FMT(wanted));
+    else if (x->signature->n_inputs == 0)
+        code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Failed to get input map for signature: %.*s",
+                         TN_FMT(asked.len > 0 ? asked : TN_STR("DEFAULT")));
+    tn_buf_free(&name);
+    return code;
+}
+
+static tern_code make_builds(explain *x)
+{
+    x->builds = tn_arena_array(x->arena, x->signature->n_inputs, sizeof *x->builds);
+    if (x->builds == NULL)
+        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    for (uint32_t k = 0; k < x->signature->n_inputs; k++) {
+        tn_build_init(&x->builds[k], &x->room);
+        x->builds[k].dtype = x->signature->inputs[k].dtype;
+    }
+    return TERN_OK;
+}
+
+static tern_code read_document(explain *x, bool *row)
+{
+    uint32_t instances = tn_tape_member(&x->tape, 0, TN_STR("instances"));
+    uint32_t inputs = tn_tape_member(&x->tape, 0, TN_STR("inputs"));
+    *row = instances != 0;
+    if (instances != 0 && inputs != 0)
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                           " Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ");
+    if (inputs != 0)
+        return read_columns(x, inputs);
+    if (instances == 0)
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Missing 'inputs' or 'instances' key");
+    if (node(x, instances)->type != TN_NODE_ARRAY)
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " Expecting 'instances' to be an list/array");
+    if (node(x, instances)->count == 0)
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " No values in 'instances' array");
+    return read_row(x, instances);
+}
+
+tern_code tn_json_finish(tn_tensor_build *builds, const tern_signature *s, bool row, tn_arena *arena, tn_predict *out,
+                         tern_status *st)
+{
+    tern_code code = TERN_OK;
+    *out = (tn_predict){.signature = s, .row = row};
+    out->inputs = tn_arena_zalloc(arena, s->n_inputs * sizeof *out->inputs);
+    out->input_ids = tn_arena_array(arena, s->n_inputs, sizeof *out->input_ids);
+    if (out->inputs == NULL || out->input_ids == NULL)
+        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    for (uint32_t k = 0; k < s->n_inputs; k++) {
+        bool valid = false;
+        if (code == TERN_OK)
+            code = tn_build_finish(&builds[k], arena, &out->inputs[k], &valid, st);
+        if (code == TERN_OK && !valid)
+            code = tern_fail(st, TERN_INVALID_ARGUMENT, "tensor parsing error: %.*s", TN_FMT(s->inputs[k].name));
+        if (code == TERN_OK) {
+            out->input_ids[k] = k;
+            out->n_inputs = k + 1;
+        }
+        tn_build_free(&builds[k]);
+    }
+    if (code != TERN_OK)
+        tn_predict_release(out);
+    return code;
+}
+
+tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, const tn_json_limits *limits, tn_arena *arena,
+                          tn_predict *out, tern_status *st)
+{
+    explain x = {.arena = arena, .st = st, .room = {.max = (size_t)limits->max_tensor_bytes}};
+    bool row = false;
+    *out = (tn_predict){0};
+    if (body.len == 0)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "JSON Parse error: The document is empty");
+    tn_tape_init(&x.tape, body, TAPE_MAX);
+    tern_code code = tn_tape_parse(&x.tape, 0, limits->max_depth, st);
+    if (code == TERN_OK && node(&x, 0)->type != TN_NODE_OBJECT)
+        code = value_error(&x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " Is not object");
+    if (code == TERN_OK)
+        code = find_signature(&x, signatures);
+    if (code == TERN_OK)
+        code = make_builds(&x);
+    if (code == TERN_OK) {
+        code = read_document(&x, &row);
+        if (code == TERN_OK)
+            code = tn_json_finish(x.builds, x.signature, row, arena, out, st);
+        else
+            for (uint32_t k = 0; k < x.signature->n_inputs; k++)
+                tn_build_free(&x.builds[k]);
+    }
+    tn_tape_free(&x.tape);
+    return code;
+}

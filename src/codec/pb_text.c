@@ -1,0 +1,367 @@
+/*
+ * codec/pb_text.c - the text format reader; see codec/pb_text.h.
+ *
+ * The text is turned into the wire form, message by message, and protobuf-c unpacks that: oneofs, repetition and merging are then
+ * as everywhere else. Nesting is bounded; messages of configuration files do not nest deeply.
+ */
+#include "codec/pb_text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "codec/pb_wire.h"
+
+#define MAX_NESTING 64
+#define OUT_MAX (64u << 20)
+
+typedef struct reader {
+    tn_str text;
+    size_t at;
+    tern_status *st;
+} reader;
+
+static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type, char close, int depth, tn_buf *out);
+
+/* ---- characters ---- */
+
+static tern_code fail(const reader *r, const char *what)
+{
+    size_t line = 1, column = 1;
+    for (size_t i = 0; i < r->at && i < r->text.len; i++) {
+        column = r->text.ptr[i] == '\n' ? 1 : column + 1;
+        line += r->text.ptr[i] == '\n';
+    }
+    return tern_fail(r->st, TERN_INVALID_ARGUMENT, "line %zu, column %zu: %s", line, column, what);
+}
+
+static int peek(const reader *r)
+{
+    return r->at < r->text.len ? (unsigned char)r->text.ptr[r->at] : -1;
+}
+
+static void skip_blanks(reader *r)
+{
+    for (int c; (c = peek(r)) >= 0; r->at++) {
+        if (c == '#')
+            while (peek(r) >= 0 && peek(r) != '\n')
+                r->at++;
+        else if (c != ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\v')
+            return;
+    }
+}
+
+static bool accept(reader *r, char c)
+{
+    skip_blanks(r);
+    if (peek(r) != (unsigned char)c)
+        return false;
+    r->at++;
+    return true;
+}
+
+static bool is_word(int c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* Letters, digits, '_', and what numbers have: '.', '+', '-'. */
+static tn_str token(reader *r)
+{
+    skip_blanks(r);
+    size_t from = r->at;
+    while (is_word(peek(r)) || peek(r) == '.' || peek(r) == '-' || peek(r) == '+')
+        r->at++;
+    return tn_str_sub(r->text, from, r->at);
+}
+
+/* ---- strings ---- */
+
+static int digit_of(int c, int base)
+{
+    int d = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : 99;
+    return d < base ? d : -1;
+}
+
+static void number_escape(reader *r, int base, int most, tn_buf *out)
+{
+    int value = 0;
+    for (int i = 0; i < most && digit_of(peek(r), base) >= 0; i++, r->at++)
+        value = value * base + digit_of(peek(r), base);
+    tn_buf_char(out, (char)value);
+}
+
+static bool escape(reader *r, tn_buf *out)
+{
+    static const char from[] = "abfnrtv\\'\"?", to[] = "\a\b\f\n\r\t\v\\'\"?";
+    int c = peek(r);
+    const char *known = c > 0 ? strchr(from, c) : NULL;
+    if (digit_of(c, 8) >= 0) {
+        number_escape(r, 8, 3, out);
+        return true;
+    }
+    r->at++;
+    if ((c == 'x' || c == 'X') && digit_of(peek(r), 16) >= 0)
+        number_escape(r, 16, 2, out);
+    else if (known != NULL)
+        tn_buf_char(out, to[known - from]);
+    else
+        return false;
+    return true;
+}
+
+/* One or more quoted pieces, which are one string. */
+static tern_code string_value(reader *r, tn_buf *out)
+{
+    skip_blanks(r);
+    if (peek(r) != '"' && peek(r) != '\'')
+        return fail(r, "a quoted string is wanted here");
+    while (peek(r) == '"' || peek(r) == '\'') {
+        int quote = peek(r);
+        for (r->at++; peek(r) != quote; ) {
+            int c = peek(r);
+            if (c < 0 || c == '\n')
+                return fail(r, "the string has no end");
+            r->at++;
+            if (c != '\\')
+                tn_buf_char(out, (char)c);
+            else if (!escape(r, out))
+                return fail(r, "unknown escape in a string");
+        }
+        r->at++;
+        skip_blanks(r);
+    }
+    return TERN_OK;
+}
+
+/* ---- numbers ---- */
+
+/* A token as NUL-terminated text for the C library; false when it is too long or empty. */
+static bool token_text(tn_str t, char *text)
+{
+    if (t.len == 0 || t.len >= 64)
+        return false;
+    memcpy(text, t.ptr, t.len);
+    text[t.len] = '\0';
+    return true;
+}
+
+static bool integer(tn_str t, bool is_signed, int bits, uint64_t *value)
+{
+    char text[64], *end;
+    bool negative = t.len > 0 && t.ptr[0] == '-';
+    tn_str digits = tn_str_sub(t, negative, t.len);
+    if (!token_text(digits, text) || text[0] < '0' || text[0] > '9' || (negative && !is_signed))
+        return false;
+    errno = 0;
+    uint64_t v = strtoull(text, &end, 0);
+    uint64_t most = is_signed ? (UINT64_C(1) << (bits - 1)) - !negative : bits == 64 ? UINT64_MAX : UINT32_MAX;
+    if (errno != 0 || *end != '\0' || v > most)
+        return false;
+    *value = negative ? 0 - v : v;
+    return true;
+}
+
+static bool real(tn_str t, double *value)
+{
+    char text[64], *end;
+    if (t.len > 1 && (t.ptr[t.len - 1] == 'f' || t.ptr[t.len - 1] == 'F') && t.ptr[0] != 'i' && t.ptr[0] != '-')
+        t.len--;
+    if (!token_text(t, text))
+        return false;
+    *value = strtod(text, &end);
+    return *end == '\0';
+}
+
+static bool boolean(tn_str t, uint64_t *value)
+{
+    bool yes = tn_str_eq(t, TN_STR("true")) || tn_str_eq(t, TN_STR("True")) || tn_str_eq(t, TN_STR("t")) ||
+               tn_str_eq(t, TN_STR("1"));
+    *value = yes;
+    return yes || tn_str_eq(t, TN_STR("false")) || tn_str_eq(t, TN_STR("False")) || tn_str_eq(t, TN_STR("f")) ||
+           tn_str_eq(t, TN_STR("0"));
+}
+
+static bool enumerator(const ProtobufCEnumDescriptor *type, tn_str t, uint64_t *value)
+{
+    for (unsigned i = 0; i < type->n_value_names; i++)
+        if (tn_str_eq(t, tn_str_from(type->values_by_name[i].name))) {
+            *value = (uint64_t)(int64_t)type->values[type->values_by_name[i].index].value;
+            return true;
+        }
+    return integer(t, true, 32, value);
+}
+
+/* ---- fields ---- */
+
+static void put_tag(tn_buf *out, uint32_t field, uint32_t wire)
+{
+    uint8_t bytes[10];
+    tn_buf_append(out, bytes, tn_pb_put_varint(bytes, (uint64_t)field << 3 | wire));
+}
+
+static void put_value(tn_buf *out, uint32_t field, uint64_t value)
+{
+    uint8_t bytes[10];
+    put_tag(out, field, TN_PB_VARINT);
+    tn_buf_append(out, bytes, tn_pb_put_varint(bytes, value));
+}
+
+static void put_bytes(tn_buf *out, uint32_t field, const tn_buf *bytes)
+{
+    uint8_t head[20];
+    tn_buf_append(out, head, tn_pb_put_head(head, field, bytes->len));
+    tn_buf_append(out, bytes->ptr, bytes->len);
+}
+
+static tern_code scalar(reader *r, const ProtobufCFieldDescriptor *f, tn_buf *out)
+{
+    size_t from = r->at;
+    tn_str t = token(r);
+    uint64_t value = 0;
+    double number = 0;
+    float narrow;
+    bool good;
+    switch (f->type) {
+    case PROTOBUF_C_TYPE_BOOL: good = boolean(t, &value); break;
+    case PROTOBUF_C_TYPE_ENUM: good = enumerator(f->descriptor, t, &value); break;
+    case PROTOBUF_C_TYPE_INT32: good = integer(t, true, 32, &value); break;
+    case PROTOBUF_C_TYPE_INT64: good = integer(t, true, 64, &value); break;
+    case PROTOBUF_C_TYPE_UINT32: good = integer(t, false, 32, &value); break;
+    case PROTOBUF_C_TYPE_UINT64: good = integer(t, false, 64, &value); break;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        good = real(t, &number);
+        put_tag(out, f->id, TN_PB_FIXED64);
+        tn_buf_append(out, &number, sizeof number);
+        return good ? TERN_OK : fail(r, "a number is wanted here");
+    case PROTOBUF_C_TYPE_FLOAT:
+        good = real(t, &number);
+        narrow = (float)number;
+        put_tag(out, f->id, TN_PB_FIXED32);
+        tn_buf_append(out, &narrow, sizeof narrow);
+        return good ? TERN_OK : fail(r, "a number is wanted here");
+    default: good = false;
+    }
+    if (!good) {
+        r->at = from;
+        skip_blanks(r);
+        return fail(r, f->type == PROTOBUF_C_TYPE_BOOL   ? "true or false is wanted here"
+                       : f->type == PROTOBUF_C_TYPE_ENUM ? "this is no value of the enum"
+                                                         : "a whole number in the field's range is wanted here");
+    }
+    put_value(out, f->id, value);
+    return TERN_OK;
+}
+
+static tern_code one_value(reader *r, const ProtobufCFieldDescriptor *f, int depth, tn_buf *out)
+{
+    tn_buf inner;
+    tern_code code;
+    if (f->type != PROTOBUF_C_TYPE_MESSAGE && f->type != PROTOBUF_C_TYPE_STRING && f->type != PROTOBUF_C_TYPE_BYTES)
+        return scalar(r, f, out);
+    tn_buf_init(&inner, OUT_MAX);
+    if (f->type != PROTOBUF_C_TYPE_MESSAGE) {
+        code = string_value(r, &inner);
+        if (code == TERN_OK && f->type == PROTOBUF_C_TYPE_STRING && !tn_str_is_utf8(tn_buf_view(&inner)))
+            code = fail(r, "the string is not UTF-8");
+    } else if (accept(r, '{')) {
+        code = message_body(r, f->descriptor, '}', depth + 1, &inner);
+    } else if (accept(r, '<')) {
+        code = message_body(r, f->descriptor, '>', depth + 1, &inner);
+    } else {
+        code = fail(r, "a message in { } is wanted here");
+    }
+    if (code == TERN_OK)
+        put_bytes(out, f->id, &inner);
+    tn_buf_free(&inner);
+    return code;
+}
+
+/* [a, b, c], also empty. */
+static tern_code list_value(reader *r, const ProtobufCFieldDescriptor *f, int depth, tn_buf *out)
+{
+    if (f->label != PROTOBUF_C_LABEL_REPEATED)
+        return fail(r, "this field takes one value, not a list");
+    if (accept(r, ']'))
+        return TERN_OK;
+    for (;;) {
+        tern_code code = one_value(r, f, depth, out);
+        if (code != TERN_OK)
+            return code;
+        if (accept(r, ']'))
+            return TERN_OK;
+        if (!accept(r, ','))
+            return fail(r, "',' or ']' is wanted here");
+    }
+}
+
+static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64_t *seen, int depth, tn_buf *out)
+{
+    char name[128];
+    tn_str t;
+    skip_blanks(r);
+    size_t from = r->at;
+    while (is_word(peek(r)))
+        r->at++;
+    t = tn_str_sub(r->text, from, r->at);
+    if (t.len == 0 || t.len >= sizeof name) {
+        r->at = from;
+        return fail(r, "a field's name is wanted here");
+    }
+    memcpy(name, t.ptr, t.len);
+    name[t.len] = '\0';
+    const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(type, name);
+    if (f == NULL) {
+        char text[256];
+        r->at = from;
+        snprintf(text, sizeof text, "message %s has no field named \"%.100s\"", type->name, name);
+        return fail(r, text);
+    }
+    size_t index = (size_t)(f - type->fields);
+    if (f->label != PROTOBUF_C_LABEL_REPEATED && index < 64) {
+        if (*seen >> index & 1) {
+            r->at = from;
+            return fail(r, "this field is not repeated, but stands here twice");
+        }
+        *seen |= UINT64_C(1) << index;
+    }
+    /* The colon may be left out before a message. */
+    if (!accept(r, ':') && f->type != PROTOBUF_C_TYPE_MESSAGE)
+        return fail(r, "':' is wanted here");
+    return accept(r, '[') ? list_value(r, f, depth, out) : one_value(r, f, depth, out);
+}
+
+/* Fields up to `close`, or to the end of the text when close is 0. */
+static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type, char close, int depth, tn_buf *out)
+{
+    uint64_t seen = 0;
+    if (depth > MAX_NESTING)
+        return fail(r, "messages are nested too deeply");
+    for (;;) {
+        skip_blanks(r);
+        if (close != 0 && accept(r, close))
+            return TERN_OK;
+        if (peek(r) < 0)
+            return close == 0 ? TERN_OK : fail(r, "the text ends inside a message");
+        tern_code code = field(r, type, &seen, depth, out);
+        if (code != TERN_OK)
+            return code;
+        if (!accept(r, ','))
+            accept(r, ';');
+    }
+}
+
+tern_code tn_pb_text_parse(tn_str text, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, tern_status *st)
+{
+    reader r = {.text = text, .st = st};
+    tn_buf wire;
+    tn_buf_init(&wire, OUT_MAX);
+    *out = NULL;
+    tern_code code = message_body(&r, type, 0, 0, &wire);
+    if (code == TERN_OK) {
+        *out = wire.failed ? NULL : protobuf_c_message_unpack(type, NULL, wire.len, (const uint8_t *)wire.ptr);
+        if (*out == NULL)
+            code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a configuration of this size");
+    }
+    tn_buf_free(&wire);
+    return code;
+}
