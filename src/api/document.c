@@ -11,7 +11,6 @@ typedef struct document_state {
 static tern_code document_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    int64_t start = tn_now_ns();
     size_t bytes = 0;
     r->job.call = call;
     r->job.request.body = tn_region_view(&r->body);
@@ -21,17 +20,13 @@ static tern_code document_decode(tn_call *call, tern_status *st)
         bytes += call->inputs[i].size;
     if (code == TERN_OK)
         code = tn_request_charge(r, bytes, st);
-    call->stage_ns[TN_STAGE_PREPROCESS] = tn_now_ns() - start;
     return code;
 }
 
 static tern_code document_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    int64_t start = tn_now_ns();
-    tern_code code = tn_handler_post(&r->job, st);
-    call->stage_ns[TN_STAGE_POSTPROCESS] = tn_now_ns() - start;
-    return code;
+    return tn_handler_post(&r->job, st);
 }
 
 static const tn_call_steps document_steps = {.name = "document",
@@ -76,7 +71,7 @@ static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, 
             tn_arena_dup(arena, tn_exchange_header(ex, "x-amzn-sagemaker-custom-attributes")),
         .url = tn_arena_dup(arena, tn_exchange_header(ex, "x-tern-document-url")),
     };
-    tn_buf_init(&r->job.body, (size_t)r->server->limits.max_response_bytes);
+    r->job.max_response = (size_t)r->server->limits.max_response_bytes;
     return TERN_OK;
 }
 
