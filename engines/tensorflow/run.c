@@ -165,6 +165,15 @@ typedef struct run_arrays {
     TF_Tensor **in, **out;
 } run_arrays;
 
+/* A tensor that the signature names and the graph lacks. TensorFlow's words for it (CallableOptions), since a session that
+ * is run by name says so. */
+static tern_code not_in_graph(const tern_io *io, tern_status *st)
+{
+    return tern_fail(st, TERN_INVALID_ARGUMENT,
+                     "Tensor %.*s, specified in either feed_devices or fetch_devices was not found in the Graph",
+                     (int)io->tensor_name.len, io->tensor_name.ptr);
+}
+
 static tern_code gather(const tern_engine_model *m, const tern_run *run, const run_arrays *a, tern_status *st)
 {
     const tf_ends *ends = &m->ends[run->signature - m->signatures.signatures];
@@ -172,8 +181,7 @@ static tern_code gather(const tern_engine_model *m, const tern_run *run, const r
         const tern_io *io = &run->signature->inputs[run->input_ids[i]];
         a->in_ends[i] = ends->inputs[run->input_ids[i]];
         if (a->in_ends[i].oper == NULL)
-            return tern_fail(st, TERN_NOT_FOUND, "FeedInputs: unable to find feed output %.*s", (int)io->tensor_name.len,
-                             io->tensor_name.ptr);
+            return not_in_graph(io, st);
         a->in[i] = make_input(&run->inputs[i]);
         if (a->in[i] == NULL)
             return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for input %.*s; try again later", (int)io->name.len,
@@ -183,8 +191,7 @@ static tern_code gather(const tern_engine_model *m, const tern_run *run, const r
         const tern_io *io = &run->signature->outputs[run->output_ids[i]];
         a->out_ends[i] = ends->outputs[run->output_ids[i]];
         if (a->out_ends[i].oper == NULL)
-            return tern_fail(st, TERN_NOT_FOUND, "FetchOutputs node %.*s: not found", (int)io->tensor_name.len,
-                             io->tensor_name.ptr);
+            return not_in_graph(io, st);
     }
     return TERN_OK;
 }

@@ -3,6 +3,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -73,9 +74,7 @@ def to_proto(array, content=True):
     if array.dtype.kind in "OSU":
         return tf.make_tensor_proto(array, dtype=tf.string, shape=array.shape)
     dtype = tf.as_dtype(array.dtype)
-    proto = tf.make_tensor_proto(0, dtype=dtype, shape=())
-    proto.Clear()
-    proto.dtype = dtype.as_datatype_enum
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
     if content:

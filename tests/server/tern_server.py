@@ -111,8 +111,10 @@ class Server:
         return True
 
     def _ready(self):
+        """Every model answers or failed for good; /readyz alone says that one does."""
         try:
-            return self.get("/readyz").status == 200
+            answer = self.get("/readyz")
+            return answer.status == 200 and b" 0 loading" in answer.body
         except OSError:
             return False
 
