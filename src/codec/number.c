@@ -61,8 +61,8 @@ static const format format32 = {24, -149, -64, 38, UINT64_C(0xff) << 23};
 static inline __attribute__((always_inline)) bool
 round_product(tn_u128 p, uint64_t low, int exp2, bool slack_hi, bool exact, const format *f, uint64_t *bits)
 {
-    int shift = !(p >> 127);
-    p = shift ? p << 1 | low >> 63 : p;
+    int shift = !(p >> 127); /* as likely as not: without a branch */
+    p += (p & -(tn_u128)shift) + (low >> 63 & (uint64_t)shift);
     low <<= shift;
     exp2 -= shift;
     uint64_t hi = (uint64_t)(p >> 64);
@@ -319,6 +319,7 @@ size_t tn_number_read_double(const char *p, const char *end, double *value)
                                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     decimal d;
+    uint64_t bits;
     size_t used = read_decimal(p, end, &d);
     if (used == 0)
         return 0;
@@ -326,11 +327,12 @@ size_t tn_number_read_double(const char *p, const char *end, double *value)
         if (d.w <= UINT64_C(1) << DBL_MANT_DIG && d.q >= -MAX_CLINGER && d.q <= MAX_CLINGER) {
             /* Both operands are exact, so the one operation rounds once (Clinger 1990). */
             double v = d.q < 0 ? (double)d.w / pow10[-d.q] : (double)d.w * pow10[d.q];
-            *value = d.negative ? -v : v;
+            memcpy(&bits, &v, sizeof bits);
+            bits |= (uint64_t)d.negative << 63;
+            memcpy(value, &bits, sizeof bits);
             return used;
         }
     }
-    uint64_t bits;
     bool decided = d.whole_len + d.frac_len <= MAX_EXACT ? nearest(d.w, d.q, &format64, &bits)
                                                          : nearest_long(&d, tn_number_nearest64, &bits);
     if (!decided)
@@ -347,18 +349,21 @@ size_t tn_number_read_float(const char *p, const char *end, float *value)
     if (used == 0)
         return 0;
     uint64_t wide = 0;
+    uint32_t bits;
     bool decided;
     if (__builtin_expect(d.whole_len + d.frac_len <= MAX_EXACT, 1)) {
         if (d.q == 0) {
             float v = (float)d.w; /* the conversion itself rounds to nearest even */
-            *value = d.negative ? -v : v;
+            memcpy(&bits, &v, sizeof bits);
+            bits |= (uint32_t)d.negative << 31;
+            memcpy(value, &bits, sizeof bits);
             return used;
         }
         decided = nearest(d.w, d.q, &format32, &wide);
     } else {
         decided = nearest_long(&d, tn_number_nearest32, &wide);
     }
-    uint32_t bits = decided ? (uint32_t)wide : exact32(&d);
+    bits = decided ? (uint32_t)wide : exact32(&d);
     bits |= (uint32_t)d.negative << 31;
     memcpy(value, &bits, sizeof bits);
     return used;
