@@ -20,6 +20,7 @@ sys.path.insert(0, str(HTML / "train"))
 
 from features import Extractor, FeatureError, batch_of_one  # noqa: E402
 
+pytestmark = pytest.mark.timeout(600)  # importing TensorFlow alone takes minutes on a machine that is busy
 LIBRARY = Path(os.environ.get("TERN_HTML_LIB", BUILD / "handlers" / "html.so"))
 
 
@@ -211,6 +212,52 @@ def test_answer_about_own_pages(model, x, config, name):
     assert want["out"] not in answer["main_content"]
     assert abs(sum(answer["page_type"]["probabilities"].values()) - 1) < 1e-3
     assert len(answer["blocks"]) == t["tag_path"].shape[1]
+
+
+# ---- training ----
+
+
+@pytest.mark.tensorflow
+def test_network_has_the_vocabularies_of_the_library(x):
+    import re
+
+    import network
+
+    text = (HTML / "features" / "html_limits.h").read_text()
+    for name in ("TEXT", "ATTR", "URL", "META"):
+        size = int(re.search(rf"TN_HTML_{name}_VOCAB\s+(\d+)u", text).group(1))
+        assert getattr(network, f"{name}_VOCAB") == size
+    t = x.extract(PAGES[0].read_bytes())
+    assert {k: t[k].shape[-1] for k in network.WIDTHS} == network.WIDTHS
+    assert network.OWN == int(re.search(r"TN_HTML_ATTR_OWN\s+(\d+)", text).group(1))
+
+
+@pytest.mark.tensorflow
+def test_training_from_a_folder_makes_a_model(tmp_path, x):
+    """The one command, for one epoch on a set made from the project's own pages."""
+    truth, pages = tmp_path / "wcxb-dev" / "ground-truth", tmp_path / "wcxb-dev" / "html"
+    truth.mkdir(parents=True)
+    pages.mkdir()
+    for i, p in enumerate(PAGES):
+        x.extract(p.read_bytes())
+        blocks = [b.text for b in x.blocks() if b.tag in ("p", "h1", "h2") and len(b.text) > 30]
+        answer = {"title": blocks[0], "author": None, "publish_date": None, "main_content": "\n".join(blocks)}
+        (truth / f"{i:04d}.json").write_text(json.dumps({
+            "url": f"https://site{i}.example/", "ground_truth": answer,
+            "_internal": {"page_type": {"primary": "article"}},
+        }))  # fmt: skip
+        (pages / f"{i:04d}.html").write_bytes(p.read_bytes())
+    out = tmp_path / "model"
+    command = [sys.executable, HTML / "train" / "train.py", "--data", tmp_path, "--out", out, "--epochs", "1"]
+    done = subprocess.run([*command, "--library", LIBRARY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    config = json.loads((out / "assets.extra" / "tern.json").read_text())
+    assert config["fingerprint"] == x.fingerprint
+    import tensorflow as tf
+
+    f = tf.saved_model.load(str(out)).signatures["serving_default"]
+    t = batch_of_one(x.extract(PAGES[0].read_bytes()))
+    assert f(**{k: tf.constant(v) for k, v in t.items()})["main"].shape == (1, t["tag_path"].shape[1], 1)
 
 
 # ---- real pages ----

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,6 +325,40 @@ static void own_pages_have_golden_tensors(void **state)
     assert_true(pages >= 4);
 }
 
+/* Extractors share nothing: several threads at once give what one gives. */
+typedef struct worker {
+    pthread_t thread;
+    char hex[65];
+} worker;
+
+static void *extract_often(void *argument)
+{
+    worker *w = argument;
+    tern_html *x = tern_html_create();
+    static const char page[] =
+        "<html lang=en><title>T</title><body class=a><h1 class='b c'>March 2020</h1><p>x<p>y<svg>";
+    for (int i = 0; i < 50; i++)
+        if (x == NULL || tern_html_extract(x, page, sizeof page - 1, NULL, 0, NULL, 0, 0) != TERN_HTML_OK)
+            return NULL;
+    hash_tensors(x, w->hex);
+    tern_html_free(x);
+    return w;
+}
+
+static void threads_do_not_meet(void **state)
+{
+    worker w[4];
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&w[i].thread, NULL, extract_often, &w[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        void *result;
+        assert_int_equal(pthread_join(w[i].thread, &result), 0);
+        assert_non_null(result);
+        assert_string_equal(w[i].hex, w[0].hex);
+    }
+}
+
 static int print_hashes(void)
 {
     tern_html *x = tern_html_create();
@@ -359,6 +394,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(charsets_are_decided, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_page_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(url_is_given_or_canonical, setup, teardown),
+        cmocka_unit_test(threads_do_not_meet),
         cmocka_unit_test_setup_teardown(own_pages_have_golden_tensors, setup, teardown),
     };
     return cmocka_run_group_tests_name("html_features", tests, NULL, NULL);

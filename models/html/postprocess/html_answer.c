@@ -245,23 +245,32 @@ static size_t name_end(const char *s, size_t n)
     return n;
 }
 
+/* Whether no letter stands at i: so that "more" is not found in "Moreno". */
+static bool ends_word(const char *s, size_t n, size_t i)
+{
+    return i >= n || s[i - 1] == ' ' || !((s[i] | 0x20) >= 'a' && (s[i] | 0x20) <= 'z');
+}
+
 /* Texts that stand in bylines and are no names. */
 static bool no_name(const char *s, size_t n)
 {
     static const char *const words[] = {
-        "share",  "tags",     "by",     "von",       "author",  "autor",   "written by",
-        "posted", "last upd", "update", "publish",   "read",    "comment", "edit",
-        "follow", "artikel",  "teilen", "kommentar", "credit",  "photo",   "foto",
-        "quelle", "source",   "bild",   "post view", "see all", "zeige",   "mehr"};
+        "share",    "tags",    "by",   "von",     "author", "autor",  "written by", "posted",  "last upd",
+        "update",   "publish", "read", "comment", "edit",   "follow", "artikel",    "teilen",  "kommentar",
+        "credit",   "photo",   "foto", "quelle",  "source", "bild",   "post view",  "see all", "zeige",
+        "table of", "copy",    "link", "related", "weiter", "datum",  "opinion",    "more",    "this ",
+        "jan",      "feb",     "mar",  "apr",     "may",    "jun",    "jul",        "aug",     "sep",
+        "sept",     "oct",     "nov",  "dec",     "mehr"};
     size_t letters = 0, spaces = 0;
     for (size_t i = 0; i < n; i++) {
-        letters += (unsigned char)s[i] >= 'A';
-        spaces += s[i] == ' ';
+        unsigned char c = (unsigned char)s[i];
+        letters += (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? 1 : c >= 0xC3 && c != 0xE2; /* E2: mostly signs */
+        spaces += c == ' ';
     }
     if (n < 2 || n > 100 || letters < 2 || spaces > 10 || digit(s[0]))
         return true;
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
-        if (starts(s, n, words[k]) && (n == strlen(words[k]) || strlen(words[k]) > 3))
+        if (starts(s, n, words[k]) && (strlen(words[k]) >= 6 || ends_word(s, n, strlen(words[k]))))
             return true;
     return false;
 }
