@@ -69,10 +69,14 @@ void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content
     tn_exchange_send(ex, &response);
 }
 
-void tn_http_error_body(tn_buf *out, tn_str message)
+void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message)
 {
     tn_buf_z(out, "{\n    \"error\": ");
-    tn_json_quote(out, message);
+    /* The original sends what is not UTF-8 as it is. */
+    if (server->strict)
+        tn_json_quote_raw(out, message);
+    else
+        tn_json_quote(out, message);
     tn_buf_z(out, "\n}");
 }
 
@@ -80,7 +84,7 @@ void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st)
 {
     tn_buf body;
     tn_buf_init(&body, 64u << 10);
-    tn_http_error_body(&body, (tn_str){st->message, st->length});
+    tn_http_error_body(server, &body, (tn_str){st->message, st->length});
     tn_http_text(server, ex, tn_code_http(st->code), TN_STR("application/json"), tn_buf_view(&body),
                  st->code);
     tn_buf_free(&body);
@@ -96,7 +100,7 @@ void tn_http_request_error(tn_request *r, const tern_status *st)
     /* What the encoder had written before its error stays in front, as in the original (json_tensor.cc, http_server.cc). */
     if (!r->submitted && r->out.len > 0 && r->out.len < (32u << 10))
         tn_buf_str(&body, tn_buf_view(&r->out));
-    tn_http_error_body(&body, (tn_str){st->message, st->length});
+    tn_http_error_body(r->server, &body, (tn_str){st->message, st->length});
     add_common(&list, r->server, TN_STR("application/json"), status);
     response.headers = list.items;
     response.n_headers = list.n;

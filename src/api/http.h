@@ -17,6 +17,6 @@ void tn_http_request_error(tn_request *r, const tern_status *st);
 /* Sends r->out with this content type and status 200, with server-timing unless the server is strict. */
 void tn_http_request_answer(tn_request *r, tn_str content_type);
 /* {"error": "message"} as TensorFlow Serving prints it: 4 spaces, no newline at the end. */
-void tn_http_error_body(tn_buf *out, tn_str message);
+void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message);
 
 #endif

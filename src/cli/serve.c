@@ -127,6 +127,9 @@ static tern_code make_models(parts *p, tern_status *st)
 
 static void make_engines(parts *p)
 {
+    /* TensorFlow Serving is built without oneDNN's kernels, whose error texts and last bits differ. */
+    if (p->manner == TN_MANNER_SERVING)
+        setenv("TF_ENABLE_ONEDNN_OPTS", "0", 0);
     const tn_options *o = &p->o;
     int64_t both = o->tensorflow_session_parallelism;
     const tn_engines_config config = {

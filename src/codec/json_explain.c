@@ -12,6 +12,7 @@
 #include "base/status.h"
 
 #define TAPE_MAX (UINT64_C(2) << 30)
+#define VALUE_TEXT_MAX (16u << 20) /* of which a status keeps its first bytes */
 
 typedef struct explain {
     tn_tape tape;
@@ -45,7 +46,7 @@ static tern_code value_error(explain *x, tern_code code, const char *head, uint3
     char rest[512];
     va_list args;
     tn_buf text;
-    tn_buf_init(&text, TERN_STATUS_MESSAGE_MAX * 2);
+    tn_buf_init(&text, VALUE_TEXT_MAX);
     tn_buf_z(&text, head);
     tn_tape_pretty(&x->tape, i, &text);
     va_start(args, format);

@@ -89,11 +89,9 @@ static double real_value(tn_str text)
     return value;
 }
 
-/* A number that stands alone is printed as the tensors' are (JsonValueToString calls WriteDecimal), one inside of a container by
- * the writer, which prints nothing for NaN and infinities. Whole numbers beyond 64 bits are doubles to rapidjson. */
-static void print_number(const tn_tape *t, const tn_node *n, bool alone, tn_buf *out)
+/* Nothing for NaN and infinities: so does the original. Whole numbers beyond 64 bits are doubles to rapidjson. */
+static void print_number(const tn_tape *t, const tn_node *n, tn_buf *out)
 {
-    char text[TN_NUMBER_MAX];
     tn_str token = tn_tape_text(t, n);
     uint64_t u;
     int64_t i;
@@ -102,14 +100,8 @@ static void print_number(const tn_tape *t, const tn_node *n, bool alone, tn_buf 
         return;
     }
     double value = real_value(token);
-    if (!isfinite(value))
-        return;
-    if (!alone)
+    if (isfinite(value))
         print_double(value, out);
-    else if (fabs(value) <= 3.4028234663852886e38)
-        tn_buf_append(out, text, tn_number_write_float(text, (float)value));
-    else
-        tn_buf_append(out, text, tn_number_write_double(text, value));
 }
 
 static void print_string(const tn_tape *t, const tn_node *n, tn_buf *out)
@@ -121,14 +113,14 @@ static void print_string(const tn_tape *t, const tn_node *n, tn_buf *out)
     tn_buf_free(&decoded);
 }
 
-static void print_scalar(const tn_tape *t, const tn_node *n, bool alone, tn_buf *out)
+static void print_scalar(const tn_tape *t, const tn_node *n, tn_buf *out)
 {
     switch (n->type) {
     case TN_NODE_NULL: tn_buf_z(out, "null"); break;
     case TN_NODE_FALSE: tn_buf_z(out, "false"); break;
     case TN_NODE_TRUE: tn_buf_z(out, "true"); break;
     case TN_NODE_STRING: print_string(t, n, out); break;
-    default: print_number(t, n, alone, out);
+    default: print_number(t, n, out);
     }
 }
 
@@ -187,7 +179,7 @@ void tn_tape_pretty(const tn_tape *t, uint32_t i, tn_buf *out)
             tn_buf_char(out, l.object ? '{' : '[');
             tn_buf_append(&levels, &l, sizeof l);
         } else {
-            print_scalar(t, n, at == i + 1, out);
+            print_scalar(t, n, out);
         }
         close_finished(&levels, at, out);
     }
