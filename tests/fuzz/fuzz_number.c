@@ -121,7 +121,7 @@ static void check_write(uint64_t bits)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* A copy of its own size: the sanitizer sees one byte past it. */
-    char *copy = malloc(size != 0 ? size : 1);
+    char *copy = calloc(size != 0 ? size : 1, 1);
     require(copy != NULL);
     if (size != 0)
         memcpy(copy, data, size);
