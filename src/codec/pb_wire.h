@@ -24,7 +24,8 @@ typedef struct tn_pb_field {
 
 static inline tn_pb tn_pb_from(tn_str s)
 {
-    return (tn_pb){(const uint8_t *)s.ptr, (const uint8_t *)s.ptr + s.len};
+    const uint8_t *at = (const uint8_t *)(s.ptr != NULL ? s.ptr : "");
+    return (tn_pb){at, at + s.len};
 }
 
 /* Bytes of a varint at p (1..10), 0 when there is none before end. */
