@@ -232,15 +232,18 @@ static tern_code wait_for_a_model(parts *p, const sigset_t *stop, tern_status *s
     for (;;) {
         tn_models_counts n = tn_models_count(p->server.models);
         sigset_t pending;
-        if (n.models == 0 || (n.ready > 0 && n.loading == 0))
+        if (n.models == 0 || (n.ready > 0 && n.under_way == 0))
             return TERN_OK;
         if (n.ready > 0)
             tn_models_wait(p->server.models, 30 * TN_NS_PER_S);
         if (n.ready > 0)
             return TERN_OK;
-        if (n.failed == n.models)
-            return tern_fail(st, TERN_UNKNOWN, "%u servable(s) did not become available; the log says why",
-                             n.failed);
+        if (n.failed == n.models) {
+            uint32_t failures;
+            tn_str words = tn_models_failures(p->server.models, &p->arena, &failures);
+            return tern_fail(st, TERN_UNKNOWN, "%u servable(s) did not become available: %.*s", failures,
+                             TN_FMT(words));
+        }
         if (sigpending(&pending) == 0 &&
             (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1))
             return TERN_OK;

@@ -115,9 +115,9 @@ TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn
 /* Starts the watcher and the loaders; returns at once. */
 TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
 /*
- * Waits until every configured model has an AVAILABLE version or nothing under way (failed for good, or a
- * missing or empty base path, which is watched on), or timeout_ns passed (<= 0: no wait). Returns the number
- * of models with an AVAILABLE version.
+ * Waits until no model has anything under way (every version that is wanted is AVAILABLE or failed for good, or
+ * none is to be found: a missing or empty base path is watched on), or timeout_ns passed (<= 0: no wait).
+ * Returns the number of models with an AVAILABLE version.
  */
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
 /*
@@ -168,11 +168,12 @@ const tn_str *tn_models_names(tn_models *m, tn_arena *arena, uint32_t *n);
 void tn_models_each(tn_models *m, void (*fn)(void *context, tn_version *v), void *context);
 
 typedef struct tn_models_counts {
-    uint32_t models;  /* configured */
-    uint32_t ready;   /* with an AVAILABLE version */
-    uint32_t loading; /* no AVAILABLE version, but one under way or to be retried */
-    uint32_t failed;  /* no AVAILABLE version and nothing under way, since all there is failed for good */
-    uint32_t absent;  /* no version to be found: a missing or empty base path, still watched */
+    uint32_t models;    /* configured */
+    uint32_t ready;     /* with an AVAILABLE version */
+    uint32_t loading;   /* no AVAILABLE version, but one under way or to be retried */
+    uint32_t failed;    /* no AVAILABLE version and nothing under way, since all there is failed for good */
+    uint32_t absent;    /* no version to be found: a missing or empty base path, still watched */
+    uint32_t under_way; /* AVAILABLE or not: with a version to be looked at, loaded, or tried again */
 } tn_models_counts;
 tn_models_counts tn_models_count(tn_models *m);
 

@@ -289,11 +289,14 @@ tn_models_counts tn_models_count(tn_models *m)
     tn_models_counts c = {.models = m->n_models};
     pthread_mutex_lock(&m->lock);
     for (uint32_t i = 0; i < m->n_models; i++) {
-        if (tn_life_available(&m->models[i]))
+        const tn_model *model = &m->models[i];
+        bool pending = tn_life_pending(model);
+        c.under_way += pending;
+        if (tn_life_available(model))
             c.ready++;
-        else if (tn_life_pending(&m->models[i]))
+        else if (pending)
             c.loading++;
-        else if (tn_life_failed(&m->models[i]))
+        else if (tn_life_failed(model))
             c.failed++;
         else
             c.absent++;
@@ -334,9 +337,8 @@ uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns)
         uint32_t pending = 0;
         ready = 0;
         for (uint32_t i = 0; i < m->n_models; i++) {
-            bool available = tn_life_available(&m->models[i]);
-            ready += available;
-            pending += !available && tn_life_pending(&m->models[i]);
+            ready += tn_life_available(&m->models[i]);
+            pending += tn_life_pending(&m->models[i]);
         }
         if (pending == 0 || timeout_ns <= 0 || error != 0 || m->stopping)
             break;
