@@ -52,7 +52,12 @@ static void socket_shut(tn_conn *conn)
     shutdown(conn->fd, SHUT_WR);
 }
 
-static const tn_conn_io socket_io = {socket_recv, socket_send, socket_shut};
+static void socket_close(tn_conn *conn)
+{
+    close(conn->fd);
+}
+
+static const tn_conn_io socket_io = {socket_recv, socket_send, socket_shut, socket_close};
 
 /* Lists. */
 
@@ -168,6 +173,24 @@ static void on_closed(uv_handle_t *handle)
     tn_pool_give(&conn->loop->pool, conn);
 }
 
+static void leave_lists(tn_loop *loop, tn_conn *conn)
+{
+    tn_conn **link = &loop->dirty;
+    while (conn->dirty && *link != NULL && *link != conn)
+        link = &(*link)->next_dirty;
+    if (conn->dirty && *link == conn)
+        *link = conn->next_dirty;
+    tn_conn **lists[] = {&loop->again, &loop->turn};
+    for (size_t i = 0; i < 2 && conn->again; i++) {
+        link = lists[i];
+        while (*link != NULL && *link != conn)
+            link = &(*link)->next_again;
+        if (*link == conn)
+            *link = conn->next_again;
+    }
+    conn->dirty = conn->again = false;
+}
+
 static void tear_down(tn_conn *conn)
 {
     tn_loop *loop = conn->loop;
@@ -185,20 +208,13 @@ static void tear_down(tn_conn *conn)
         loop->conns = conn->next;
     if (conn->next != NULL)
         conn->next->prev = conn->prev;
-    if (conn->again) {
-        tn_conn **link = &loop->again;
-        while (*link != conn)
-            link = &(*link)->next_again;
-        *link = conn->next_again;
-        conn->again = false;
-    }
+    leave_lists(loop, conn);
     tn_count(&loop->counts.connections_open, -1);
-    if (conn->fd >= 0) {
+    if (conn->fd >= 0)
         uv_close((uv_handle_t *)&conn->poll, on_closed);
-        close(conn->fd);
-    } else {
+    conn->io->close(conn);
+    if (conn->fd < 0)
         tn_pool_give(&loop->pool, conn);
-    }
     tn_net_give_place(loop->net);
 }
 

@@ -24,6 +24,8 @@ typedef struct tn_conn_io {
     ssize_t (*send)(tn_conn *conn, const struct iovec *iov, size_t n);
     /* Tells the peer that no more bytes follow. */
     void (*shut)(tn_conn *conn);
+    /* The connection is over; called once, the last of all. */
+    void (*close)(tn_conn *conn);
 } tn_conn_io;
 
 typedef enum tn_protocol { TN_PROTOCOL_UNKNOWN, TN_PROTOCOL_HTTP1, TN_PROTOCOL_HTTP2 } tn_protocol;

@@ -191,14 +191,14 @@ void tn_loop_settle(tn_loop *loop)
 static void on_busy(uv_idle_t *handle)
 {
     tn_loop *loop = handle->data;
-    tn_conn *conn = loop->again;
+    loop->turn = loop->again;
     loop->again = NULL;
-    while (conn != NULL) {
-        tn_conn *next = conn->next_again;
+    while (loop->turn != NULL) {
+        tn_conn *conn = loop->turn;
+        loop->turn = conn->next_again;
         conn->again = false;
         tn_conn_continue(conn);
         tn_loop_settle(loop);
-        conn = next;
     }
     if (loop->again == NULL)
         uv_idle_stop(&loop->busy);

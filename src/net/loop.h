@@ -53,6 +53,7 @@ struct tn_loop {
     tn_conn *conns; /* all of this loop */
     tn_conn *dirty; /* to be settled before the loop waits */
     tn_conn *again; /* have read bytes that are not yet parsed, for the sake of fairness */
+    tn_conn *turn;  /* those of `again` whose turn it is now */
     tn_out strays;  /* marks of answers whose connection is gone */
     tn_loop_phase phase;
     bool settling;

@@ -27,6 +27,7 @@ struct tn_net {
     bool closed;                 /* no more listeners */
     atomic_int_least64_t places; /* connections, those on their way to a loop included */
     atomic_uint_least64_t refused;
+    atomic_int asked, entered; /* loops that were asked to enter a phase, and that did */
 };
 
 typedef struct phase_task {
@@ -167,6 +168,7 @@ static void enter_phase(tn_task *task)
     }
     if (loop->conns != NULL)
         tn_loop_sweep_on(loop);
+    atomic_fetch_add(&loop->net->entered, 1);
     free(asked);
 }
 
@@ -176,6 +178,7 @@ static void ask(tn_net *net, tn_loop_phase phase)
         phase_task *asked = malloc(sizeof *asked);
         if (asked == NULL)
             continue; /* tn_net_free() ends it all the same */
+        atomic_fetch_add(&net->asked, 1);
         *asked = (phase_task){.task.run = enter_phase, .loop = &net->loops[i], .phase = phase};
         tn_loop_post(&net->loops[i], &asked->task);
     }
@@ -183,7 +186,7 @@ static void ask(tn_net *net, tn_loop_phase phase)
 
 static bool wait_until_empty(tn_net *net, int64_t until_ns)
 {
-    while (atomic_load(&net->places) > 0) {
+    while (atomic_load(&net->entered) < atomic_load(&net->asked) || atomic_load(&net->places) > 0) {
         if (tn_now_ns() >= until_ns)
             return false;
         usleep(DRAIN_LOOK_US);

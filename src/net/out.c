@@ -125,7 +125,7 @@ void tn_out_put_mark(tn_out *out, tn_out_mark *mark, bool sent)
 size_t tn_out_vector(const tn_out *out, const struct iovec **iov, size_t max)
 {
     size_t n = out->end - out->first;
-    *iov = out->iov + out->first;
+    *iov = n > 0 ? out->iov + out->first : NULL;
     return n < max ? n : max;
 }
 

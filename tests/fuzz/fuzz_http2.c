@@ -1,0 +1,45 @@
+/*
+ * tests/fuzz/fuzz_http2.c - any frames on an HTTP/2 connection, behind the preface and SETTINGS. The first byte says how reads
+ * and writes are cut, and when what waits is answered; the rest is what the client sends.
+ */
+#include "net_memory.h"
+
+static net_memory memory;
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (memory.net == NULL) {
+        tn_limits limits = tn_limits_default();
+        limits.max_streams = 20;
+        limits.max_body_bytes = 1 << 20;
+        limits.max_drop_bytes = 5000;
+        limits.max_header_bytes = 3000;
+        limits.max_request_line_bytes = 500;
+        limits.max_headers = 40;
+        net_memory_open(&memory, &limits);
+    }
+    if (size < 2)
+        return 0;
+    uint8_t how = data[0];
+    const char *bytes = (const char *)data + 1;
+    size_t n = size - 1, half = n / 2;
+    net_memory_connect(&memory);
+    net_memory_feed(&memory, preface, sizeof preface - 1);
+    memory.seed = how & 15;
+    net_memory_feed(&memory, bytes, half);
+    if (how & 16)
+        net_memory_answer(&memory, (how & 32) != 0);
+    memory.in_ends = (how & 64) != 0;
+    memory.stuck = (how & 192) == 128;
+    net_memory_feed(&memory, bytes + half, n - half);
+    memory.stuck = false;
+    if ((how & 48) == 48)
+        net_memory_later(&memory, 20000);
+    net_memory_answer(&memory, (how & 32) != 0);
+    net_memory_feed(&memory, "", 0);
+    if (how & 32)
+        net_memory_later(&memory, 400000);
+    net_memory_disconnect(&memory);
+    return 0;
+}
