@@ -82,19 +82,35 @@ static bool wanted(const lxb_html_token_attr_t *a, lxb_tag_id_t tag)
     return wanted_name((const char *)lexbor_hash_entry_str(&a->name->entry), a->name->entry.length, tag);
 }
 
-/* Keeps the wanted attributes, at most max of them. */
-static void cut_attributes(lxb_html_tokenizer_t *tkz, lxb_html_token_t *token, uint32_t max)
+/* Keeps the wanted attributes, at most max of them. The others' memory comes back with forget_attributes(). */
+static void cut_attributes(lxb_html_token_t *token, uint32_t max)
 {
     uint32_t kept = 0;
-    lxb_html_token_attr_t *a = token->attr_first;
-    while (a != NULL) {
-        lxb_html_token_attr_t *next = a->next;
-        if (kept < max && wanted(a, token->tag_id))
-            kept++;
+    lxb_html_token_attr_t *last = NULL;
+    for (lxb_html_token_attr_t *a = token->attr_first; a != NULL; a = a->next) {
+        if (kept >= max || !wanted(a, token->tag_id))
+            continue;
+        a->prev = last;
+        if (last == NULL)
+            token->attr_first = a;
         else
-            lxb_html_token_attr_delete(token, a, tkz->dobj_token_attr);
-        a = next;
+            last->next = a;
+        last = a;
+        kept++;
     }
+    if (last == NULL)
+        token->attr_first = NULL;
+    else
+        last->next = NULL;
+    token->attr_last = last;
+}
+
+/* All attributes of the tag that was just built or dropped: the tree has copied what it needs. */
+static void forget_attributes(lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
+{
+    token->attr_first = token->attr_last = NULL;
+    if (tkz->dobj_token_attr->allocated > 0)
+        lexbor_dobject_clean(tkz->dobj_token_attr);
 }
 
 static bool is_formatting(lxb_tag_id_t tag)
@@ -157,7 +173,7 @@ static bool over_limits(const tn_html_guard *g)
 }
 
 /* A start tag: false to drop it. */
-static bool admit(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
+static bool admit(tn_html_guard *g, lxb_html_token_t *token)
 {
     const lxb_html_tree_t *tree = g->parser->tree;
     if (over_limits(g)) {
@@ -183,7 +199,7 @@ static bool admit(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t 
     case LXB_TAG_SELECTEDCONTENT:
         return false;
     case LXB_TAG_LINK:
-        cut_attributes(tkz, token, max);
+        cut_attributes(token, max);
         return token->attr_first != NULL && is_canonical(token);
     case LXB_TAG_SOURCE:
     case LXB_TAG_TRACK:
@@ -197,7 +213,7 @@ static bool admit(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t 
         break;
     }
     if (token->attr_first != NULL)
-        cut_attributes(tkz, token, max);
+        cut_attributes(token, max);
     return true;
 }
 
@@ -251,8 +267,8 @@ static lxb_html_token_t *on_text(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lx
 static lxb_html_token_t *build_tag(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
 {
     token = g->build(tkz, token, g->builder);
-    if (token != NULL && token->attr_first != NULL)
-        cut_attributes(tkz, token, 0);
+    if (token != NULL)
+        forget_attributes(tkz, token);
     return token;
 }
 
@@ -273,11 +289,11 @@ static lxb_html_token_t *on_token(lxb_html_tokenizer_t *tkz, lxb_html_token_t *t
         break;
     }
     if (token->type & LXB_HTML_TOKEN_TYPE_CLOSE) {
-        cut_attributes(tkz, token, 0);
+        forget_attributes(tkz, token);
         if (is_shape(token->tag_id) && in_svg(g->parser->tree))
             return token;
-    } else if (token->tag_id != LXB_TAG__EM_DOCTYPE && !admit(g, tkz, token)) {
-        cut_attributes(tkz, token, 0);
+    } else if (token->tag_id != LXB_TAG__EM_DOCTYPE && !admit(g, token)) {
+        forget_attributes(tkz, token);
         return token;
     }
     return build_tag(g, tkz, token);
