@@ -55,7 +55,8 @@ int64_t tn_grpc_timeout(tn_str value)
     return ns > INT64_MAX / 4 ? INT64_MAX / 4 : ns > 0 ? ns : 1;
 }
 
-/* grpc-message: UTF-8, percent-encoded outside of 0x20..0x7E (PROTOCOL-HTTP2.md, Percent-Byte-Encoded). */
+/* grpc-message: UTF-8, percent-encoded outside of 0x20..0x7E (PROTOCOL-HTTP2.md, Percent-Byte-Encoded); blanks at its
+ * ends too, as a field value must not have any there (RFC 9113, 8.2.1). */
 static tn_str encode_message(tn_str message, char *text, size_t size)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -64,7 +65,8 @@ static tn_str encode_message(tn_str message, char *text, size_t size)
     size_t keep = message.len > MAX_MESSAGE_TEXT ? MAX_MESSAGE_TEXT : message.len;
     for (size_t i = 0; i < keep && n + 3 + cut.len < size; i++) {
         unsigned char c = (unsigned char)message.ptr[i];
-        if (c >= 0x20 && c <= 0x7E && c != '%') {
+        bool end = i == 0 || i + 1 == message.len;
+        if (c >= 0x20 && c <= 0x7E && c != '%' && !(c == ' ' && end)) {
             text[n++] = (char)c;
         } else {
             text[n++] = '%';

@@ -133,6 +133,11 @@ static tern_code sink_reserve(tn_sink *sink, size_t want, char **room, size_t *s
 {
     tn_request *r = TN_CONTAINER(sink, tn_request, sink);
     tern_status st;
+    if (r->body.len >= r->body.max) { /* full: whether more comes is for net to see, which answers 413 */
+        *room = NULL;
+        *space = 0;
+        return TERN_OK;
+    }
     tern_code code = tn_region_room(&r->body, want, room, space, &st);
     if (code != TERN_OK)
         tn_request_fail(r, &st);

@@ -193,8 +193,9 @@ def curl(*args, data=None):
     return body, last.decode().split()
 
 
-@pytest.mark.parametrize("flag,version", [("--http1.1", "1.1"), ("--http1.0", "1.0"), ("--http2-prior-knowledge", "2")])
+@pytest.mark.parametrize("flag,version", [("--http1.1", "1.1"), ("--http1.0", "1.1"), ("--http2-prior-knowledge", "2")])
 def test_curl(server, flag, version):
+    """An HTTP/1.0 request gets the server's own version in the status line (RFC 9110, 6.2), and no chunks."""
     if shutil.which("curl") is None:
         pytest.skip("no curl")
     for port in (server.rest, server.grpc):
