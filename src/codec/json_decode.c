@@ -103,8 +103,8 @@ static inline size_t short_whole(const char *p, const char *end, uint64_t *magni
 
 static inline bool put_int32(decoder *d, char *at)
 {
-    uint64_t v;
-    bool negative;
+    uint64_t v = 0;
+    bool negative = false;
     size_t n = short_whole(d->p, d->end, &v, &negative);
     if (n == 0 || v > (uint64_t)INT32_MAX + negative)
         return false;
@@ -116,8 +116,8 @@ static inline bool put_int32(decoder *d, char *at)
 
 static bool put_whole(decoder *d, tern_dtype dtype, char *at)
 {
-    uint64_t v;
-    bool negative;
+    uint64_t v = 0;
+    bool negative = false;
     size_t n = short_whole(d->p, d->end, &v, &negative);
     negative = negative && v > 0;
     bool narrow = dtype == TERN_INT16 || dtype == TERN_INT8 || dtype == TERN_UINT8;
@@ -131,8 +131,8 @@ static bool put_whole(decoder *d, tern_dtype dtype, char *at)
 
 static inline bool put_float(decoder *d, char *at)
 {
-    uint64_t v;
-    bool negative;
+    uint64_t v = 0;
+    bool negative = false;
     float value;
     size_t n = short_whole(d->p, d->end, &v, &negative);
     if (n > 0 && v < (UINT64_C(1) << 53)) {

@@ -24,7 +24,8 @@ static void check_string(tn_str s)
     tn_buf_init(&quoted, 16u << 20);
     tn_json_quote(&quoted, s);
     require(tn_str_is_utf8(tn_buf_view(&quoted)));
-    require(tn_json_parse(tn_buf_view(&quoted), 4, &arena, &back, &st) == TERN_OK && back->type == TN_JSON_STRING);
+    require(tn_json_parse(tn_buf_view(&quoted), 4, &arena, &back, &st) == TERN_OK &&
+            back->type == TN_JSON_STRING);
     if (tn_str_is_utf8(s))
         require(tn_str_eq(back->string, s));
     tn_buf_free(&quoted);

@@ -18,7 +18,10 @@ static void require(bool condition)
         abort();
 }
 
-#define IO(alias, type) {.name = TN_STR_INIT(alias), .dtype = (type), .rank = -1}
+#define IO(alias, type)                                                                                      \
+    {                                                                                                        \
+        .name = TN_STR_INIT(alias), .dtype = (type), .rank = -1                                              \
+    }
 #define COUNT(a) (uint32_t)(sizeof(a) / sizeof((a)[0]))
 
 static const tern_io f32[] = {IO("x", TERN_FLOAT)};
@@ -28,14 +31,22 @@ static const tern_io u64[] = {IO("x", TERN_UINT64)};
 static const tern_io i8[] = {IO("x", TERN_INT8)};
 static const tern_io text[] = {IO("x_bytes", TERN_STRING)};
 static const tern_io half[] = {IO("x", TERN_HALF)};
-static const tern_io many[] = {IO("a", TERN_FLOAT), IO("b", TERN_INT64), IO("s", TERN_STRING), IO("t", TERN_BOOL)};
+static const tern_io many[] = {IO("a", TERN_FLOAT), IO("b", TERN_INT64), IO("s", TERN_STRING),
+                               IO("t", TERN_BOOL)};
 
-#define SIGNATURE(title, ios) {.name = TN_STR_INIT(title), .inputs = (ios), .n_inputs = COUNT(ios)}
+#define SIGNATURE(title, ios)                                                                                \
+    {                                                                                                        \
+        .name = TN_STR_INIT(title), .inputs = (ios), .n_inputs = COUNT(ios)                                  \
+    }
 static const tern_signature sets[][2] = {
-    {SIGNATURE("other", i32), SIGNATURE("serving_default", f32)},  {SIGNATURE("other", f32), SIGNATURE("serving_default", f64)},
-    {SIGNATURE("other", many), SIGNATURE("serving_default", i32)}, {SIGNATURE("other", text), SIGNATURE("serving_default", u64)},
-    {SIGNATURE("other", half), SIGNATURE("serving_default", i8)},  {SIGNATURE("other", f32), SIGNATURE("serving_default", text)},
-    {SIGNATURE("other", u64), SIGNATURE("serving_default", many)}, {SIGNATURE("other", many), SIGNATURE("serving_default", half)},
+    {SIGNATURE("other", i32), SIGNATURE("serving_default", f32)},
+    {SIGNATURE("other", f32), SIGNATURE("serving_default", f64)},
+    {SIGNATURE("other", many), SIGNATURE("serving_default", i32)},
+    {SIGNATURE("other", text), SIGNATURE("serving_default", u64)},
+    {SIGNATURE("other", half), SIGNATURE("serving_default", i8)},
+    {SIGNATURE("other", f32), SIGNATURE("serving_default", text)},
+    {SIGNATURE("other", u64), SIGNATURE("serving_default", many)},
+    {SIGNATURE("other", many), SIGNATURE("serving_default", half)},
 };
 
 static void same_tensors(const tn_predict *a, const tn_predict *b)
@@ -93,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         same_tensors(&fast, &slow);
         check_answer(&fast);
     } else {
-        require(fast_st.length == slow_st.length && memcmp(fast_st.message, slow_st.message, fast_st.length) == 0);
+        require(fast_st.length == slow_st.length &&
+                memcmp(fast_st.message, slow_st.message, fast_st.length) == 0);
     }
     tn_predict_release(&fast);
     tn_predict_release(&slow);

@@ -23,8 +23,11 @@ static const tern_io inputs[] = {
     {.name = TN_STR_INIT("x"), .dtype = TERN_FLOAT, .rank = -1}};
 static const tern_io outputs[] = {{.name = TN_STR_INIT("y"), .dtype = TERN_FLOAT, .rank = -1},
                                   {.name = TN_STR_INIT("z"), .dtype = TERN_FLOAT, .rank = -1}};
-static const tern_signature signature = {
-    .name = TN_STR_INIT("serving_default"), .inputs = inputs, .n_inputs = 2, .outputs = outputs, .n_outputs = 2};
+static const tern_signature signature = {.name = TN_STR_INIT("serving_default"),
+                                         .inputs = inputs,
+                                         .n_inputs = 2,
+                                         .outputs = outputs,
+                                         .n_outputs = 2};
 
 typedef struct outcome {
     tn_arena arena;
@@ -32,7 +35,8 @@ typedef struct outcome {
     tern_code code;
 } outcome;
 
-static tern_code feed(tn_pb_predict_reader *r, const uint8_t *p, size_t n, unsigned step, bool in_place, tern_status *st)
+static tern_code feed(tn_pb_predict_reader *r, const uint8_t *p, size_t n, unsigned step, bool in_place,
+                      tern_status *st)
 {
     while (n > 0) {
         char *room;
@@ -105,8 +109,8 @@ static void write_back(outcome *o, bool as_content)
             names[valid] = sent[i].alias;
             tensors[valid++] = sent[i].tensor;
         }
-    if (tn_pb_encode_predict(TN_STR("m"), 1, TN_STR("s"), names, tensors, valid, as_content, &o->arena, &pieces, &n_pieces, &total,
-                             &st) != TERN_OK)
+    if (tn_pb_encode_predict(TN_STR("m"), 1, TN_STR("s"), names, tensors, valid, as_content, &o->arena,
+                             &pieces, &n_pieces, &total, &st) != TERN_OK)
         return;
     for (uint32_t i = 0; i < n_pieces; i++) {
         char *copy = malloc(pieces[i].len + 1);

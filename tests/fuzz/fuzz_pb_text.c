@@ -22,8 +22,9 @@ static void require(bool condition)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const ProtobufCMessageDescriptor *const types[] = {
-        &tensorflow__serving__model_server_config__descriptor, &tensorflow__serving__batching_parameters__descriptor,
-        &tensorflow__serving__sslconfig__descriptor, &tensorflow__config_proto__descriptor, &tensorflow__signature_def__descriptor};
+        &tensorflow__serving__model_server_config__descriptor,
+        &tensorflow__serving__batching_parameters__descriptor, &tensorflow__serving__sslconfig__descriptor,
+        &tensorflow__config_proto__descriptor, &tensorflow__signature_def__descriptor};
     ProtobufCMessage *message;
     tern_status st;
     if (size == 0)

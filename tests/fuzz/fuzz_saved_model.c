@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     tn_arena_init(&arena, 64u << 20);
     tn_str bytes = {(const char *)data + 1, size - 1};
-    tern_code code = data[0] & 1 ? tn_read_saved_model(bytes, tags, 1, &arena, &set, &st) : tn_read_meta_graph(bytes, &arena, &set, &st);
+    tern_code code = data[0] & 1 ? tn_read_saved_model(bytes, tags, 1, &arena, &set, &st)
+                                 : tn_read_meta_graph(bytes, &arena, &set, &st);
     for (uint32_t i = 0; code == TERN_OK && i < set.n_signatures; i++) {
         const tern_signature *s = &set.signatures[i];
         require(i == 0 || tn_str_cmp(set.signatures[i - 1].name, s->name) <= 0);

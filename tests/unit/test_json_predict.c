@@ -1,0 +1,216 @@
+/* Predict bodies to tensors by the vectors of tests/vectors/json_predict.txt, by both readers; answers in the recorded layouts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/status.h"
+#include "codec/json_explain.h"
+#include "codec/json_predict.h"
+
+#define IO(alias, type)                                                                                      \
+    {                                                                                                        \
+        .name = TN_STR_INIT(alias), .dtype = (type), .rank = -1                                              \
+    }
+
+static const tern_io x_float[] = {IO("x", TERN_FLOAT)};
+static const tern_io x_int[] = {IO("x", TERN_INT32)};
+static const tern_io x_text[] = {IO("x", TERN_STRING)};
+static const tern_io two[] = {IO("a", TERN_FLOAT), IO("b", TERN_INT32)};
+static const tern_signature signatures[] = {
+    {.name = TN_STR_INIT("ints"), .inputs = x_int, .n_inputs = 1},
+    {.name = TN_STR_INIT("none")},
+    {.name = TN_STR_INIT("serving_default"), .inputs = x_float, .n_inputs = 1},
+    {.name = TN_STR_INIT("text"), .inputs = x_text, .n_inputs = 1},
+    {.name = TN_STR_INIT("two"), .inputs = two, .n_inputs = 2},
+};
+static const tern_signature_set set = {.signatures = signatures, .n_signatures = 5};
+static const tn_json_limits limits = {.max_depth = 1000, .max_tensor_bytes = 1 << 20};
+
+static void print_element(tn_buf *out, const tern_tensor *t, int64_t i)
+{
+    if (t->dtype == TERN_FLOAT) {
+        tn_buf_printf(out, "%.9g", (double)((const float *)t->data)[i]);
+    } else if (t->dtype == TERN_INT32) {
+        tn_buf_i64(out, ((const int32_t *)t->data)[i]);
+    } else {
+        tn_str s = tn_string_at(t, tn_tensor_count(t), i);
+        tn_buf_char(out, '<');
+        for (size_t k = 0; k < s.len; k++)
+            tn_buf_printf(out, "%02x", (unsigned char)s.ptr[k]);
+        tn_buf_char(out, '>');
+    }
+}
+
+/* The form that the vectors have. */
+static void print_result(tn_buf *out, tern_code code, const tn_predict *p, const tern_status *st)
+{
+    if (code != TERN_OK) {
+        tn_buf_printf(out, "%s %s", tn_code_name(code), st->message);
+        return;
+    }
+    for (uint32_t i = 0; i < p->n_inputs; i++) {
+        const tern_tensor *t = &p->inputs[i];
+        tn_buf_printf(out, "%s%.*s:%s[", i > 0 ? " " : "", TN_FMT(p->signature->inputs[i].name),
+                      tn_dtype_name(t->dtype));
+        for (int32_t d = 0; d < t->rank; d++)
+            tn_buf_printf(out, "%s%lld", d > 0 ? "," : "", (long long)t->dims[d]);
+        tn_buf_z(out, "]=");
+        for (int64_t k = 0; k < tn_tensor_count(t); k++) {
+            if (k > 0)
+                tn_buf_char(out, ' ');
+            print_element(out, t, k);
+        }
+    }
+}
+
+typedef tern_code (*reader)(tn_str, const tern_signature_set *, const tn_json_limits *, tn_arena *,
+                            tn_predict *, tern_status *);
+
+static void check_vector(tn_str body, tn_str want, reader read)
+{
+    tn_arena arena;
+    tn_predict p;
+    tern_status st;
+    tn_buf got;
+    tn_arena_init(&arena, 1u << 20);
+    tn_buf_init(&got, 1u << 20);
+    tern_code code = read(body, &set, &limits, &arena, &p, &st);
+    print_result(&got, code, &p, &st);
+    if (!tn_str_eq(tn_buf_view(&got), want))
+        fail_msg("%.*s\n  want %.*s\n  got  %.*s", TN_FMT(body), TN_FMT(want), TN_FMT(tn_buf_view(&got)));
+    tn_predict_release(&p);
+    tn_buf_free(&got);
+    tn_arena_free(&arena);
+}
+
+static void vectors_hold_for_both_readers(void **state)
+{
+    static char text[1 << 16];
+    FILE *f = fopen("tests/vectors/json_predict.txt", "r");
+    assert_non_null(f);
+    size_t length = fread(text, 1, sizeof text, f);
+    fclose(f);
+    assert_true(length < sizeof text);
+    int checked = 0;
+    for (tn_str rest = {text, length}; rest.len > 0;) {
+        ptrdiff_t end = tn_str_chr(rest, '\n');
+        tn_str line = tn_str_sub(rest, 0, end >= 0 ? (size_t)end : rest.len);
+        rest = tn_str_sub(rest, line.len + 1, rest.len);
+        ptrdiff_t tab = tn_str_chr(line, '\t');
+        if (tn_str_starts(line, TN_STR("#")) || tab < 0)
+            continue;
+        tn_str body = tn_str_sub(line, 0, (size_t)tab), want = tn_str_sub(line, (size_t)tab + 1, line.len);
+        check_vector(body, want, tn_json_decode_predict);
+        check_vector(body, want, tn_json_explain);
+        checked++;
+    }
+    assert_true(checked > 40);
+}
+
+/* A list long enough that room is taken several times. */
+static void long_lists_arrive_whole(void **state)
+{
+    enum { N = 100000 };
+    tn_buf body;
+    tn_arena arena;
+    tn_predict p;
+    tern_status st;
+    tn_buf_init(&body, 4u << 20);
+    tn_buf_z(&body, "{\"signature_name\": \"ints\", \"inputs\": [");
+    for (int i = 0; i < N; i++)
+        tn_buf_printf(&body, "%s%d", i > 0 ? "," : "", i % 7 == 0 ? -i : i);
+    tn_buf_z(&body, "]}");
+    tn_arena_init(&arena, 1u << 20);
+    const tn_json_limits room = {.max_depth = 10, .max_tensor_bytes = 64 << 20};
+    assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &room, &arena, &p, &st), TERN_OK);
+    assert_int_equal(tn_tensor_count(&p.inputs[0]), N);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(((const int32_t *)p.inputs[0].data)[i], i % 7 == 0 ? -i : i);
+    assert_int_equal((uintptr_t)p.inputs[0].data % TERN_ALIGNMENT, 0);
+    tn_predict_release(&p);
+    assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &limits, &arena, &p, &st), TERN_OK);
+    tn_predict_release(&p);
+    const tn_json_limits small = {.max_depth = 10, .max_tensor_bytes = 1000};
+    assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &small, &arena, &p, &st),
+                     TERN_RESOURCE_EXHAUSTED);
+    tn_arena_free(&arena);
+    tn_buf_free(&body);
+}
+
+static void assert_answer(bool row, const tn_str *names, const tern_tensor *tensors, uint32_t n,
+                          const char *want)
+{
+    tn_buf out;
+    tern_status st;
+    tn_buf_init(&out, 1u << 20);
+    assert_int_equal(tn_json_encode_predict(row, names, tensors, n, &out, &st), TERN_OK);
+    tn_buf_char(&out, '\0');
+    assert_string_equal(out.ptr, want);
+    tn_buf_free(&out);
+}
+
+static void answers_have_the_recorded_layout(void **state)
+{
+    float values[] = {3.5f, 4, 0.2f, 1e6f};
+    int64_t two_by_two[] = {2, 2}, four[] = {4}, none[] = {0};
+    const tn_str names[] = {TN_STR("a"), TN_STR("b")};
+    const tern_tensor matrix = {
+        .dtype = TERN_FLOAT, .rank = 2, .dims = two_by_two, .data = values, .size = 16};
+    const tern_tensor list = {.dtype = TERN_FLOAT, .rank = 1, .dims = four, .data = values, .size = 16};
+    const tern_tensor empty = {.dtype = TERN_FLOAT, .rank = 1, .dims = none};
+    const tern_tensor scalar = {.dtype = TERN_FLOAT, .data = values, .size = 4};
+    const tern_tensor both[] = {matrix, matrix};
+    assert_answer(true, names, &list, 1, "{\n    \"predictions\": [3.5, 4.0, 0.2, 1e+06\n    ]\n}");
+    assert_answer(true, names, &matrix, 1, "{\n    \"predictions\": [[3.5, 4.0], [0.2, 1e+06]\n    ]\n}");
+    assert_answer(true, names, &empty, 1, "{\n    \"predictions\": []\n}");
+    assert_answer(false, names, &scalar, 1, "{\n    \"outputs\": 3.5\n}");
+    assert_answer(false, names, &empty, 1, "{\n    \"outputs\": []\n}");
+    assert_answer(false, names, &matrix, 1,
+                  "{\n    \"outputs\": [\n        [\n            3.5,\n            4.0\n        ],\n        "
+                  "[\n            0.2,\n"
+                  "            1e+06\n        ]\n    ]\n}");
+    assert_answer(
+        true, names, both, 2,
+        "{\n    \"predictions\": [\n        {\n            \"a\": [3.5, 4.0],\n            \"b\": [3.5, "
+        "4.0]\n        },\n"
+        "        {\n            \"a\": [0.2, 1e+06],\n            \"b\": [0.2, 1e+06]\n        }\n    ]\n}");
+}
+
+static void answers_that_cannot_be_printed_say_why(void **state)
+{
+    int64_t two_items[] = {2}, three[] = {3};
+    uint16_t halves[] = {0, 1, 2};
+    const tn_str names[] = {TN_STR("a"), TN_STR("b")};
+    const tern_tensor half = {.dtype = TERN_HALF, .rank = 1, .dims = three, .data = halves, .size = 6};
+    float values[3] = {0};
+    const tern_tensor uneven[] = {
+        {.dtype = TERN_FLOAT, .rank = 1, .dims = two_items, .data = values, .size = 8},
+        {.dtype = TERN_FLOAT, .rank = 1, .dims = three, .data = values, .size = 12}};
+    const tern_tensor scalar = {.dtype = TERN_FLOAT, .data = values, .size = 4};
+    tn_buf out;
+    tern_status st;
+    tn_buf_init(&out, 1000);
+    assert_int_equal(tn_json_encode_predict(false, names, &half, 1, &out, &st), TERN_INVALID_ARGUMENT);
+    assert_string_equal(st.message, "Failed to write JSON value for tensor type: half");
+    assert_int_equal(tn_json_encode_predict(true, names, uneven, 2, &out, &st), TERN_INVALID_ARGUMENT);
+    assert_string_equal(st.message, "Tensor name: b has inconsistent batch size: 3 expecting: 2");
+    assert_int_equal(tn_json_encode_predict(true, names, &scalar, 1, &out, &st), TERN_INVALID_ARGUMENT);
+    assert_string_equal(st.message, "Tensor name: a has no shape information ");
+    assert_int_equal(out.len, 0);
+    tn_buf_free(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vectors_hold_for_both_readers),
+        cmocka_unit_test(long_lists_arrive_whole),
+        cmocka_unit_test(answers_have_the_recorded_layout),
+        cmocka_unit_test(answers_that_cannot_be_printed_say_why),
+    };
+    return cmocka_run_group_tests_name("json_predict", tests, NULL, NULL);
+}
