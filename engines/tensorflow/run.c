@@ -1,8 +1,10 @@
 /*
  * engines/tensorflow/run.c - one TF_SessionRun: inputs without a copy, outputs in TensorFlow's own memory.
  *
- * An input's TF_Tensor holds a reference to the tern_buffer and gives it back in its deallocator, whenever TensorFlow lets go of
- * it: an identity output or a variable may keep it longer than the run. Strings are copied, since TF_TString is TensorFlow's own.
+ * An input's TF_Tensor holds a reference to the tern_buffer and gives it back in its deallocator, whenever
+ * TensorFlow lets go of
+ * it: an identity output or a variable may keep it longer than the run. Strings are copied, since TF_TString
+ * is TensorFlow's own.
  */
 #include <stdlib.h>
 
@@ -36,7 +38,8 @@ static TF_Tensor *string_input(const tern_tensor *t)
         count *= t->dims[i];
     const char *bytes = (const char *)t->data + sizeof(uint64_t) * ((size_t)count + 1);
     size_t size = (size_t)count * sizeof(TF_TString);
-    TF_TString *strings = aligned_alloc(TERN_ALIGNMENT, (size + TERN_ALIGNMENT) & ~(size_t)(TERN_ALIGNMENT - 1));
+    TF_TString *strings =
+        aligned_alloc(TERN_ALIGNMENT, (size + TERN_ALIGNMENT) & ~(size_t)(TERN_ALIGNMENT - 1));
     if (strings == NULL)
         return NULL;
     for (int64_t i = 0; i < count; i++) {
@@ -52,8 +55,8 @@ static TF_Tensor *make_input(const tern_tensor *t)
     if (t->dtype == TERN_STRING)
         return string_input(t);
     tern_buffer *held = t->buffer != NULL ? tern_buffer_retain(t->buffer) : NULL;
-    return TF_NewTensor((TF_DataType)t->dtype, t->dims, t->rank, t->size > 0 ? t->data : nothing, t->size, release_buffer,
-                        held);
+    return TF_NewTensor((TF_DataType)t->dtype, t->dims, t->rank, t->size > 0 ? t->data : nothing, t->size,
+                        release_buffer, held);
 }
 
 /* ---- outputs ---- */
@@ -75,7 +78,9 @@ static tern_buffer *wrap_output(TF_Tensor *tensor)
     output_buffer *b = calloc(1, sizeof *b);
     if (b == NULL)
         return NULL;
-    b->base = (tern_buffer){.data = TF_TensorData(tensor), .size = TF_TensorByteSize(tensor), .refs = 1,
+    b->base = (tern_buffer){.data = TF_TensorData(tensor),
+                            .size = TF_TensorByteSize(tensor),
+                            .refs = 1,
                             .destroy = destroy_output};
     b->tensor = tensor;
     return &b->base;
@@ -109,16 +114,16 @@ static bool carries_bytes(TF_DataType type)
 }
 
 /* Takes the tensor when it succeeds. */
-static tern_code take_output(const tern_engine_model *m, const tern_run *run, uint32_t i, TF_Tensor **tensor, tern_tensor *out,
-                             tern_status *st)
+static tern_code take_output(const tern_engine_model *m, const tern_run *run, uint32_t i, TF_Tensor **tensor,
+                             tern_tensor *out, tern_status *st)
 {
     TF_DataType type = TF_TensorType(*tensor);
     int rank = TF_NumDims(*tensor);
     int64_t *dims = run->alloc(run->alloc_context, sizeof *dims * (size_t)(rank > 0 ? rank : 1));
     if (!carries_bytes(type)) {
         tern_str name = run->signature->outputs[run->output_ids[i]].name;
-        return tern_fail(st, TERN_UNIMPLEMENTED, "Output %.*s is a %s, which cannot leave the process", (int)name.len, name.ptr,
-                         type == TF_RESOURCE ? "resource" : "variant");
+        return tern_fail(st, TERN_UNIMPLEMENTED, "Output %.*s is a %s, which cannot leave the process",
+                         (int)name.len, name.ptr, type == TF_RESOURCE ? "resource" : "variant");
     }
     if (dims == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the outputs; try again later");
@@ -139,7 +144,10 @@ static tern_code take_output(const tern_engine_model *m, const tern_run *run, ui
 
 /* ---- the run ---- */
 
-/* RunOptions{timeout_in_ms = 2, inter_op_thread_pool = 3} on the wire (tensorflow/core/protobuf/config.proto). */
+/*
+ * RunOptions{timeout_in_ms = 2, inter_op_thread_pool = 3} on the wire
+ * (tensorflow/core/protobuf/config.proto).
+ */
 static size_t run_options(const tern_run *run, uint8_t *bytes)
 {
     size_t n = 0;
@@ -165,18 +173,21 @@ typedef struct run_arrays {
     TF_Tensor **in, **out;
 } run_arrays;
 
-/* A tensor that the signature names and the graph lacks. TensorFlow's words for it (CallableOptions), since a session that
- * is run by name says so. */
+/*
+ * A tensor that the signature names and the graph lacks. TensorFlow's words for it (CallableOptions), since a
+ * session that is run by name says so.
+ */
 static tern_code not_in_graph(const tern_io *io, tern_status *st)
 {
-    return tern_fail(st, TERN_INVALID_ARGUMENT,
-                     "Tensor %.*s, specified in either feed_devices or fetch_devices was not found in the Graph",
-                     (int)io->tensor_name.len, io->tensor_name.ptr);
+    return tern_fail(
+        st, TERN_INVALID_ARGUMENT,
+        "Tensor %.*s, specified in either feed_devices or fetch_devices was not found in the Graph",
+        (int)io->tensor_name.len, io->tensor_name.ptr);
 }
 
 static tern_code gather(const tern_engine_model *m, const tern_run *run, const run_arrays *a, tern_status *st)
 {
-    const tf_ends *ends = &m->ends[run->signature - m->signatures.signatures];
+    const tn_tf_ends *ends = &m->ends[run->signature - m->signatures.signatures];
     for (uint32_t i = 0; i < run->n_inputs; i++) {
         const tern_io *io = &run->signature->inputs[run->input_ids[i]];
         a->in_ends[i] = ends->inputs[run->input_ids[i]];
@@ -184,8 +195,8 @@ static tern_code gather(const tern_engine_model *m, const tern_run *run, const r
             return not_in_graph(io, st);
         a->in[i] = make_input(&run->inputs[i]);
         if (a->in[i] == NULL)
-            return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for input %.*s; try again later", (int)io->name.len,
-                             io->name.ptr);
+            return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for input %.*s; try again later",
+                             (int)io->name.len, io->name.ptr);
     }
     for (uint32_t i = 0; i < run->n_outputs; i++) {
         const tern_io *io = &run->signature->outputs[run->output_ids[i]];
@@ -202,10 +213,10 @@ static tern_code run_gathered(tern_engine_model *m, const tern_run *run, const r
     TF_Buffer options = {.data = bytes, .length = run_options(run, bytes)};
     TF_Status *status = TF_NewStatus();
     tern_code code = TERN_OK;
-    TF_SessionRun(m->session, options.length > 0 ? &options : NULL, a->in_ends, a->in, (int)run->n_inputs, a->out_ends, a->out,
-                  (int)run->n_outputs, NULL, 0, NULL, status);
+    TF_SessionRun(m->session, options.length > 0 ? &options : NULL, a->in_ends, a->in, (int)run->n_inputs,
+                  a->out_ends, a->out, (int)run->n_outputs, NULL, 0, NULL, status);
     if (TF_GetCode(status) != TF_OK)
-        code = tf_fail(status, st);
+        code = tn_tf_fail(status, st);
     TF_DeleteStatus(status);
     uint32_t done = 0;
     for (; code == TERN_OK && done < run->n_outputs; done++)
@@ -218,7 +229,7 @@ static tern_code run_gathered(tern_engine_model *m, const tern_run *run, const r
     return code;
 }
 
-tern_code tf_run(tern_engine_model *m, const tern_run *run, tern_status *st)
+tern_code tn_tf_run(tern_engine_model *m, const tern_run *run, tern_status *st)
 {
     TF_Output ends[2 * MANY_TENSORS];
     TF_Tensor *tensors[2 * MANY_TENSORS] = {0};

@@ -1,8 +1,9 @@
 /*
- * engines/tensorflow/tensorflow_engine.c - the engine that defines what is right: TensorFlow by its official C API.
+ * engines/tensorflow/tensorflow_engine.c - the engine that defines what is right: TensorFlow by its official
+ * C API.
  *
- * Loads a SavedModel with its tags, reads the signatures from the MetaGraphDef that TensorFlow returns, and resolves their graph
- * ends once. The libraries come out of TensorFlow's wheel (deps/lock.txt). A run: run.c.
+ * Loads a SavedModel with its tags, reads the signatures from the MetaGraphDef that TensorFlow returns, and
+ * resolves their graph ends once. The libraries come out of TensorFlow's wheel (deps/lock.txt). A run: run.c.
  */
 #include "tensorflow_engine.h"
 
@@ -14,7 +15,7 @@
 
 #define ARENA_MAX (256u << 20)
 
-tern_code tf_fail(const TF_Status *from, tern_status *st)
+tern_code tn_tf_fail(const TF_Status *from, tern_status *st)
 {
     const char *message = TF_Message(from);
     return tern_fail_bytes(st, (tern_code)TF_GetCode(from), message, strlen(message));
@@ -38,7 +39,10 @@ static size_t put_field(uint8_t *bytes, unsigned field, int32_t value)
     }
 }
 
-/* ConfigProto{intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5}, then what the operator gave: merged over. */
+/*
+ * ConfigProto{intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5}, then what the operator
+ * gave: merged over.
+ */
 static tern_code set_config(tern_engine *e, const tern_engine_options *o, tern_status *st)
 {
     size_t n = 0;
@@ -54,13 +58,14 @@ static tern_code set_config(tern_engine *e, const tern_engine_options *o, tern_s
         memcpy(bytes + n, o->config.ptr, o->config.len);
     n += o->config.len;
     TF_SetConfig(e->options, bytes, n, status);
-    tern_code code = TF_GetCode(status) == TF_OK ? TERN_OK : tf_fail(status, st);
+    tern_code code = TF_GetCode(status) == TF_OK ? TERN_OK : tn_tf_fail(status, st);
     TF_DeleteStatus(status);
     free(bytes);
     return code;
 }
 
-static tern_code open_engine(const tern_host *host, const tern_engine_options *options, tern_engine **engine, tern_status *st)
+static tern_code open_engine(const tern_host *host, const tern_engine_options *options, tern_engine **engine,
+                             tern_status *st)
 {
     tern_engine *e = calloc(1, sizeof *e);
     if (e == NULL)
@@ -101,7 +106,8 @@ static int probe(tern_engine *e, const char *directory)
 {
     uint64_t size = 0;
     (void)e;
-    return file_exists(directory, "saved_model.pb", &size) || file_exists(directory, "saved_model.pbtxt", &size);
+    return file_exists(directory, "saved_model.pb", &size) ||
+           file_exists(directory, "saved_model.pbtxt", &size);
 }
 
 /* ---- load ---- */
@@ -144,11 +150,12 @@ static tern_code resolve(tern_engine_model *m, tern_status *st)
     m->ends = tn_arena_array(&m->arena, m->signatures.n_signatures, sizeof *m->ends);
     for (uint32_t i = 0; m->ends != NULL && i < m->signatures.n_signatures; i++) {
         const tern_signature *s = &m->signatures.signatures[i];
-        m->ends[i] = (tf_ends){ends_of(m, s->inputs, s->n_inputs), ends_of(m, s->outputs, s->n_outputs)};
+        m->ends[i] = (tn_tf_ends){ends_of(m, s->inputs, s->n_inputs), ends_of(m, s->outputs, s->n_outputs)};
         if (m->ends[i].inputs == NULL || m->ends[i].outputs == NULL)
             m->ends = NULL;
     }
-    return m->ends != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the model's signatures");
+    return m->ends != NULL ? TERN_OK
+                           : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the model's signatures");
 }
 
 static void unload(tern_engine_model *m)
@@ -189,11 +196,12 @@ static tern_code load_session(tern_engine_model *m, const tern_load_options *o, 
         code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
         goto out;
     }
-    m->session = TF_LoadSessionFromSavedModel(m->engine->options, NULL, o->directory, tags, (int)o->n_tags, m->graph, meta_graph,
-                                              status);
-    code = TF_GetCode(status) == TF_OK ? TERN_OK : tf_fail(status, st);
+    m->session = TF_LoadSessionFromSavedModel(m->engine->options, NULL, o->directory, tags, (int)o->n_tags,
+                                              m->graph, meta_graph, status);
+    code = TF_GetCode(status) == TF_OK ? TERN_OK : tn_tf_fail(status, st);
     if (code == TERN_OK)
-        code = tn_read_meta_graph((tn_str){meta_graph->data, meta_graph->length}, &m->arena, &m->signatures, st);
+        code =
+            tn_read_meta_graph((tn_str){meta_graph->data, meta_graph->length}, &m->arena, &m->signatures, st);
     if (code == TERN_OK)
         code = resolve(m, st);
 out:
@@ -202,7 +210,8 @@ out:
     return code;
 }
 
-static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model, tern_status *st)
+static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model,
+                      tern_status *st)
 {
     tern_engine_model *m = calloc(1, sizeof *m);
     if (m == NULL)
@@ -241,7 +250,7 @@ static const tern_engine_api api = {
     .probe = probe,
     .load = load,
     .signatures = signatures,
-    .run = tf_run,
+    .run = tn_tf_run,
     .unload = unload,
     .memory_use = memory_use,
 };

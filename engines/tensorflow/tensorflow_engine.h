@@ -15,10 +15,10 @@ struct tern_engine {
 };
 
 /* One signature, resolved: graph ends of its inputs and outputs. An absent operation has oper NULL. */
-typedef struct tf_ends {
+typedef struct tn_tf_ends {
     TF_Output *inputs;
     TF_Output *outputs;
-} tf_ends;
+} tn_tf_ends;
 
 struct tern_engine_model {
     tern_engine *engine;
@@ -26,13 +26,13 @@ struct tern_engine_model {
     TF_Session *session;
     tn_arena arena; /* signatures and ends */
     tern_signature_set signatures;
-    tf_ends *ends; /* one for each signature */
-    uint64_t bytes; /* estimate: files of the folder */
+    tn_tf_ends *ends; /* one for each signature */
+    uint64_t bytes;   /* estimate: files of the folder */
 };
 
 /* Copies TensorFlow's code and words; returns the code. */
-tern_code tf_fail(const TF_Status *from, tern_status *st);
+tern_code tn_tf_fail(const TF_Status *from, tern_status *st);
 /* tern_engine_api.run */
-tern_code tf_run(tern_engine_model *model, const tern_run *run, tern_status *st);
+tern_code tn_tf_run(tern_engine_model *model, const tern_run *run, tern_status *st);
 
 #endif

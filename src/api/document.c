@@ -1,5 +1,6 @@
 /*
- * api/document.c - a raw document for a model's handler: the body goes to the handler's pre(), the answer comes from its post().
+ * api/document.c - a raw document for a model's handler: the body goes to the handler's pre(), the answer
+ * comes from its post().
  */
 #include "api/http.h"
 #include "api/surfaces.h"
@@ -75,7 +76,10 @@ static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, 
     return TERN_OK;
 }
 
-/* Whether this model has a handler is known before its body is: what cannot be used is refused before it is sent. */
+/*
+ * Whether this model has a handler is known before its body is: what cannot be used is refused before it is
+ * sent.
+ */
 void tn_document_call(tn_server *server, tn_exchange *ex, const tn_target *target)
 {
     tern_status st;

@@ -1,8 +1,9 @@
 /*
  * api/grpc.c - see api/grpc.h.
  *
- * The sink takes the length-prefixed message apart as it arrives: Predict's bytes go straight to the incremental reader, and from
- * there into tensors; what is small is collected. Errors are trailers-only answers.
+ * The sink takes the length-prefixed message apart as it arrives: Predict's bytes go straight to the
+ * incremental reader, and from there into tensors; what is small is collected. Errors are trailers-only
+ * answers.
  */
 #include "api/grpc.h"
 
@@ -55,8 +56,10 @@ int64_t tn_grpc_timeout(tn_str value)
     return ns > INT64_MAX / 4 ? INT64_MAX / 4 : ns > 0 ? ns : 1;
 }
 
-/* grpc-message: UTF-8, percent-encoded outside of 0x20..0x7E (PROTOCOL-HTTP2.md, Percent-Byte-Encoded); blanks at its
- * ends too, as a field value must not have any there (RFC 9113, 8.2.1). */
+/*
+ * grpc-message: UTF-8, percent-encoded outside of 0x20..0x7E (PROTOCOL-HTTP2.md, Percent-Byte-Encoded);
+ * blanks at its ends too, as a field value must not have any there (RFC 9113, 8.2.1).
+ */
 static tn_str encode_message(tn_str message, char *text, size_t size)
 {
     static const char hex[] = "0123456789ABCDEF";

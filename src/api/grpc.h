@@ -1,6 +1,6 @@
 /*
- * api/grpc.h - gRPC over HTTP/2, server side, unary calls: framing, deadlines, status. The services are in tfserving_grpc.c.
- * Implements grpc/doc/PROTOCOL-HTTP2.md.
+ * api/grpc.h - gRPC over HTTP/2, server side, unary calls: framing, deadlines, status. The services are in
+ * tfserving_grpc.c. Implements grpc/doc/PROTOCOL-HTTP2.md.
  */
 #ifndef TN_API_GRPC_H
 #define TN_API_GRPC_H
@@ -9,7 +9,10 @@
 
 typedef struct tn_grpc_method {
     const char *path; /* "/package.Service/Method" */
-    /* A small call, answered on the loop: message in, message out. NULL for Predict, which is decoded as it arrives. */
+    /*
+     * A small call, answered on the loop: message in, message out. NULL for Predict, which is decoded as it
+     * arrives.
+     */
     tern_code (*unary)(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out, tern_status *st);
     bool predict;
 } tn_grpc_method;

@@ -1,5 +1,6 @@
 /*
- * api/health.c - /healthz: the process lives. /readyz: it can serve; 503 while no model can, and while it drains.
+ * api/health.c - /healthz: the process lives. /readyz: it can serve; 503 while no model can, and while it
+ * drains.
  */
 #include "api/http.h"
 #include "api/surfaces.h"

@@ -97,7 +97,10 @@ void tn_http_request_error(tn_request *r, const tern_status *st)
     tn_response response = {.status = status};
     tn_buf body;
     tn_buf_init(&body, 64u << 10);
-    /* What the encoder had written before its error stays in front, as in the original (json_tensor.cc, http_server.cc). */
+    /*
+     * What the encoder had written before its error stays in front, as in the original (json_tensor.cc,
+     * http_server.cc).
+     */
     if (!r->submitted && r->out.len > 0 && r->out.len < (32u << 10))
         tn_buf_str(&body, tn_buf_view(&r->out));
     tn_http_error_body(r->server, &body, (tn_str){st->message, st->length});

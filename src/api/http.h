@@ -1,5 +1,6 @@
 /*
- * api/http.h - answers in HTTP's plain forms: JSON errors, short texts. For all surfaces but gRPC. On the exchange's loop.
+ * api/http.h - answers in HTTP's plain forms: JSON errors, short texts. For all surfaces but gRPC. On the
+ * exchange's loop.
  */
 #ifndef TN_API_HTTP_H
 #define TN_API_HTTP_H

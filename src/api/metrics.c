@@ -1,6 +1,6 @@
 /*
- * api/metrics.c - /metrics: what was counted, in Prometheus' text form. Labels come from loaded models only, never from what a client
- * sent, so their number is bounded.
+ * api/metrics.c - /metrics: what was counted, in Prometheus' text form. Labels come from loaded models only,
+ * never from what a client sent, so their number is bounded.
  */
 #include "api/http.h"
 #include "api/surfaces.h"

@@ -16,7 +16,10 @@ typedef struct request_pool {
     size_t n;
 } request_pool;
 
-/* The request that this thread is giving to the scheduler right now, and whether it came back meanwhile (inline run). */
+/*
+ * The request that this thread is giving to the scheduler right now, and whether it came back meanwhile
+ * (inline run).
+ */
 static _Thread_local tn_request *submitting;
 static _Thread_local bool came_back;
 
@@ -318,7 +321,10 @@ void tn_request_send_text(tn_request *r, tn_response *response, tn_str text, ter
 void tn_request_send(tn_request *r, tn_response *response, tern_code code)
 {
     answered(r, code);
-    /* Before the call is back (a deadline) only an answer without a body may go this way: the request lives on. */
+    /*
+     * Before the call is back (a deadline) only an answer without a body may go this way: the request lives
+     * on.
+     */
     response->release = r->submitted ? not_owned : released;
     response->release_arg = r;
     send_now(r, response);

@@ -1,10 +1,11 @@
 /*
  * api/request.h - one request of any surface: the call, the exchange it came from, its body and its answer.
  *
- * A request is made on an event loop and all its functions are called there, but for the call's own steps (decode, encode), which
- * the scheduler may run on an executor. Between tn_request_submit() and the surface's `answer`, the scheduler owns the call and the
- * loop touches only the exchange, the deadline and call.cancelled. So a client that vanishes, or a deadline that passes, is dealt
- * with at once, and the memory is freed when the call comes back. Requests are pooled for each loop.
+ * A request is made on an event loop and all its functions are called there, but for the call's own steps
+ * (decode, encode), which the scheduler may run on an executor. Between tn_request_submit() and the surface's
+ * `answer`, the scheduler owns the call and the loop touches only the exchange, the deadline and
+ * call.cancelled. So a client that vanishes, or a deadline that passes, is dealt with at once, and the memory
+ * is freed when the call comes back. Requests are pooled for each loop.
  */
 #ifndef TN_API_REQUEST_H
 #define TN_API_REQUEST_H
@@ -61,9 +62,15 @@ TERN_MUST_USE tern_code tn_request_charge(tn_request *r, size_t bytes, tern_stat
 void tn_request_submit(tn_request *r);
 /* Answers at once with an error, through the surface. Ends the request for the caller. */
 void tn_request_fail(tn_request *r, const tern_status *st);
-/* Sends; body memory must belong to r. Counts code. Ends the request for the caller (memory is freed when the bytes have gone). */
+/*
+ * Sends; body memory must belong to r. Counts code. Ends the request for the caller (memory is freed when the
+ * bytes have gone).
+ */
 void tn_request_send(tn_request *r, tn_response *response, tern_code code);
-/* The same with a body that is copied: for errors, which may be sent while the call is still away. Sets response->body. */
+/*
+ * The same with a body that is copied: for errors, which may be sent while the call is still away. Sets
+ * response->body.
+ */
 void tn_request_send_text(tn_request *r, tn_response *response, tn_str text, tern_code code);
 /* steps.done of every surface: brings the call back to its loop. Any thread. */
 void tn_request_done(tn_call *call);
@@ -73,7 +80,10 @@ void tn_request_pool_free(tn_loop *loop);
 void tn_request_drop(tn_request *r);
 /* Looks up the version for a target; sets call.version. */
 TERN_MUST_USE tern_code tn_request_acquire(tn_request *r, const tn_target *target, tern_status *st);
-/* `server-timing` of this request's stages so far, written to text; returns the length. RFC-less: W3C Server Timing. */
+/*
+ * `server-timing` of this request's stages so far, written to text; returns the length. RFC-less: W3C Server
+ * Timing.
+ */
 size_t tn_request_timing(const tn_request *r, char *text, size_t size);
 
 #endif

@@ -67,7 +67,10 @@ static void method_not_known(tn_server *server, tn_exchange *ex)
     tn_http_error(server, ex, &st);
 }
 
-/* Methods that TensorFlow Serving's HTTP library knows; others are 501 everywhere (golden corpus: routes-080..084). */
+/*
+ * Methods that TensorFlow Serving's HTTP library knows; others are 501 everywhere (golden corpus:
+ * routes-080..084).
+ */
 static bool known_method(tn_str method)
 {
     static const tn_str known[] = {TN_STR_INIT("GET"),  TN_STR_INIT("POST"),   TN_STR_INIT("HEAD"),

@@ -6,7 +6,10 @@
 #include "api/http.h"
 #include "api/surfaces.h"
 
-/* 200 while the default model (or, without one, any model) can answer, else 502, as the container's proxy has it. */
+/*
+ * 200 while the default model (or, without one, any model) can answer, else 502, as the container's proxy has
+ * it.
+ */
 static void answer_ping(tn_server *server, tn_exchange *ex)
 {
     const tn_target target = {.name = server->default_model};

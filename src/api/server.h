@@ -13,7 +13,10 @@
 #include "net/net.h"
 #include "schedule/call.h"
 
-/* Tags of listeners (tn_net_listen). Every port speaks every protocol; the tag only says how it was configured. */
+/*
+ * Tags of listeners (tn_net_listen). Every port speaks every protocol; the tag only says how it was
+ * configured.
+ */
 enum { TN_LISTENER_GRPC = 1, TN_LISTENER_REST = 2 };
 
 typedef struct tn_server {
@@ -30,8 +33,8 @@ typedef struct tn_server {
     bool method_name_check;  /* --enable_signature_method_name_check */
     int64_t rest_timeout_ms; /* --rest_api_timeout_in_ms; 0: none */
     tn_str default_model;    /* of /invocations and /ping */
-    tn_str
-        metrics_path; /* TensorFlow Serving's own path when it is configured, or absent; /metrics is always there */
+    /* TensorFlow Serving's own path when it is configured, or absent; /metrics is always there */
+    tn_str metrics_path;
     int64_t started_ns; /* wall clock */
     atomic_bool draining;
     atomic_uint_fast64_t answers[TN_CODES]; /* by canonical code, over all surfaces */

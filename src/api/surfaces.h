@@ -8,7 +8,10 @@
 
 /* TensorFlow Serving's REST API, /v1/... (tfserving_rest.c). Takes the exchange. */
 void tn_rest_on_request(tn_server *server, tn_exchange *ex);
-/* A predict call for the default model whose body is JSON: /invocations (tfserving_rest.c). Takes the exchange. */
+/*
+ * A predict call for the default model whose body is JSON: /invocations (tfserving_rest.c). Takes the
+ * exchange.
+ */
 void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target);
 
 /* gRPC services (grpc.c, tfserving_grpc.c). Takes the exchange. */
@@ -22,7 +25,10 @@ bool tn_metrics_on_request(tn_server *server, tn_exchange *ex, const tn_target_p
 /* /ping, /invocations, /models/NAME/invoke (sagemaker.c) */
 bool tn_sagemaker_on_request(tn_server *server, tn_exchange *ex, const tn_target_parts *parts);
 
-/* A document for a model's handler (document.c). Takes the exchange. The target's slices may belong to the exchange. */
+/*
+ * A document for a model's handler (document.c). Takes the exchange. The target's slices may belong to the
+ * exchange.
+ */
 void tn_document_call(tn_server *server, tn_exchange *ex, const tn_target *target);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * api/tfserving_grpc.c - the gRPC services: tensorflow.serving.PredictionService and ModelService, grpc.health.v1.Health.
+ * api/tfserving_grpc.c - the gRPC services: tensorflow.serving.PredictionService and ModelService,
+ * grpc.health.v1.Health.
  *
- * Predict is decoded as it arrives and scheduled; the other calls are small and answered on the loop.
- * Texts and codes as in model_servers/{prediction_service_impl,model_service_impl}.cc and the recorded answers.
+ * Predict is decoded as it arrives and scheduled; the other calls are small and answered on the loop. Texts
+ * and codes as in model_servers/{prediction_service_impl,model_service_impl}.cc and the recorded answers.
  */
 #include "api/grpc.h"
 #include "api/tfserving_json.h"
@@ -248,7 +249,10 @@ static tern_code get_model_metadata(tn_server *server, tn_str message, tn_arena 
     return code;
 }
 
-/* SERVING once some model can answer, and not while draining; TensorFlow Serving's names are without their package. */
+/*
+ * SERVING once some model can answer, and not while draining; TensorFlow Serving's names are without their
+ * package.
+ */
 static tern_code health_check(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out,
                               tern_status *st)
 {

@@ -1,6 +1,6 @@
 /*
- * api/tfserving_json.c - see api/tfserving_json.h. Layouts are protobuf's JSON form as TensorFlow Serving sets it up
- * (model_servers/get_model_metadata_impl.cc, http_rest_api_util.cc).
+ * api/tfserving_json.c - see api/tfserving_json.h. Layouts are protobuf's JSON form as TensorFlow Serving
+ * sets it up (model_servers/get_model_metadata_impl.cc, http_rest_api_util.cc).
  */
 #include "api/tfserving_json.h"
 

@@ -1,9 +1,9 @@
 /*
  * api/tfserving_rest.c - TensorFlow Serving's REST API, version 1: predict, status, metadata.
  *
- * Routes as in model_servers/http_rest_api_handler.cc: two patterns over path, query and fragment, matched without regard to
- * case, with the method names alone in lower case. In the strict manner (called as tensorflow_model_server) a query string is
- * part of what is matched; otherwise it is ignored.
+ * Routes as in model_servers/http_rest_api_handler.cc: two patterns over path, query and fragment, matched
+ * without regard to case, with the method names alone in lower case. In the strict manner (called as
+ * tensorflow_model_server) a query string is part of what is matched; otherwise it is ignored.
  */
 #include "api/http.h"
 #include "api/inflate.h"
@@ -134,7 +134,9 @@ static tern_code target_of(const rest_route *route, tn_arena *arena, tn_target *
             return tern_fail(st, TERN_INVALID_ARGUMENT, "Bad Request: broken percent-encoding in the label");
     }
     if (route->has_version && !tn_str_i64(route->version, &target->version))
-        /* No text: that is how the original answers (golden corpus: status_targets-021, predict_targets-064). */
+        /*
+         * No text: that is how the original answers (golden corpus: status_targets-021, predict_targets-064).
+         */
         return tern_fail_bytes(st, TERN_INVALID_ARGUMENT, "", 0);
     return TERN_OK;
 }
@@ -181,7 +183,10 @@ typedef struct rest_state {
     tn_target target;
 } rest_state;
 
-/* The body's bytes, inflated when they came as gzip. What cannot be inflated counts as empty, as in the original. */
+/*
+ * The body's bytes, inflated when they came as gzip. What cannot be inflated counts as empty, as in the
+ * original.
+ */
 static tern_code plain_body(tn_request *r, tn_str *body, tern_status *st)
 {
     *body = tn_region_view(&r->body);
@@ -258,8 +263,9 @@ static void rest_answer(tn_request *r)
 static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_request_error};
 
 /*
- * The original reads the JSON before it looks for the model, so an error of the body comes first. The signature is the first thing
- * it asks the model for: with no signatures at all, that is where the decoder stops when the body is well-formed so far.
+ * The original reads the JSON before it looks for the model, so an error of the body comes first. The
+ * signature is the first thing it asks the model for: with no signatures at all, that is where the decoder
+ * stops when the body is well-formed so far.
  */
 static void fail_without_model(tn_request *r, const tern_status *missing)
 {
@@ -344,7 +350,9 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
 
 /* ---- entry ---- */
 
-/* Cross-origin preflight: 200 when an Origin with http or https is there, else 400; no body (http_server.cc). */
+/*
+ * Cross-origin preflight: 200 when an Origin with http or https is there, else 400; no body (http_server.cc).
+ */
 static void answer_options(tn_server *server, tn_exchange *ex)
 {
     tn_str origin = tn_exchange_header(ex, "origin");

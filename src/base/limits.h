@@ -24,16 +24,16 @@
     X(max_write_backlog_bytes, INT64_C(67108864),                                                            \
       "answers queued on one connection before reading from it pauses")                                      \
     X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")    \
-    X(max_json_depth, 100000, "nesting of JSON that is read")                                                  \
+    X(max_json_depth, 100000, "nesting of JSON that is read")                                                \
     X(max_inputs, 1024, "tensors in one request")                                                            \
     X(max_call_arena_bytes, INT64_C(268435456), "working memory of one call, tensors not counted")           \
     X(header_timeout_ms, 30000, "time for a request's head to arrive")                                       \
     X(idle_timeout_ms, 300000, "time a connection may stay open without a request")                          \
     X(min_body_rate, 1024, "bytes a second that a body must arrive with, after 10 s; 0: no limit")           \
     X(write_timeout_ms, 120000, "time without progress after which a client that does not read is closed")   \
-    X(half_close_ms, 2000, "time a request goes on after its HTTP/1.1 client closed its own side")                     \
-    X(linger_ms, 5000, "time to read on after a closing answer, so that the client gets to see it")                   \
-    X(max_drop_bytes, INT64_C(16777216), "rest of a body that is read and dropped after an early answer")             \
+    X(half_close_ms, 2000, "time a request goes on after its HTTP/1.1 client closed its own side")           \
+    X(linger_ms, 5000, "time to read on after a closing answer, so that the client gets to see it")          \
+    X(max_drop_bytes, INT64_C(16777216), "rest of a body that is read and dropped after an early answer")    \
     X(drain_timeout_ms, 30000, "time for calls under way to end after SIGTERM")                              \
     X(inline_run_us, 200, "calls measured to take less are run on the event loop; 0: never")                 \
     X(inline_body_bytes, 65536, "larger bodies are never decoded on an event loop")

@@ -1,5 +1,6 @@
 /*
- * cli/commands.h - the commands of the program. Each gets its own arguments (argv[0] is its name) and returns the exit status.
+ * cli/commands.h - the commands of the program. Each gets its own arguments (argv[0] is its name) and returns
+ * the exit status.
  */
 #ifndef TN_CLI_COMMANDS_H
 #define TN_CLI_COMMANDS_H

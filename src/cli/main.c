@@ -1,6 +1,6 @@
 /*
- * cli/main.c - the program's name decides its manners: called tensorflow_model_server it takes that program's flags, called tern it
- * has commands.
+ * cli/main.c - the program's name decides its manners: called tensorflow_model_server it takes that program's
+ * flags, called tern it has commands.
  */
 #include <stdio.h>
 #include <stdlib.h>

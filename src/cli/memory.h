@@ -6,7 +6,10 @@
 
 #include <stdint.h>
 
-/* Bytes: the smaller of the machine's memory and the cgroup's limit (v2 memory.max, v1 memory.limit_in_bytes). */
+/*
+ * Bytes: the smaller of the machine's memory and the cgroup's limit (v2 memory.max, v1
+ * memory.limit_in_bytes).
+ */
 int64_t tn_memory_limit(void);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * cli/options.c - see cli/options.h. The parser follows TensorFlow's (core/util/command_line_flags.cc) in the serving manner.
+ * cli/options.c - see cli/options.h. The parser follows TensorFlow's (core/util/command_line_flags.cc) in the
+ * serving manner.
  */
 #include "cli/options.h"
 

@@ -1,10 +1,10 @@
 /*
- * cli/options.h - the flags of `tern serve` and of tensorflow_model_server: one table makes the struct, the defaults, the parser
- * and the help.
+ * cli/options.h - the flags of `tern serve` and of tensorflow_model_server: one table makes the struct, the
+ * defaults, the parser and the help.
  *
- * The first 48 are TensorFlow Serving's, with its names and defaults (model_servers/main.cc); those whose function makes no sense
- * here, or is not in this version, are accepted and named in the log once when they are given. Then come Tern's own, and one for
- * each limit of base/limits.h.
+ * The first 48 are TensorFlow Serving's, with its names and defaults (model_servers/main.cc); those whose
+ * function makes no sense here, or is not in this version, are accepted and named in the log once when they
+ * are given. Then come Tern's own, and one for each limit of base/limits.h.
  */
 #ifndef TN_CLI_OPTIONS_H
 #define TN_CLI_OPTIONS_H
@@ -13,8 +13,11 @@
 #include "base/limits.h"
 #include "base/str.h"
 
-/* X(type, name, default, effect, group, help). type: BOOL, INT (int64_t), FLOAT (double), TEXT (const char *).
- * effect: 1 when this version acts on it. */
+/*
+ * X(type, name, default, effect, group, help). type: BOOL, INT (int64_t), FLOAT (double), TEXT (const char
+ * *).
+ * effect: 1 when this version acts on it.
+ */
 #define TN_FLAGS(X)                                                                                          \
     X(INT, port, 8500, 1, "Listening", "gRPC port; every port also speaks HTTP/1.1 and HTTP/2")              \
     X(TEXT, grpc_socket_path, "", 1, "Listening", "also listen on this unix socket")                         \
@@ -106,7 +109,10 @@ typedef enum tn_parse_result {
     TN_PARSE_BAD   /* a message was printed */
 } tn_parse_result;
 
-/* Reads argv[1..argc). Values are slices of argv: borrowed for good. Prints messages as the manner wants them. */
+/*
+ * Reads argv[1..argc). Values are slices of argv: borrowed for good. Prints messages as the manner wants
+ * them.
+ */
 tn_parse_result tn_options_parse(tn_options *o, tn_manner manner, int argc, char **argv);
 /* Logs every flag that was given and has no effect in this version. */
 void tn_options_log_unused(const tn_options *o);

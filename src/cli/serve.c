@@ -1,8 +1,9 @@
 /*
  * cli/serve.c - `tern serve`: makes the parts, opens the ports, waits for a signal, drains, ends.
  *
- * Called tern, the ports open at once and /readyz tells when a model can answer. Called tensorflow_model_server, they open when a
- * model is ready, as clients of the original expect, and the start fails only where no configured model loads.
+ * Called tern, the ports open at once and /readyz tells when a model can answer. Called
+ * tensorflow_model_server, they open when a model is ready, as clients of the original expect, and the start
+ * fails only where no configured model loads.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /*
- * codec/json.c - see codec/json.h. The tree is made from a tape, so there is one JSON parser for small things.
+ * codec/json.c - see codec/json.h. The tree is made from a tape, so there is one JSON parser for small
+ * things.
  */
 #include "codec/json.h"
 
@@ -143,7 +144,8 @@ tern_code tn_json_parse(tn_str text, int max_depth, tn_arena *arena, const tn_js
     tern_code code = tn_tape_parse(&t, 0, max_depth, st);
     for (size_t i = t.end; code == TERN_OK && i < text.len; i++)
         if (text.ptr[i] != ' ' && text.ptr[i] != '\n' && text.ptr[i] != '\r' && text.ptr[i] != '\t')
-            code = tern_fail(st, TERN_INVALID_ARGUMENT, "JSON Parse error: text after the value at offset: %zu", i);
+            code = tern_fail(st, TERN_INVALID_ARGUMENT,
+                             "JSON Parse error: text after the value at offset: %zu", i);
     if (code == TERN_OK)
         code = build(&t, &at, arena, root, st);
     tn_tape_free(&t);

@@ -1,6 +1,6 @@
 /*
- * codec/json.h - JSON for everything that is not a tensor: a small reader that gives a tree in an arena, and string escaping.
- * RFC 8259. Depth and size are bounded. Pure, any thread.
+ * codec/json.h - JSON for everything that is not a tensor: a small reader that gives a tree in an arena, and
+ * string escaping. RFC 8259. Depth and size are bounded. Pure, any thread.
  */
 #ifndef TN_CODEC_JSON_H
 #define TN_CODEC_JSON_H
@@ -28,8 +28,12 @@ struct tn_json {
     const tn_json *next;
 };
 
-/* Reads one value that must fill the text. *out lives in the arena. INVALID_ARGUMENT names the offset and the fault. */
-TERN_MUST_USE tern_code tn_json_parse(tn_str text, int max_depth, tn_arena *arena, const tn_json **out, tern_status *st);
+/*
+ * Reads one value that must fill the text. *out lives in the arena. INVALID_ARGUMENT names the offset and the
+ * fault.
+ */
+TERN_MUST_USE tern_code tn_json_parse(tn_str text, int max_depth, tn_arena *arena, const tn_json **out,
+                                      tern_status *st);
 /* Member of an object (first with that key), or NULL. */
 const tn_json *tn_json_get(const tn_json *object, const char *key);
 /* Appends s as a JSON string with quotes. What is not UTF-8 becomes U+FFFD. */

@@ -1,10 +1,11 @@
 /*
  * codec/json_decode.c - the fast way from a predict body into tensors; see codec/json_predict.h.
  *
- * One pass: numbers go from the text into the tensor's memory, whose dtype the signature gives and whose shape the lists give.
- * Anything that it does not like, from a wrong type to an escape in a key, makes it give up (false), and json_explain.c reads the
- * body again to say what is wrong, or to find that nothing is. So this file knows no error texts, and must only never accept
- * what the other would refuse, or read it differently.
+ * One pass: numbers go from the text into the tensor's memory, whose dtype the signature gives and whose
+ * shape the lists give. Anything that it does not like, from a wrong type to an escape in a key, makes it
+ * give up (false), and json_explain.c reads the body again to say what is wrong, or to find that nothing is.
+ * So this file knows no error texts, and must only never accept what the other would refuse, or read it
+ * differently.
  */
 #include <math.h>
 
@@ -66,7 +67,10 @@ static bool plain_string(decoder *d, tn_str *s)
 
 /* ---- values ---- */
 
-/* Room for the next values: after the first ones, as many as the rest of the body will bring at the rate so far. */
+/*
+ * Room for the next values: after the first ones, as many as the rest of the body will bring at the rate so
+ * far.
+ */
 static bool make_room(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from, char **at)
 {
     size_t more = FIRST_VALUES;
@@ -121,8 +125,8 @@ static bool put_whole(decoder *d, tern_dtype dtype, char *at)
     size_t n = short_whole(d->p, d->end, &v, &negative);
     negative = negative && v > 0;
     bool narrow = dtype == TERN_INT16 || dtype == TERN_INT8 || dtype == TERN_UINT8;
-    if (n == 0 || (narrow && v > (uint64_t)INT32_MAX + negative) || (dtype == TERN_UINT32 && (negative || v > UINT32_MAX)) ||
-        (dtype == TERN_UINT64 && negative))
+    if (n == 0 || (narrow && v > (uint64_t)INT32_MAX + negative) ||
+        (dtype == TERN_UINT32 && (negative || v > UINT32_MAX)) || (dtype == TERN_UINT64 && negative))
         return false;
     tn_build_put(dtype, at, negative ? 0 - v : v);
     d->p += n;
@@ -175,17 +179,23 @@ static bool put_literal(decoder *d, char *at)
 static bool put_value(decoder *d, tern_dtype dtype, char *at)
 {
     switch (dtype) {
-    case TERN_INT32: return put_int32(d, at);
-    case TERN_FLOAT: return put_float(d, at);
-    case TERN_DOUBLE: return put_double(d, at);
+    case TERN_INT32:
+        return put_int32(d, at);
+    case TERN_FLOAT:
+        return put_float(d, at);
+    case TERN_DOUBLE:
+        return put_double(d, at);
     case TERN_INT64:
     case TERN_INT16:
     case TERN_INT8:
     case TERN_UINT8:
     case TERN_UINT32:
-    case TERN_UINT64: return put_whole(d, dtype, at);
-    case TERN_BOOL: return put_literal(d, at);
-    default: return false;
+    case TERN_UINT64:
+        return put_whole(d, dtype, at);
+    case TERN_BOOL:
+        return put_literal(d, at);
+    default:
+        return false;
     }
 }
 
@@ -281,7 +291,8 @@ static bool value(decoder *d, tn_tensor_build *b, const tn_typed *t, shape *s, c
                 continue;
             if (b->dtype != TERN_STRING) {
                 int64_t count;
-                if (!leaf_level(s, level) || !flat_list(d, b, t, from, &count) || !close_level(s, level - 1, count))
+                if (!leaf_level(s, level) || !flat_list(d, b, t, from, &count) ||
+                    !close_level(s, level - 1, count))
                     return false;
                 level--;
             } else if (!leaf_level(s, level) || !put_string(d, b)) {
@@ -450,8 +461,11 @@ static bool use_signature(decoder *d, tn_str name)
     return true;
 }
 
-/* name: the signature when it is known before the body is read, else absent: then it is serving_default unless the body says another
- * before the tensors. *later gets a name that stands behind the tensors and is another. */
+/*
+ * name: the signature when it is known before the body is read, else absent: then it is serving_default
+ * unless the body says another before the tensors. *later gets a name that stands behind the tensors and is
+ * another.
+ */
 static bool document(decoder *d, tn_str name, tn_str *later)
 {
     bool tensors = false, named = name.ptr != NULL;
@@ -468,7 +482,8 @@ static bool document(decoder *d, tn_str name, tn_str *later)
                 return false;
             if (!named && !tensors && !use_signature(d, asked))
                 return false;
-            if (!named && tensors && !tn_str_eq(asked.len > 0 ? asked : TN_STR("serving_default"), d->signature->name)) {
+            if (!named && tensors &&
+                !tn_str_eq(asked.len > 0 ? asked : TN_STR("serving_default"), d->signature->name)) {
                 *later = asked;
                 return false;
             }
@@ -502,8 +517,9 @@ static bool decode(decoder *d, tn_str name, tn_str *later, tn_predict *out, tern
     return good;
 }
 
-tern_code tn_json_decode_predict(tn_str body, const tern_signature_set *signatures, const tn_json_limits *limits,
-                                 tn_arena *arena, tn_predict *out, tern_status *st)
+tern_code tn_json_decode_predict(tn_str body, const tern_signature_set *signatures,
+                                 const tn_json_limits *limits, tn_arena *arena, tn_predict *out,
+                                 tern_status *st)
 {
     decoder d = {.signatures = signatures, .limits = limits, .arena = arena, .st = st, .body = body};
     tn_str later = TN_STR_NONE;

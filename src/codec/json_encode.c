@@ -1,8 +1,10 @@
 /*
- * codec/json_encode.c - predict answers from tensor memory, in TensorFlow Serving's layout; see codec/json_predict.h.
+ * codec/json_encode.c - predict answers from tensor memory, in TensorFlow Serving's layout; see
+ * codec/json_predict.h.
  *
- * Row: elements in one line each when there is one output, else a pretty object each. Columnar: rapidjson's pretty form, one value
- * a line. Numbers go straight into the answer's buffer, a row's room being taken at once.
+ * Row: elements in one line each when there is one output, else a pretty object each. Columnar: rapidjson's
+ * pretty form, one value a line. Numbers go straight into the answer's buffer, a row's room being taken at
+ * once.
  */
 #include <stdlib.h>
 
@@ -32,8 +34,10 @@ static bool writable(tern_dtype dtype)
     case TERN_INT64:
     case TERN_BOOL:
     case TERN_UINT32:
-    case TERN_UINT64: return true;
-    default: return false;
+    case TERN_UINT64:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -42,16 +46,26 @@ static char *put_number(const cursor *c, int64_t i, char *to)
 {
     const void *data = c->t->data;
     switch (c->t->dtype) {
-    case TERN_FLOAT: return to + tn_number_write_float(to, ((const float *)data)[i]);
-    case TERN_DOUBLE: return to + tn_number_write_double(to, ((const double *)data)[i]);
-    case TERN_INT32: return to + tn_number_write_i64(to, ((const int32_t *)data)[i]);
-    case TERN_INT16: return to + tn_number_write_i64(to, ((const int16_t *)data)[i]);
-    case TERN_INT8: return to + tn_number_write_i64(to, ((const int8_t *)data)[i]);
-    case TERN_UINT8: return to + tn_number_write_u64(to, ((const uint8_t *)data)[i]);
-    case TERN_UINT32: return to + tn_number_write_u64(to, ((const uint32_t *)data)[i]);
-    case TERN_INT64: return to + tn_number_write_i64(to, ((const int64_t *)data)[i]);
-    case TERN_UINT64: return to + tn_number_write_u64(to, ((const uint64_t *)data)[i]);
-    default: break;
+    case TERN_FLOAT:
+        return to + tn_number_write_float(to, ((const float *)data)[i]);
+    case TERN_DOUBLE:
+        return to + tn_number_write_double(to, ((const double *)data)[i]);
+    case TERN_INT32:
+        return to + tn_number_write_i64(to, ((const int32_t *)data)[i]);
+    case TERN_INT16:
+        return to + tn_number_write_i64(to, ((const int16_t *)data)[i]);
+    case TERN_INT8:
+        return to + tn_number_write_i64(to, ((const int8_t *)data)[i]);
+    case TERN_UINT8:
+        return to + tn_number_write_u64(to, ((const uint8_t *)data)[i]);
+    case TERN_UINT32:
+        return to + tn_number_write_u64(to, ((const uint32_t *)data)[i]);
+    case TERN_INT64:
+        return to + tn_number_write_i64(to, ((const int64_t *)data)[i]);
+    case TERN_UINT64:
+        return to + tn_number_write_u64(to, ((const uint64_t *)data)[i]);
+    default:
+        break;
     }
     bool yes = ((const uint8_t *)data)[i] != 0;
     memcpy(to, yes ? "true" : "false", yes ? 4 : 5);
@@ -182,18 +196,22 @@ static tern_code check_types(const tern_tensor *tensors, uint32_t n, tern_status
     for (uint32_t i = 0; i < n; i++)
         if (!writable(tensors[i].dtype) && tn_tensor_count(&tensors[i]) > 0)
             return tern_fail(st, TERN_INVALID_ARGUMENT, "Failed to write JSON value for tensor type: %s",
-                             tn_dtype_name(tensors[i].dtype) != NULL ? tn_dtype_name(tensors[i].dtype) : "unknown");
+                             tn_dtype_name(tensors[i].dtype) != NULL ? tn_dtype_name(tensors[i].dtype)
+                                                                     : "unknown");
     return TERN_OK;
 }
 
-static tern_code batch_size(const tn_str *names, const tern_tensor *tensors, uint32_t n, int64_t *batch, tern_status *st)
+static tern_code batch_size(const tn_str *names, const tern_tensor *tensors, uint32_t n, int64_t *batch,
+                            tern_status *st)
 {
     *batch = -1;
     for (uint32_t i = 0; i < n; i++) {
         if (tensors[i].rank == 0)
-            return tern_fail(st, TERN_INVALID_ARGUMENT, "Tensor name: %.*s has no shape information ", TN_FMT(names[i]));
+            return tern_fail(st, TERN_INVALID_ARGUMENT, "Tensor name: %.*s has no shape information ",
+                             TN_FMT(names[i]));
         if (*batch >= 0 && tensors[i].dims[0] != *batch)
-            return tern_fail(st, TERN_INVALID_ARGUMENT, "Tensor name: %.*s has inconsistent batch size: %lld expecting: %lld",
+            return tern_fail(st, TERN_INVALID_ARGUMENT,
+                             "Tensor name: %.*s has inconsistent batch size: %lld expecting: %lld",
                              TN_FMT(names[i]), (long long)tensors[i].dims[0], (long long)*batch);
         *batch = tensors[i].dims[0];
     }
@@ -229,7 +247,10 @@ static void put_rows(const tn_str *names, cursor *cursors, uint32_t n, int64_t b
     tn_buf_z(out, "]\n}");
 }
 
-/* One output, many numbers in flat rows: the shape of most large answers. As put_rows(), without the call for each number. */
+/*
+ * One output, many numbers in flat rows: the shape of most large answers. As put_rows(), without the call for
+ * each number.
+ */
 static bool put_plain_column(cursor *c, int64_t batch, tn_buf *out)
 {
     if (c->t->rank != 1 || c->t->dtype == TERN_STRING || batch == 0)
@@ -262,8 +283,8 @@ static void put_columns(const tn_str *names, cursor *cursors, uint32_t n, tn_buf
     tn_buf_z(out, "\n}");
 }
 
-tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tensor *tensors, uint32_t n, tn_buf *out,
-                                 tern_status *st)
+tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tensor *tensors, uint32_t n,
+                                 tn_buf *out, tern_status *st)
 {
     cursor few[16];
     int64_t batch = 0;
@@ -278,9 +299,10 @@ tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tenso
     if (cursors == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to write the answer; try again later");
     for (uint32_t i = 0; i < n; i++)
-        cursors[i] = (cursor){.t = &tensors[i],
-                              .count = tn_tensor_count(&tensors[i]),
-                              .bytes = tensors[i].dtype == TERN_STRING && tn_str_ends(names[i], TN_STR("_bytes"))};
+        cursors[i] =
+            (cursor){.t = &tensors[i],
+                     .count = tn_tensor_count(&tensors[i]),
+                     .bytes = tensors[i].dtype == TERN_STRING && tn_str_ends(names[i], TN_STR("_bytes"))};
     if (!row)
         put_columns(names, cursors, n, out);
     else if (n > 1 || !put_plain_column(&cursors[0], batch, out))
@@ -288,6 +310,7 @@ tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tenso
     if (cursors != few)
         free(cursors);
     if (out->failed)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes; ask for fewer rows");
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
+                         "The answer is larger than --max_response_bytes; ask for fewer rows");
     return TERN_OK;
 }

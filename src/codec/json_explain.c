@@ -1,17 +1,17 @@
 /*
  * codec/json_explain.c - see codec/json_explain.h.
  *
- * Follows util/json_tensor.cc of TensorFlow Serving step by step (FillPredictRequestFromJson and below), so that the first fault in
- * its order is the one that is told, in its words.
+ * Follows util/json_tensor.cc of TensorFlow Serving step by step (FillPredictRequestFromJson and below), so
+ * that the first fault in its order is the one that is told, in its words.
  */
 #include "codec/json_explain.h"
 
+#include "base/status.h"
 #include "codec/base64.h"
 #include "codec/json_tape.h"
 #include "codec/number.h"
-#include "base/status.h"
 
-#define TAPE_MAX (UINT64_C(2) << 30)
+#define TAPE_MAX       (UINT64_C(2) << 30)
 #define VALUE_TEXT_MAX (16u << 20) /* of which a status keeps its first bytes */
 
 typedef struct explain {
@@ -25,8 +25,8 @@ typedef struct explain {
 
 /* What is known of one input while row elements are added. */
 typedef struct row_input {
-    bool seen;   /* in any element */
-    bool here;   /* in this element */
+    bool seen; /* in any element */
+    bool here; /* in this element */
     int64_t size;
     int32_t rank;
     const int64_t *dims;
@@ -38,10 +38,11 @@ static const tn_node *node(const explain *x, uint32_t i)
 }
 
 /* "JSON Value: <value><rest>" */
-static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format,
+                             ...) __attribute__((format(printf, 5, 6)));
 
-static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format, ...)
+static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format,
+                             ...)
 {
     char rest[512];
     va_list args;
@@ -100,10 +101,14 @@ static bool whole_of(const explain *x, const tn_node *n, tern_dtype dtype, uint6
     case TERN_INT32:
     case TERN_INT16:
     case TERN_INT8:
-    case TERN_UINT8: return negative ? i >= INT32_MIN : u <= INT32_MAX;
-    case TERN_INT64: return negative || u <= INT64_MAX;
-    case TERN_UINT32: return !negative && u <= UINT32_MAX;
-    default: return !negative;
+    case TERN_UINT8:
+        return negative ? i >= INT32_MIN : u <= INT32_MAX;
+    case TERN_INT64:
+        return negative || u <= INT64_MAX;
+    case TERN_UINT32:
+        return !negative && u <= UINT32_MAX;
+    default:
+        return !negative;
     }
 }
 
@@ -180,8 +185,8 @@ static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
 /* {"b64": "..."}: one member of that name, a string. */
 static bool is_b64(const explain *x, uint32_t i)
 {
-    return node(x, i)->type == TN_NODE_OBJECT && node(x, i)->count == 1 && tn_tape_is(&x->tape, node(x, i + 1), TN_STR("b64")) &&
-           node(x, i + 2)->type == TN_NODE_STRING;
+    return node(x, i)->type == TN_NODE_OBJECT && node(x, i)->count == 1 &&
+           tn_tape_is(&x->tape, node(x, i + 1), TN_STR("b64")) && node(x, i + 2)->type == TN_NODE_STRING;
 }
 
 static tern_code add_b64(explain *x, uint32_t i, tn_tensor_build *b)
@@ -189,7 +194,8 @@ static tern_code add_b64(explain *x, uint32_t i, tn_tensor_build *b)
     size_t length;
     tn_buf text;
     if (!is_b64(x, i))
-        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i, " not formatted correctly for base64 data");
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i,
+                           " not formatted correctly for base64 data");
     tn_buf_init(&text, node(x, i + 2)->end - node(x, i + 2)->start + 1);
     tn_tape_string(&x->tape, node(x, i + 2), &text);
     char *room = tn_buf_reserve(&b->string_bytes, tn_base64_room(text.len));
@@ -226,9 +232,11 @@ static tern_code dense_shape(explain *x, uint32_t i, int32_t *rank, const int64_
 static tern_code check_list(explain *x, uint32_t i, int32_t level, int32_t rank, const int64_t *dims)
 {
     if (level >= rank)
-        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Encountered list at unexpected level: %d expected < %d", level, rank);
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                         "Encountered list at unexpected level: %d expected < %d", level, rank);
     if (node(x, i)->count != dims[level])
-        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Encountered list at unexpected size: %u at level: %d expected size: %lld",
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                         "Encountered list at unexpected size: %u at level: %d expected size: %lld",
                          node(x, i)->count, level, (long long)dims[level]);
     return TERN_OK;
 }
@@ -237,14 +245,16 @@ static tern_code add_leaf(explain *x, uint32_t i, int32_t level, int32_t rank, t
 {
     if (level != rank)
         return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i,
-                           " found at incorrect level: %d in the JSON DOM. Expected at level: %d", level + 1, rank);
+                           " found at incorrect level: %d in the JSON DOM. Expected at level: %d", level + 1,
+                           rank);
     if (node(x, i)->type != TN_NODE_OBJECT)
         return add_scalar(x, i, b);
     return b->dtype == TERN_STRING ? add_b64(x, i, b) : type_error(x, i, b->dtype);
 }
 
 /* FillTensorProto, without its recursion: the nodes in order, with the ends of the lists that are open. */
-static tern_code fill_tensor(explain *x, uint32_t i, int32_t rank, const int64_t *dims, tn_tensor_build *b, int64_t *size)
+static tern_code fill_tensor(explain *x, uint32_t i, int32_t rank, const int64_t *dims, tn_tensor_build *b,
+                             int64_t *size)
 {
     uint32_t *ends = tn_arena_array(x->arena, (size_t)rank + 1, sizeof *ends);
     const uint32_t end = node(x, i)->next;
@@ -311,14 +321,17 @@ static tern_code add_item(explain *x, uint32_t i, int id, row_input *inputs)
     }
     in->here = true;
     if (in->size != size)
-        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting tensor size: %lld but got: %lld", (long long)in->size,
-                         (long long)size);
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting tensor size: %lld but got: %lld",
+                         (long long)in->size, (long long)size);
     if (in->rank != rank || (rank > 0 && memcmp(in->dims, dims, (size_t)rank * sizeof *dims) != 0))
         return shape_error(x, in, rank, dims);
     return TERN_OK;
 }
 
-/* Puts "Failed to process element: N [key: K ]of 'instances' list. Error: CODE: " before the error that stands in st. */
+/*
+ * Puts "Failed to process element: N [key: K ]of 'instances' list. Error: CODE: " before the error that
+ * stands in st.
+ */
 static tern_code element_error(explain *x, uint32_t element, const tn_str *key)
 {
     tn_buf text;
@@ -346,7 +359,8 @@ static tern_code keys_error(explain *x, uint32_t element, uint32_t i)
         tn_buf_str(&names, x->signature->inputs[k].name);
     }
     snprintf(head, sizeof head, "Failed to process element: %u of 'instances' list. JSON object: ", element);
-    tern_code code = value_error(x, TERN_INVALID_ARGUMENT, head, i, " keys must be equal to: %.*s", TN_FMT(tn_buf_view(&names)));
+    tern_code code = value_error(x, TERN_INVALID_ARGUMENT, head, i, " keys must be equal to: %.*s",
+                                 TN_FMT(tn_buf_view(&names)));
     tn_buf_free(&names);
     return code;
 }
@@ -363,8 +377,8 @@ static tern_code add_object(explain *x, uint32_t element, uint32_t i, row_input 
         tn_str name = tn_buf_view(&key);
         int id = tn_signature_input(x->signature, name);
         tern_code code = id >= 0 ? add_item(x, at + 1, id, inputs)
-                                 : tern_fail(x->st, TERN_INVALID_ARGUMENT, "JSON object: does not have named input: %.*s",
-                                             TN_FMT(name));
+                                 : tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                                             "JSON object: does not have named input: %.*s", TN_FMT(name));
         if (code != TERN_OK)
             code = element_error(x, element, &name);
         tn_buf_free(&key);
@@ -386,9 +400,11 @@ static tern_code add_elements(explain *x, uint32_t list, row_input *inputs)
     for (uint32_t e = 0; code == TERN_OK && e < count; e++, at = node(x, at)->next) {
         bool object = node(x, at)->type == TN_NODE_OBJECT && !is_b64(x, at);
         if (objects && !object)
-            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting object but got list at item %u of input list", e);
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                             "Expecting object but got list at item %u of input list", e);
         if (!objects && object)
-            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Expecting value/list but got object at item %u of input list", e);
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                             "Expecting value/list but got object at item %u of input list", e);
         if (objects) {
             code = add_object(x, e, at, inputs);
         } else {
@@ -423,8 +439,9 @@ static tern_code read_row(explain *x, uint32_t list)
     if (inputs == NULL)
         return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
     if (node(x, list + 1)->type != TN_NODE_OBJECT && s->n_inputs > 1)
-        return tern_fail(x->st, TERN_INVALID_ARGUMENT, "instances is a plain list, but expecting list of objects as multiple input "
-                                                       "tensors required as per tensorinfo_map");
+        return tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                         "instances is a plain list, but expecting list of objects as multiple input "
+                         "tensors required as per tensorinfo_map");
     tern_code code = add_elements(x, list, inputs);
     for (uint32_t k = 0; code == TERN_OK && k < s->n_inputs; k++)
         code = set_row_shape(x, &x->builds[k], &inputs[k], node(x, list)->count);
@@ -449,8 +466,9 @@ static tern_code read_columns(explain *x, uint32_t i)
     tern_code code = TERN_OK;
     if (node(x, i)->type != TN_NODE_OBJECT || is_b64(x, i)) {
         if (s->n_inputs > 1)
-            return tern_fail(x->st, TERN_INVALID_ARGUMENT, "inputs is a plain value/list, but expecting an object as multiple input "
-                                                           "tensors required as per tensorinfo_map");
+            return tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                             "inputs is a plain value/list, but expecting an object as multiple input "
+                             "tensors required as per tensorinfo_map");
         return read_column_value(x, i, &x->builds[0]);
     }
     for (uint32_t k = 0; code == TERN_OK && k < s->n_inputs; k++) {
@@ -480,8 +498,8 @@ static tern_code find_signature(explain *x, const tern_signature_set *signatures
     tn_str wanted = asked.len > 0 ? asked : TN_STR("serving_default");
     x->signature = tn_signatures_find(signatures, wanted);
     if (x->signature == NULL)
-        code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Serving signature name: \"%.*s\" not found in signature def",
-                         TN_FMT(wanted));
+        code = tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                         "Serving signature name: \"%.*s\" not found in signature def", TN_FMT(wanted));
     else if (x->signature->n_inputs == 0)
         code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Failed to get input map for signature: %.*s",
                          TN_FMT(asked.len > 0 ? asked : TN_STR("DEFAULT")));
@@ -507,21 +525,23 @@ static tern_code read_document(explain *x, bool *row)
     uint32_t inputs = tn_tape_member(&x->tape, 0, TN_STR("inputs"));
     *row = instances != 0;
     if (instances != 0 && inputs != 0)
-        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
-                           " Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ");
+        return value_error(
+            x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+            " Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist ");
     if (inputs != 0)
         return read_columns(x, inputs);
     if (instances == 0)
         return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Missing 'inputs' or 'instances' key");
     if (node(x, instances)->type != TN_NODE_ARRAY)
-        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " Expecting 'instances' to be an list/array");
+        return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                           " Expecting 'instances' to be an list/array");
     if (node(x, instances)->count == 0)
         return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " No values in 'instances' array");
     return read_row(x, instances);
 }
 
-tern_code tn_json_finish(tn_tensor_build *builds, const tern_signature *s, bool row, tn_arena *arena, tn_predict *out,
-                         tern_status *st)
+tern_code tn_json_finish(tn_tensor_build *builds, const tern_signature *s, bool row, tn_arena *arena,
+                         tn_predict *out, tern_status *st)
 {
     tern_code code = TERN_OK;
     *out = (tn_predict){.signature = s, .row = row};
@@ -534,7 +554,8 @@ tern_code tn_json_finish(tn_tensor_build *builds, const tern_signature *s, bool 
         if (code == TERN_OK)
             code = tn_build_finish(&builds[k], arena, &out->inputs[k], &valid, st);
         if (code == TERN_OK && !valid)
-            code = tern_fail(st, TERN_INVALID_ARGUMENT, "tensor parsing error: %.*s", TN_FMT(s->inputs[k].name));
+            code =
+                tern_fail(st, TERN_INVALID_ARGUMENT, "tensor parsing error: %.*s", TN_FMT(s->inputs[k].name));
         if (code == TERN_OK) {
             out->input_ids[k] = k;
             out->n_inputs = k + 1;
@@ -546,8 +567,8 @@ tern_code tn_json_finish(tn_tensor_build *builds, const tern_signature *s, bool 
     return code;
 }
 
-tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, const tn_json_limits *limits, tn_arena *arena,
-                          tn_predict *out, tern_status *st)
+tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, const tn_json_limits *limits,
+                          tn_arena *arena, tn_predict *out, tern_status *st)
 {
     explain x = {.arena = arena, .st = st, .room = {.max = (size_t)limits->max_tensor_bytes}};
     bool row = false;

@@ -1,9 +1,11 @@
 /*
- * codec/json_predict.h - the body of a REST predict call, decoded straight into tensors; and the answer, written from tensors.
+ * codec/json_predict.h - the body of a REST predict call, decoded straight into tensors; and the answer,
+ * written from tensors.
  *
- * Implements TensorFlow Serving's REST v1 (util/json_tensor.cc: FillPredictRequestFromJson, MakeJsonFromTensors), with its
- * error texts; recorded answers are the test. Numbers are exact: decimal text becomes the nearest float or double.
- * Decoding is one pass over the body; only a body with an error is read again, to say what is wrong as the original does.
+ * Implements TensorFlow Serving's REST v1 (util/json_tensor.cc: FillPredictRequestFromJson,
+ * MakeJsonFromTensors), with its error texts; recorded answers are the test. Numbers are exact: decimal text
+ * becomes the nearest float or double. Decoding is one pass over the body; only a body with an error is read
+ * again, to say what is wrong as the original does.
  * Pure: no I/O, no globals. One thread at a time per arena.
  */
 #ifndef TN_CODEC_JSON_PREDICT_H
@@ -18,22 +20,24 @@ typedef struct tn_json_limits {
 } tn_json_limits;
 
 /*
- * body: borrowed, need not end in NUL. signatures: of the target version; the body's signature_name or serving_default
- * chooses (error: 400 `Serving signature name: "x" not found in signature def`).
- * On success *out holds the inputs (release with tn_predict_release). On failure *out is empty and st has the code
- * (INVALID_ARGUMENT mostly, UNIMPLEMENTED for dtypes that JSON cannot carry) and TensorFlow Serving's text.
+ * body: borrowed, need not end in NUL. signatures: of the target version; the body's signature_name or
+ * serving_default chooses (error: 400 `Serving signature name: "x" not found in signature def`).
+ * On success *out holds the inputs (release with tn_predict_release). On failure *out is empty and st has the
+ * code (INVALID_ARGUMENT mostly, UNIMPLEMENTED for dtypes that JSON cannot carry) and TensorFlow Serving's
+ * text.
  */
 TERN_MUST_USE tern_code tn_json_decode_predict(tn_str body, const tern_signature_set *signatures,
                                                const tn_json_limits *limits, tn_arena *arena, tn_predict *out,
                                                tern_status *st);
 
 /*
- * Appends the whole answer: row {"predictions": ...} or columnar {"outputs": ...}, in TensorFlow Serving's layout.
- * names[i] is the alias of tensors[i] (n of them, in the order they are to be written).
- * Errors: INVALID_ARGUMENT with its texts (inconsistent batch size, no shape information, dtype that has no JSON form);
- * RESOURCE_EXHAUSTED when out's max is passed. As the original does, what was written before an error stays in out.
+ * Appends the whole answer: row {"predictions": ...} or columnar {"outputs": ...}, in TensorFlow Serving's
+ * layout. names[i] is the alias of tensors[i] (n of them, in the order they are to be written).
+ * Errors: INVALID_ARGUMENT with its texts (inconsistent batch size, no shape information, dtype that has no
+ * JSON form); RESOURCE_EXHAUSTED when out's max is passed. As the original does, what was written before an
+ * error stays in out.
  */
-TERN_MUST_USE tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tensor *tensors, uint32_t n,
-                                               tn_buf *out, tern_status *st);
+TERN_MUST_USE tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tensor *tensors,
+                                               uint32_t n, tn_buf *out, tern_status *st);
 
 #endif

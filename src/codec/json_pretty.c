@@ -1,6 +1,6 @@
 /*
- * codec/json_pretty.c - a value of a tape as rapidjson's PrettyWriter prints it (4 spaces, arrays in one line); see
- * codec/json_tape.h. Only for error texts, but those are compared byte for byte. Iterative.
+ * codec/json_pretty.c - a value of a tape as rapidjson's PrettyWriter prints it (4 spaces, arrays in one
+ * line); see codec/json_tape.h. Only for error texts, but those are compared byte for byte. Iterative.
  */
 #include <math.h>
 
@@ -89,7 +89,10 @@ static double real_value(tn_str text)
     return value;
 }
 
-/* Nothing for NaN and infinities: so does the original. Whole numbers beyond 64 bits are doubles to rapidjson. */
+/*
+ * Nothing for NaN and infinities: so does the original. Whole numbers beyond 64 bits are doubles to
+ * rapidjson.
+ */
 static void print_number(const tn_tape *t, const tn_node *n, tn_buf *out)
 {
     tn_str token = tn_tape_text(t, n);
@@ -116,11 +119,20 @@ static void print_string(const tn_tape *t, const tn_node *n, tn_buf *out)
 static void print_scalar(const tn_tape *t, const tn_node *n, tn_buf *out)
 {
     switch (n->type) {
-    case TN_NODE_NULL: tn_buf_z(out, "null"); break;
-    case TN_NODE_FALSE: tn_buf_z(out, "false"); break;
-    case TN_NODE_TRUE: tn_buf_z(out, "true"); break;
-    case TN_NODE_STRING: print_string(t, n, out); break;
-    default: print_number(t, n, out);
+    case TN_NODE_NULL:
+        tn_buf_z(out, "null");
+        break;
+    case TN_NODE_FALSE:
+        tn_buf_z(out, "false");
+        break;
+    case TN_NODE_TRUE:
+        tn_buf_z(out, "true");
+        break;
+    case TN_NODE_STRING:
+        print_string(t, n, out);
+        break;
+    default:
+        print_number(t, n, out);
     }
 }
 

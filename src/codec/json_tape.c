@@ -1,5 +1,6 @@
 /*
- * codec/json_tape.c - the parser; see codec/json_tape.h. States and errors: rapidjson/reader.h, IterativeParse.
+ * codec/json_tape.c - the parser; see codec/json_tape.h. States and errors: rapidjson/reader.h,
+ * IterativeParse.
  */
 #include "codec/json_tape.h"
 
@@ -90,7 +91,8 @@ static tern_code add_node(parser *q, tn_node_type type, size_t start, size_t end
     if (index < UINT32_MAX - 1)
         tn_buf_append(&q->tape->nodes, &n, sizeof n);
     if (q->tape->nodes.failed || index >= UINT32_MAX - 1)
-        return tern_fail(q->st, TERN_RESOURCE_EXHAUSTED, "The JSON has too many values to be read; send fewer at a time");
+        return tern_fail(q->st, TERN_RESOURCE_EXHAUSTED,
+                         "The JSON has too many values to be read; send fewer at a time");
     return TERN_OK;
 }
 
@@ -112,7 +114,9 @@ static int hex4(const char *p, const char *end)
         return -1;
     for (int i = 0; i < 4; i++) {
         char c = p[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+        int d = c >= '0' && c <= '9'                     ? c - '0'
+                : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                         : -1;
         if (d < 0)
             return -1;
         v = v * 16 + d;
@@ -286,11 +290,16 @@ static tern_code number(parser *q)
 static tern_code scalar(parser *q)
 {
     switch (peek(q)) {
-    case '"': return string(q);
-    case 'n': return literal(q, "ull", TN_NODE_NULL);
-    case 't': return literal(q, "rue", TN_NODE_TRUE);
-    case 'f': return literal(q, "alse", TN_NODE_FALSE);
-    default: return number(q);
+    case '"':
+        return string(q);
+    case 'n':
+        return literal(q, "ull", TN_NODE_NULL);
+    case 't':
+        return literal(q, "rue", TN_NODE_TRUE);
+    case 'f':
+        return literal(q, "alse", TN_NODE_FALSE);
+    default:
+        return number(q);
     }
 }
 
@@ -299,7 +308,8 @@ static tern_code scalar(parser *q)
 static void count_child(parser *q)
 {
     if (q->depth > 0) {
-        const open_container *top = (const open_container *)(void *)(q->tape->stack.ptr + q->tape->stack.len) - 1;
+        const open_container *top =
+            (const open_container *)(void *)(q->tape->stack.ptr + q->tape->stack.len) - 1;
         node_at(q, top->node)->count++;
     }
 }
@@ -319,8 +329,9 @@ static tern_code open_one(parser *q, tn_node_type kind)
 {
     const open_container c = {.node = n_nodes(q), .kind = kind};
     if (q->depth >= q->max_depth)
-        return tern_fail(q->st, TERN_INVALID_ARGUMENT, "JSON Parse error: nested deeper than %lld levels at offset: %zu "
-                                                       "(--max_json_depth)",
+        return tern_fail(q->st, TERN_INVALID_ARGUMENT,
+                         "JSON Parse error: nested deeper than %lld levels at offset: %zu "
+                         "(--max_json_depth)",
                          (long long)q->max_depth, q->at);
     tern_code code = add_node(q, kind, q->at, q->at, 0);
     if (code != TERN_OK)
@@ -373,13 +384,15 @@ static tern_code step(parser *q)
     char c = peek(q);
     bool delimiter = c == ']' || c == '}' || c == ',' || c == ':';
     switch (q->state) {
-    case STATE_START: return delimiter ? fail_at(q, "The document is empty.", q->at) : value(q);
+    case STATE_START:
+        return delimiter ? fail_at(q, "The document is empty.", q->at) : value(q);
     case STATE_OBJECT_INITIAL:
         if (c != '}')
             return member_name(q);
         close_one(q);
         return TERN_OK;
-    case STATE_MEMBER_DELIMITER: return member_name(q);
+    case STATE_MEMBER_DELIMITER:
+        return member_name(q);
     case STATE_MEMBER_KEY:
         if (c != ':')
             return fail_at(q, "Missing a colon after a name of object member.", q->at);
@@ -413,15 +426,18 @@ static tern_code step(parser *q)
         }
         return delimiter ? fail_at(q, bad_value, q->at) : value(q);
     case STATE_KEY_VALUE_DELIMITER:
-    case STATE_ELEMENT_DELIMITER: return delimiter ? fail_at(q, bad_value, q->at) : value(q);
-    case STATE_DONE: break;
+    case STATE_ELEMENT_DELIMITER:
+        return delimiter ? fail_at(q, bad_value, q->at) : value(q);
+    case STATE_DONE:
+        break;
     }
     return TERN_OK;
 }
 
 tern_code tn_tape_parse(tn_tape *t, size_t from, int64_t max_depth, tern_status *st)
 {
-    parser q = {.tape = t, .p = t->text.ptr, .len = t->text.len, .at = from, .max_depth = max_depth, .st = st};
+    parser q = {
+        .tape = t, .p = t->text.ptr, .len = t->text.len, .at = from, .max_depth = max_depth, .st = st};
     tern_code code = TERN_OK;
     tn_buf_clear(&t->nodes);
     tn_buf_clear(&t->stack);

@@ -64,46 +64,73 @@ static void write_value(const ProtobufCFieldDescriptor *f, const void *at, int d
     switch (f->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32: tn_buf_i64(out, *(const int32_t *)at); break;
+    case PROTOBUF_C_TYPE_SFIXED32:
+        tn_buf_i64(out, *(const int32_t *)at);
+        break;
     case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32: tn_buf_u64(out, *(const uint32_t *)at); break;
+    case PROTOBUF_C_TYPE_FIXED32:
+        tn_buf_u64(out, *(const uint32_t *)at);
+        break;
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64: tn_buf_printf(out, "\"%lld\"", (long long)*(const int64_t *)at); break;
+    case PROTOBUF_C_TYPE_SFIXED64:
+        tn_buf_printf(out, "\"%lld\"", (long long)*(const int64_t *)at);
+        break;
     case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64: tn_buf_printf(out, "\"%llu\"", (unsigned long long)*(const uint64_t *)at); break;
-    case PROTOBUF_C_TYPE_FLOAT: write_number((double)*(const float *)at, true, out); break;
-    case PROTOBUF_C_TYPE_DOUBLE: write_number(*(const double *)at, false, out); break;
-    case PROTOBUF_C_TYPE_BOOL: tn_buf_z(out, *(const protobuf_c_boolean *)at ? "true" : "false"); break;
-    case PROTOBUF_C_TYPE_ENUM: write_enum(f, *(const int *)at, out); break;
-    case PROTOBUF_C_TYPE_STRING: tn_json_quote(out, tn_str_from(*(char *const *)at)); break;
-    case PROTOBUF_C_TYPE_BYTES: write_bytes(at, out); break;
-    case PROTOBUF_C_TYPE_MESSAGE: write_message(*(ProtobufCMessage *const *)at, depth, out); break;
+    case PROTOBUF_C_TYPE_FIXED64:
+        tn_buf_printf(out, "\"%llu\"", (unsigned long long)*(const uint64_t *)at);
+        break;
+    case PROTOBUF_C_TYPE_FLOAT:
+        write_number((double)*(const float *)at, true, out);
+        break;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        write_number(*(const double *)at, false, out);
+        break;
+    case PROTOBUF_C_TYPE_BOOL:
+        tn_buf_z(out, *(const protobuf_c_boolean *)at ? "true" : "false");
+        break;
+    case PROTOBUF_C_TYPE_ENUM:
+        write_enum(f, *(const int *)at, out);
+        break;
+    case PROTOBUF_C_TYPE_STRING:
+        tn_json_quote(out, tn_str_from(*(char *const *)at));
+        break;
+    case PROTOBUF_C_TYPE_BYTES:
+        write_bytes(at, out);
+        break;
+    case PROTOBUF_C_TYPE_MESSAGE:
+        write_message(*(ProtobufCMessage *const *)at, depth, out);
+        break;
     }
 }
 
 static size_t width_of(const ProtobufCFieldDescriptor *f)
 {
     switch (f->type) {
-    case PROTOBUF_C_TYPE_BYTES: return sizeof(ProtobufCBinaryData);
+    case PROTOBUF_C_TYPE_BYTES:
+        return sizeof(ProtobufCBinaryData);
     case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE: return sizeof(void *);
-    case PROTOBUF_C_TYPE_BOOL: return sizeof(protobuf_c_boolean);
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return sizeof(void *);
+    case PROTOBUF_C_TYPE_BOOL:
+        return sizeof(protobuf_c_boolean);
     case PROTOBUF_C_TYPE_INT64:
     case PROTOBUF_C_TYPE_SINT64:
     case PROTOBUF_C_TYPE_SFIXED64:
     case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE: return 8;
-    default: return 4;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        return 8;
+    default:
+        return 4;
     }
 }
 
 static bool is_map(const ProtobufCFieldDescriptor *f)
 {
     const ProtobufCMessageDescriptor *type = f->descriptor;
-    return f->label == PROTOBUF_C_LABEL_REPEATED && f->type == PROTOBUF_C_TYPE_MESSAGE && type->n_fields == 2 &&
-           tn_str_ends(tn_str_from(type->short_name), TN_STR("Entry"));
+    return f->label == PROTOBUF_C_LABEL_REPEATED && f->type == PROTOBUF_C_TYPE_MESSAGE &&
+           type->n_fields == 2 && tn_str_ends(tn_str_from(type->short_name), TN_STR("Entry"));
 }
 
 /* {"key": value, ...}: the entries' own two fields. */
@@ -113,7 +140,8 @@ static void write_map(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
     ProtobufCMessage *const *entries = *(ProtobufCMessage *const *const *)((const char *)m + f->offset);
     tn_buf_char(out, '{');
     for (size_t i = 0; i < n; i++) {
-        const ProtobufCFieldDescriptor *key = &entries[i]->descriptor->fields[0], *value = &entries[i]->descriptor->fields[1];
+        const ProtobufCFieldDescriptor *key = &entries[i]->descriptor->fields[0],
+                                       *value = &entries[i]->descriptor->fields[1];
         const char *at = (const char *)entries[i] + value->offset;
         if (i > 0)
             tn_buf_char(out, ',');

@@ -50,7 +50,8 @@ static tern_code fail_with(tn_buf *text, tern_status *st)
     return code;
 }
 
-static tern_code wrong_count(const tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent, tern_status *st)
+static tern_code wrong_count(const tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent,
+                             tern_status *st)
 {
     tn_buf text;
     bool first = true;
@@ -76,14 +77,16 @@ static tern_code wrong_count(const tn_pb_predict_reader *r, const tern_signature
     return fail_with(&text, st);
 }
 
-static tern_code missing(const tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent, const tern_io *io,
-                         tern_status *st)
+static tern_code missing(const tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent,
+                         const tern_io *io, tern_status *st)
 {
     tn_buf text;
     bool first = true;
     tn_buf_init(&text, TEXT_MAX);
-    tn_buf_printf(&text, "Signature input alias: %.*s(feed name: %.*s) not found in request and no default value provided. Inputs "
-                         "expected to be in the request {",
+    tn_buf_printf(&text,
+                  "Signature input alias: %.*s(feed name: %.*s) not found in request and no default value "
+                  "provided. Inputs "
+                  "expected to be in the request {",
                   TN_FMT(io->name), TN_FMT(io->tensor_name));
     for (uint32_t i = 0; i < r->n_inputs; i++)
         join(&text, &first, sent[i]);
@@ -95,7 +98,8 @@ static tern_code missing(const tn_pb_predict_reader *r, const tern_signature *s,
     return fail_with(&text, st);
 }
 
-static tern_code unused(const tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent, tern_status *st)
+static tern_code unused(const tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent,
+                        tern_status *st)
 {
     tn_buf text;
     bool first = true;
@@ -120,8 +124,8 @@ static tn_named_tensor *find_sent(tn_pb_predict_reader *r, tn_str alias)
 }
 
 /* One signature input into *t: what was sent, moved, or the default. */
-static tern_code bind_one(tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent, const tern_io *io,
-                          tn_arena *arena, tern_tensor *t, uint32_t *used, tern_status *st)
+static tern_code bind_one(tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent,
+                          const tern_io *io, tn_arena *arena, tern_tensor *t, uint32_t *used, tern_status *st)
 {
     tn_named_tensor *found = find_sent(r, io->name);
     if (found == NULL && io->default_tensor.ptr == NULL)
@@ -136,7 +140,8 @@ static tern_code bind_one(tn_pb_predict_reader *r, const tern_signature *s, cons
     return TERN_OK;
 }
 
-static tern_code bind_inputs(tn_pb_predict_reader *r, const tern_signature *s, tn_arena *arena, tn_predict *out, tern_status *st)
+static tern_code bind_inputs(tn_pb_predict_reader *r, const tern_signature *s, tn_arena *arena,
+                             tn_predict *out, tern_status *st)
 {
     const tn_str *sent = sorted_aliases(r, arena);
     bool defaults = false;
@@ -165,15 +170,17 @@ static tern_code no_such_output(const tern_signature *s, tn_str alias, tern_stat
     tn_buf text;
     bool first = true;
     tn_buf_init(&text, TEXT_MAX);
-    tn_buf_printf(&text, "output tensor alias not found in signature: %.*s Outputs expected to be in the set {", TN_FMT(alias));
+    tn_buf_printf(&text,
+                  "output tensor alias not found in signature: %.*s Outputs expected to be in the set {",
+                  TN_FMT(alias));
     for (uint32_t i = 0; i < s->n_outputs; i++)
         join(&text, &first, s->outputs[i].name);
     tn_buf_z(&text, "}.");
     return fail_with(&text, st);
 }
 
-static tern_code bind_outputs(const tn_pb_predict_reader *r, const tern_signature *s, tn_arena *arena, uint32_t **ids, uint32_t *n,
-                              tern_status *st)
+static tern_code bind_outputs(const tn_pb_predict_reader *r, const tern_signature *s, tn_arena *arena,
+                              uint32_t **ids, uint32_t *n, tern_status *st)
 {
     uint32_t wanted = r->n_filter > 0 ? r->n_filter : s->n_outputs;
     *n = 0;
@@ -186,15 +193,16 @@ static tern_code bind_outputs(const tn_pb_predict_reader *r, const tern_signatur
         if (id < 0)
             return no_such_output(s, r->filter[i], st);
         if (seen[id])
-            return tern_fail(st, TERN_INVALID_ARGUMENT, "duplicate output tensor alias: %.*s", TN_FMT(r->filter[i]));
+            return tern_fail(st, TERN_INVALID_ARGUMENT, "duplicate output tensor alias: %.*s",
+                             TN_FMT(r->filter[i]));
         seen[id] = true;
         (*ids)[(*n)++] = (uint32_t)id;
     }
     return TERN_OK;
 }
 
-tern_code tn_pb_predict_bind(tn_pb_predict_reader *r, const tern_signature *signature, tn_arena *arena, tn_predict *out,
-                             uint32_t **output_ids, uint32_t *n_outputs, tern_status *st)
+tern_code tn_pb_predict_bind(tn_pb_predict_reader *r, const tern_signature *signature, tn_arena *arena,
+                             tn_predict *out, uint32_t **output_ids, uint32_t *n_outputs, tern_status *st)
 {
     *out = (tn_predict){0};
     tern_code code = bind_inputs(r, signature, arena, out, st);

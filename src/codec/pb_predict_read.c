@@ -1,9 +1,10 @@
 /*
  * codec/pb_predict_read.c - the push parser of PredictRequest; see codec/pb_predict.h.
  *
- * A small machine over three nested messages (request, map entry, tensor), each with the position where it ends. Small fields
- * are collected whole; tensor bytes go to their place as they come. Lengths are checked against the enclosing message before
- * anything is done with them, and memory is taken for a field only once its first byte is there.
+ * A small machine over three nested messages (request, map entry, tensor), each with the position where it
+ * ends. Small fields are collected whole; tensor bytes go to their place as they come. Lengths are checked
+ * against the enclosing message before anything is done with them, and memory is taken for a field only once
+ * its first byte is there.
  */
 #include "codec/pb_predict_read.h"
 
@@ -12,13 +13,20 @@
 #define COLLECT_MAX (16u << 20) /* names, shapes, model_spec */
 
 /* Field numbers: predict.proto, model.proto; a map entry is {key = 1, value = 2}. */
-enum { REQUEST_MODEL_SPEC = 1, REQUEST_INPUTS = 2, REQUEST_OUTPUT_FILTER = 3, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
+enum {
+    REQUEST_MODEL_SPEC = 1,
+    REQUEST_INPUTS = 2,
+    REQUEST_OUTPUT_FILTER = 3,
+    ENTRY_KEY = 1,
+    ENTRY_VALUE = 2
+};
 
 static tern_code broken(tn_pb_predict_reader *r, tern_status *st)
 {
     r->failed = true;
     /* grpc++ answers a message that cannot be parsed with INTERNAL and no text of its own. */
-    return tern_fail(st, TERN_INTERNAL, "The message is no PredictRequest: it breaks off or is malformed at byte %llu",
+    return tern_fail(st, TERN_INTERNAL,
+                     "The message is no PredictRequest: it breaks off or is malformed at byte %llu",
                      (unsigned long long)r->position);
 }
 
@@ -243,7 +251,8 @@ static tern_code payload_begin(tn_pb_predict_reader *r, uint64_t length, tern_st
         r->build.content_len = 0; /* a second one replaces the first */
     } else if (r->field == TN_TENSOR_STRING_VAL) {
         r->payload = PAYLOAD_STRING;
-    } else if (r->build.dtype == TERN_INVALID && r->field >= TN_TENSOR_FLOAT_VAL && r->field <= TN_TENSOR_UINT64_VAL) {
+    } else if (r->build.dtype == TERN_INVALID && r->field >= TN_TENSOR_FLOAT_VAL &&
+               r->field <= TN_TENSOR_UINT64_VAL) {
         uint8_t head[20];
         r->payload = PAYLOAD_DEFER;
         tn_buf_append(&r->deferred, head, tn_pb_put_head(head, r->field, length));
@@ -330,14 +339,23 @@ static tern_code take_varints(tn_pb_predict_reader *r, const uint8_t *p, size_t 
 static tern_code take_payload(tn_pb_predict_reader *r, const char *p, size_t n, tern_status *st)
 {
     switch (r->payload) {
-    case PAYLOAD_COLLECT: tn_buf_append(&r->collected, p, n); return TERN_OK;
-    case PAYLOAD_DEFER: tn_buf_append(&r->deferred, p, n); return TERN_OK;
-    case PAYLOAD_STRING: tn_buf_append(&r->build.string_bytes, p, n); return TERN_OK;
+    case PAYLOAD_COLLECT:
+        tn_buf_append(&r->collected, p, n);
+        return TERN_OK;
+    case PAYLOAD_DEFER:
+        tn_buf_append(&r->deferred, p, n);
+        return TERN_OK;
+    case PAYLOAD_STRING:
+        tn_buf_append(&r->build.string_bytes, p, n);
+        return TERN_OK;
     case PAYLOAD_CONTENT:
-    case PAYLOAD_FIXED: return take_raw(r, p, n, st);
-    case PAYLOAD_VARINTS: return take_varints(r, (const uint8_t *)p, n, st);
+    case PAYLOAD_FIXED:
+        return take_raw(r, p, n, st);
+    case PAYLOAD_VARINTS:
+        return take_varints(r, (const uint8_t *)p, n, st);
     case PAYLOAD_SKIP:
-    case PAYLOAD_NONE: return TERN_OK;
+    case PAYLOAD_NONE:
+        return TERN_OK;
     }
     return TERN_OK;
 }
@@ -358,7 +376,8 @@ static tern_code payload_end(tn_pb_predict_reader *r, tern_status *st)
 }
 
 /* A field that is no message: dtype, or one typed value outside of a packed field. */
-tern_code tn_predict_take_whole(tn_pb_predict_reader *r, const tn_typed *t, const tn_pb_field *f, tern_status *st)
+tern_code tn_predict_take_whole(tn_pb_predict_reader *r, const tn_typed *t, const tn_pb_field *f,
+                                tern_status *st)
 {
     tn_pb m;
     uint64_t value = 0;
@@ -403,7 +422,8 @@ static tern_code take_scalar(tn_pb_predict_reader *r, const tn_pb_field *f, tern
             r->build.shape_bad = true; /* values of another dtype lie there already */
     } else if (t != NULL && f->number == t->field) {
         code = tn_predict_take_whole(r, t, f, st);
-    } else if (r->build.dtype == TERN_INVALID && f->number >= TN_TENSOR_FLOAT_VAL && f->number <= TN_TENSOR_UINT64_VAL) {
+    } else if (r->build.dtype == TERN_INVALID && f->number >= TN_TENSOR_FLOAT_VAL &&
+               f->number <= TN_TENSOR_UINT64_VAL) {
         uint8_t bytes[24];
         size_t n = tn_pb_put_varint(bytes, (uint64_t)f->number << 3 | f->type);
         if (f->type == TN_PB_VARINT) {
@@ -514,7 +534,8 @@ void tn_pb_predict_room(tn_pb_predict_reader *r, char **room, size_t *space)
 
 tern_code tn_pb_predict_finish(tn_pb_predict_reader *r, tern_status *st)
 {
-    if (r->failed || r->level != LEVEL_REQUEST || r->payload != PAYLOAD_NONE || r->head != HEAD_TAG || r->n_scratch > 0)
+    if (r->failed || r->level != LEVEL_REQUEST || r->payload != PAYLOAD_NONE || r->head != HEAD_TAG ||
+        r->n_scratch > 0)
         return broken(r, st);
     return TERN_OK;
 }

@@ -10,9 +10,9 @@
 
 enum { LEVEL_REQUEST, LEVEL_ENTRY, LEVEL_TENSOR, LEVELS };
 
-typedef enum pb_head { HEAD_TAG, HEAD_VALUE } pb_head;
+typedef enum tn_pb_head { HEAD_TAG, HEAD_VALUE } tn_pb_head;
 
-typedef enum pb_payload {
+typedef enum tn_pb_payload {
     PAYLOAD_NONE,    /* between fields */
     PAYLOAD_SKIP,    /* unknown, or not of the tensor's dtype */
     PAYLOAD_COLLECT, /* small: into `collected` */
@@ -21,7 +21,7 @@ typedef enum pb_payload {
     PAYLOAD_CONTENT, /* tensor_content: in place */
     PAYLOAD_FIXED,   /* packed float or double: in place */
     PAYLOAD_VARINTS  /* packed varints: decoded in place */
-} pb_payload;
+} tn_pb_payload;
 
 struct tn_pb_predict_reader {
     tn_arena *arena;
@@ -31,11 +31,11 @@ struct tn_pb_predict_reader {
     uint64_t position; /* bytes taken */
     int level;
     uint64_t end[LEVELS]; /* position where each message ends */
-    pb_head head;
+    tn_pb_head head;
     uint32_t field, wire;
     uint8_t scratch[16]; /* a varint or fixed value that is not whole yet */
     uint32_t n_scratch;  /* PAYLOAD_FIXED: bytes of the last value that have landed */
-    pb_payload payload;
+    tn_pb_payload payload;
     uint64_t payload_left;
     tn_buf collected, deferred;
     tn_model_spec spec;
@@ -48,7 +48,7 @@ struct tn_pb_predict_reader {
 };
 
 /* One whole typed field: a value, or packed ones. */
-TERN_MUST_USE tern_code tn_predict_take_whole(tn_pb_predict_reader *r, const tn_typed *t, const tn_pb_field *f,
-                                              tern_status *st);
+TERN_MUST_USE tern_code tn_predict_take_whole(tn_pb_predict_reader *r, const tn_typed *t,
+                                              const tn_pb_field *f, tern_status *st);
 
 #endif

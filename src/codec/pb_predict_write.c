@@ -1,8 +1,9 @@
 /*
  * codec/pb_predict_write.c - PredictResponse as pieces; see codec/pb_predict.h.
  *
- * Fields in the order of protobuf's C++ serialization, so that the bytes are the original's but for the order of the outputs map.
- * Float, double and complex values lie packed on the wire as they lie in memory: they stay there. Varints are written to the arena.
+ * Fields in the order of protobuf's C++ serialization, so that the bytes are the original's but for the order
+ * of the outputs map. Float, double and complex values lie packed on the wire as they lie in memory: they
+ * stay there. Varints are written to the arena.
  */
 #include "codec/pb_predict.h"
 #include "codec/pb_tensor.h"
@@ -26,18 +27,25 @@ static uint64_t widened(const tern_tensor *t, size_t i)
 {
     switch (t->dtype) {
     case TERN_INT32:
-    case TERN_QINT32: return (uint64_t)(int64_t)((const int32_t *)t->data)[i];
+    case TERN_QINT32:
+        return (uint64_t)(int64_t)((const int32_t *)t->data)[i];
     case TERN_INT16:
-    case TERN_QINT16: return (uint64_t)(int64_t)((const int16_t *)t->data)[i];
+    case TERN_QINT16:
+        return (uint64_t)(int64_t)((const int16_t *)t->data)[i];
     case TERN_INT8:
-    case TERN_QINT8: return (uint64_t)(int64_t)((const int8_t *)t->data)[i];
+    case TERN_QINT8:
+        return (uint64_t)(int64_t)((const int8_t *)t->data)[i];
     case TERN_UINT8:
     case TERN_QUINT8:
-    case TERN_BOOL: return ((const uint8_t *)t->data)[i];
-    case TERN_UINT32: return ((const uint32_t *)t->data)[i];
+    case TERN_BOOL:
+        return ((const uint8_t *)t->data)[i];
+    case TERN_UINT32:
+        return ((const uint32_t *)t->data)[i];
     case TERN_INT64:
-    case TERN_UINT64: return ((const uint64_t *)t->data)[i];
-    default: return ((const uint16_t *)t->data)[i]; /* uint16, quint16, half, bfloat16 */
+    case TERN_UINT64:
+        return ((const uint64_t *)t->data)[i];
+    default:
+        return ((const uint16_t *)t->data)[i]; /* uint16, quint16, half, bfloat16 */
     }
 }
 
@@ -56,7 +64,10 @@ static bool encode_varints(const tern_tensor *t, size_t count, tn_arena *arena, 
     return true;
 }
 
-/* string_val fields, one for each element; or, as content, all lengths and then all bytes (port::EncodeStringList). */
+/*
+ * string_val fields, one for each element; or, as content, all lengths and then all bytes
+ * (port::EncodeStringList).
+ */
 static bool encode_strings(const tern_tensor *t, size_t count, bool as_content, tn_arena *arena, payload *p)
 {
     const uint64_t *offsets = tn_string_offsets(t);
@@ -68,7 +79,10 @@ static bool encode_strings(const tern_tensor *t, size_t count, bool as_content, 
     uint8_t *out = tn_arena_alloc(arena, bytes);
     if (out == NULL)
         return false;
-    *p = (payload){.ptr = out, .len = bytes, .field = as_content ? TN_TENSOR_CONTENT : TN_TENSOR_STRING_VAL, .raw = !as_content};
+    *p = (payload){.ptr = out,
+                   .len = bytes,
+                   .field = as_content ? TN_TENSOR_CONTENT : TN_TENSOR_STRING_VAL,
+                   .raw = !as_content};
     for (size_t i = 0; i < count; i++) {
         tn_str s = tn_string_at(t, (int64_t)count, (int64_t)i);
         out += as_content ? tn_pb_put_varint(out, s.len) : tn_pb_put_head(out, TN_TENSOR_STRING_VAL, s.len);
@@ -126,7 +140,8 @@ static uint8_t *put_shape(uint8_t *out, const tern_tensor *t)
 }
 
 /* One entry of the outputs map: its head in the arena, then the payload. */
-static bool put_output(tn_str name, const tern_tensor *t, bool as_content, tn_arena *arena, tn_piece *head, tn_piece *body)
+static bool put_output(tn_str name, const tern_tensor *t, bool as_content, tn_arena *arena, tn_piece *head,
+                       tn_piece *body)
 {
     payload p;
     if (!make_payload(t, as_content, arena, &p))
@@ -188,9 +203,10 @@ static bool put_model_spec(tn_str model, int64_t version, tn_str signature, tn_a
     return true;
 }
 
-tern_code tn_pb_encode_predict(tn_str model, int64_t version, tn_str signature, const tn_str *names, const tern_tensor *tensors,
-                               uint32_t n_tensors, bool as_content, tn_arena *arena, tn_piece **pieces, uint32_t *n,
-                               size_t *total, tern_status *st)
+tern_code tn_pb_encode_predict(tn_str model, int64_t version, tn_str signature, const tn_str *names,
+                               const tern_tensor *tensors, uint32_t n_tensors, bool as_content,
+                               tn_arena *arena, tn_piece **pieces, uint32_t *n, size_t *total,
+                               tern_status *st)
 {
     tn_piece *list = tn_arena_array(arena, (size_t)n_tensors * 2 + 1, sizeof *list);
     uint32_t used = 0;
@@ -202,7 +218,8 @@ tern_code tn_pb_encode_predict(tn_str model, int64_t version, tn_str signature, 
     good = good && put_model_spec(model, version, signature, arena, &list[used]);
     if (!good)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
-                         "No memory to write the answer (--max_call_arena_bytes); ask for fewer outputs with output_filter");
+                         "No memory to write the answer (--max_call_arena_bytes); ask for fewer outputs with "
+                         "output_filter");
     *pieces = list;
     *n = used + 1;
     *total = 0;

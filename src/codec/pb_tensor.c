@@ -66,8 +66,10 @@ static bool read_dim(tn_str message, int64_t *size)
     return *size >= 0;
 }
 
-/* TensorShapeProto{dim = 2, unknown_rank = 3}; a second message of it adds its dims, as protobuf merges. A tensor's
- * shape is its dims, whatever unknown_rank says: TensorFlow reads it so. */
+/*
+ * TensorShapeProto{dim = 2, unknown_rank = 3}; a second message of it adds its dims, as protobuf merges. A
+ * tensor's shape is its dims, whatever unknown_rank says: TensorFlow reads it so.
+ */
 void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
 {
     int64_t dims[TERN_MAX_RANK];
@@ -100,7 +102,10 @@ void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
     b->rank = (int32_t)rank;
 }
 
-/* A buffer of `size` bytes that starts with the first `keep` of `old`; releases old. NULL over the limit or without memory. */
+/*
+ * A buffer of `size` bytes that starts with the first `keep` of `old`; releases old. NULL over the limit or
+ * without memory.
+ */
 static tern_buffer *grow(tn_tensor_room *room, tern_buffer *old, size_t keep, size_t size)
 {
     size_t before = old != NULL ? old->size : 0;
@@ -119,7 +124,8 @@ static tern_buffer *grow(tn_tensor_room *room, tern_buffer *old, size_t keep, si
 static tern_code too_much(tern_status *st)
 {
     return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
-                     "The tensors of this request need more memory than it may take (--max_body_bytes, --max_bytes_in_flight)");
+                     "The tensors of this request need more memory than it may take (--max_body_bytes, "
+                     "--max_bytes_in_flight)");
 }
 
 tern_code tn_build_content(tn_tensor_build *b, size_t more, char **at, tern_status *st)
@@ -141,7 +147,9 @@ tern_code tn_build_values(tn_tensor_build *b, const tn_typed *t, size_t more, ch
     if (b->cap_values < need) {
         /* The shape mostly says how many there will be. */
         size_t whole = (size_t)b->count * t->parts;
-        size_t cap = need < whole && whole <= b->room->max / t->unit ? whole : b->values == NULL ? need : need + need / 2;
+        size_t cap = need < whole && whole <= b->room->max / t->unit ? whole
+                     : b->values == NULL                             ? need
+                                                                     : need + need / 2;
         size_t bytes;
         if (__builtin_mul_overflow(cap, (size_t)t->unit, &bytes))
             return too_much(st);
@@ -174,7 +182,8 @@ tern_code tn_build_string(tn_tensor_build *b, tern_status *st)
 /* ---- the tensor ---- */
 
 /* tensor_content of a string tensor: the lengths as varints, then the bytes (port::DecodeStringList). */
-static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st)
+static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid,
+                                    tern_status *st)
 {
     const uint8_t *p = b->content->data, *end = p + b->content_len;
     const uint8_t *at = p;
@@ -202,7 +211,8 @@ static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_te
     return TERN_OK;
 }
 
-static tern_code strings_of_values(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st)
+static tern_code strings_of_values(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid,
+                                   tern_status *st)
 {
     const uint64_t *ends = (const uint64_t *)(const void *)b->string_ends.ptr;
     int64_t have = (int64_t)(b->string_ends.len / sizeof *ends);
@@ -252,7 +262,8 @@ static void fill_up(char *data, size_t have, size_t count, size_t size)
         memcpy(data + i * size, last, size);
 }
 
-static tern_code values_to_tensor(tn_tensor_build *b, const tn_typed *t, tern_tensor *out, bool *valid, tern_status *st)
+static tern_code values_to_tensor(tn_tensor_build *b, const tn_typed *t, tern_tensor *out, bool *valid,
+                                  tern_status *st)
 {
     size_t size = (size_t)t->unit * t->parts;
     size_t have = b->n_values / t->parts, count = (size_t)b->count, bytes;

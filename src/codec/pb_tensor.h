@@ -1,10 +1,11 @@
 /*
- * codec/pb_tensor.h - one tensorflow.TensorProto being put together from its fields, in any order and in pieces.
+ * codec/pb_tensor.h - one tensorflow.TensorProto being put together from its fields, in any order and in
+ * pieces.
  *
- * Semantics of Tensor::FromProto (tensorflow/core/framework/tensor.cc): tensor_content, when it is not empty, must have exactly
- * the bytes of the shape; else the typed field of the dtype counts, whose values repeat the last one when there are too few, are
- * cut when there are too many, and are zeros when there are none. Other typed fields are ignored.
- * Pure but for tensor memory. One thread at a time.
+ * Semantics of Tensor::FromProto (tensorflow/core/framework/tensor.cc): tensor_content, when it is not empty,
+ * must have exactly the bytes of the shape; else the typed field of the dtype counts, whose values repeat the
+ * last one when there are too few, are cut when there are too many, and are zeros when there are none. Other
+ * typed fields are ignored. Pure but for tensor memory. One thread at a time.
  */
 #ifndef TN_CODEC_PB_TENSOR_H
 #define TN_CODEC_PB_TENSOR_H
@@ -55,8 +56,8 @@ typedef struct tn_tensor_build {
 /* A typed field and how its values lie on the wire and in memory. */
 typedef struct tn_typed {
     uint32_t field;
-    uint32_t wire; /* TN_PB_VARINT, TN_PB_FIXED32, TN_PB_FIXED64, TN_PB_BYTES */
-    uint32_t unit; /* bytes in memory of one value: for complex numbers of one part */
+    uint32_t wire;  /* TN_PB_VARINT, TN_PB_FIXED32, TN_PB_FIXED64, TN_PB_BYTES */
+    uint32_t unit;  /* bytes in memory of one value: for complex numbers of one part */
     uint32_t parts; /* values of one element: 2 for complex numbers */
 } tn_typed;
 
@@ -68,16 +69,23 @@ void tn_build_init(tn_tensor_build *b, tn_tensor_room *room);
 void tn_build_free(tn_tensor_build *b);
 /* A whole TensorShapeProto message. Never fails: a bad shape makes the tensor invalid. */
 void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena);
-/* Where the next n bytes of tensor_content go; content_len grows by what the caller adds. NULL over the limit or without memory. */
+/*
+ * Where the next n bytes of tensor_content go; content_len grows by what the caller adds. NULL over the limit
+ * or without memory.
+ */
 TERN_MUST_USE tern_code tn_build_content(tn_tensor_build *b, size_t more, char **at, tern_status *st);
 /* Room for n more typed values of the dtype's unit: address of the next one. */
-TERN_MUST_USE tern_code tn_build_values(tn_tensor_build *b, const tn_typed *t, size_t more, char **at, tern_status *st);
+TERN_MUST_USE tern_code tn_build_values(tn_tensor_build *b, const tn_typed *t, size_t more, char **at,
+                                        tern_status *st);
 /* Stores one varint as a value of this dtype at `at`. */
 void tn_build_put(tern_dtype dtype, char *at, uint64_t value);
-TERN_MUST_USE tern_code tn_build_string(tn_tensor_build *b, tern_status *st); /* ends the string being collected */
+/* ends the string being collected */
+TERN_MUST_USE tern_code tn_build_string(tn_tensor_build *b, tern_status *st);
 /*
- * Makes the tensor. *valid false (and TERN_OK): what came is no tensor. Else *out owns its buffer. RESOURCE_EXHAUSTED: limits.
+ * Makes the tensor. *valid false (and TERN_OK): what came is no tensor. Else *out owns its buffer.
+ * RESOURCE_EXHAUSTED: limits.
  */
-TERN_MUST_USE tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st);
+TERN_MUST_USE tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid,
+                                        tern_status *st);
 
 #endif

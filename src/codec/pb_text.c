@@ -1,8 +1,9 @@
 /*
  * codec/pb_text.c - the text format reader; see codec/pb_text.h.
  *
- * The text is turned into the wire form, message by message, and protobuf-c unpacks that: oneofs, repetition and merging are then
- * as everywhere else. Nesting is bounded; messages of configuration files do not nest deeply.
+ * The text is turned into the wire form, message by message, and protobuf-c unpacks that: oneofs, repetition
+ * and merging are then as everywhere else. Nesting is bounded; messages of configuration files do not nest
+ * deeply.
  */
 #include "codec/pb_text.h"
 
@@ -12,7 +13,7 @@
 #include "codec/pb_wire.h"
 
 #define MAX_NESTING 64
-#define OUT_MAX (64u << 20)
+#define OUT_MAX     (64u << 20)
 
 typedef struct reader {
     tn_str text;
@@ -20,7 +21,8 @@ typedef struct reader {
     tern_status *st;
 } reader;
 
-static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type, char close, int depth, tn_buf *out);
+static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type, char close, int depth,
+                              tn_buf *out);
 
 /* ---- characters ---- */
 
@@ -78,7 +80,9 @@ static tn_str token(reader *r)
 
 static int digit_of(int c, int base)
 {
-    int d = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : 99;
+    int d = c >= '0' && c <= '9'                     ? c - '0'
+            : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                     : 99;
     return d < base ? d : -1;
 }
 
@@ -117,7 +121,7 @@ static tern_code string_value(reader *r, tn_buf *out)
         return fail(r, "a quoted string is wanted here");
     while (peek(r) == '"' || peek(r) == '\'') {
         int quote = peek(r);
-        for (r->at++; peek(r) != quote; ) {
+        for (r->at++; peek(r) != quote;) {
             int c = peek(r);
             if (c < 0 || c == '\n')
                 return fail(r, "the string has no end");
@@ -154,7 +158,9 @@ static bool integer(tn_str t, bool is_signed, int bits, uint64_t *value)
         return false;
     errno = 0;
     uint64_t v = strtoull(text, &end, 0);
-    uint64_t most = is_signed ? (UINT64_C(1) << (bits - 1)) - !negative : bits == 64 ? UINT64_MAX : UINT32_MAX;
+    uint64_t most = is_signed    ? (UINT64_C(1) << (bits - 1)) - !negative
+                    : bits == 64 ? UINT64_MAX
+                                 : UINT32_MAX;
     if (errno != 0 || *end != '\0' || v > most)
         return false;
     *value = negative ? 0 - v : v;
@@ -164,7 +170,8 @@ static bool integer(tn_str t, bool is_signed, int bits, uint64_t *value)
 static bool real(tn_str t, double *value)
 {
     char text[64], *end;
-    if (t.len > 1 && (t.ptr[t.len - 1] == 'f' || t.ptr[t.len - 1] == 'F') && t.ptr[0] != 'i' && t.ptr[0] != '-')
+    if (t.len > 1 && (t.ptr[t.len - 1] == 'f' || t.ptr[t.len - 1] == 'F') && t.ptr[0] != 'i' &&
+        t.ptr[0] != '-')
         t.len--;
     if (!token_text(t, text))
         return false;
@@ -177,8 +184,8 @@ static bool boolean(tn_str t, uint64_t *value)
     bool yes = tn_str_eq(t, TN_STR("true")) || tn_str_eq(t, TN_STR("True")) || tn_str_eq(t, TN_STR("t")) ||
                tn_str_eq(t, TN_STR("1"));
     *value = yes;
-    return yes || tn_str_eq(t, TN_STR("false")) || tn_str_eq(t, TN_STR("False")) || tn_str_eq(t, TN_STR("f")) ||
-           tn_str_eq(t, TN_STR("0"));
+    return yes || tn_str_eq(t, TN_STR("false")) || tn_str_eq(t, TN_STR("False")) ||
+           tn_str_eq(t, TN_STR("f")) || tn_str_eq(t, TN_STR("0"));
 }
 
 static bool enumerator(const ProtobufCEnumDescriptor *type, tn_str t, uint64_t *value)
@@ -222,12 +229,24 @@ static tern_code scalar(reader *r, const ProtobufCFieldDescriptor *f, tn_buf *ou
     float narrow;
     bool good;
     switch (f->type) {
-    case PROTOBUF_C_TYPE_BOOL: good = boolean(t, &value); break;
-    case PROTOBUF_C_TYPE_ENUM: good = enumerator(f->descriptor, t, &value); break;
-    case PROTOBUF_C_TYPE_INT32: good = integer(t, true, 32, &value); break;
-    case PROTOBUF_C_TYPE_INT64: good = integer(t, true, 64, &value); break;
-    case PROTOBUF_C_TYPE_UINT32: good = integer(t, false, 32, &value); break;
-    case PROTOBUF_C_TYPE_UINT64: good = integer(t, false, 64, &value); break;
+    case PROTOBUF_C_TYPE_BOOL:
+        good = boolean(t, &value);
+        break;
+    case PROTOBUF_C_TYPE_ENUM:
+        good = enumerator(f->descriptor, t, &value);
+        break;
+    case PROTOBUF_C_TYPE_INT32:
+        good = integer(t, true, 32, &value);
+        break;
+    case PROTOBUF_C_TYPE_INT64:
+        good = integer(t, true, 64, &value);
+        break;
+    case PROTOBUF_C_TYPE_UINT32:
+        good = integer(t, false, 32, &value);
+        break;
+    case PROTOBUF_C_TYPE_UINT64:
+        good = integer(t, false, 64, &value);
+        break;
     case PROTOBUF_C_TYPE_DOUBLE:
         good = real(t, &number);
         put_tag(out, f->id, TN_PB_FIXED64);
@@ -239,14 +258,16 @@ static tern_code scalar(reader *r, const ProtobufCFieldDescriptor *f, tn_buf *ou
         put_tag(out, f->id, TN_PB_FIXED32);
         tn_buf_append(out, &narrow, sizeof narrow);
         return good ? TERN_OK : fail(r, "a number is wanted here");
-    default: good = false;
+    default:
+        good = false;
     }
     if (!good) {
         r->at = from;
         skip_blanks(r);
-        return fail(r, f->type == PROTOBUF_C_TYPE_BOOL   ? "true or false is wanted here"
-                       : f->type == PROTOBUF_C_TYPE_ENUM ? "this is no value of the enum"
-                                                         : "a whole number in the field's range is wanted here");
+        return fail(r, f->type == PROTOBUF_C_TYPE_BOOL ? "true or false is wanted here"
+                       : f->type == PROTOBUF_C_TYPE_ENUM
+                           ? "this is no value of the enum"
+                           : "a whole number in the field's range is wanted here");
     }
     put_value(out, f->id, value);
     return TERN_OK;
@@ -256,7 +277,8 @@ static tern_code one_value(reader *r, const ProtobufCFieldDescriptor *f, int dep
 {
     tn_buf inner;
     tern_code code;
-    if (f->type != PROTOBUF_C_TYPE_MESSAGE && f->type != PROTOBUF_C_TYPE_STRING && f->type != PROTOBUF_C_TYPE_BYTES)
+    if (f->type != PROTOBUF_C_TYPE_MESSAGE && f->type != PROTOBUF_C_TYPE_STRING &&
+        f->type != PROTOBUF_C_TYPE_BYTES)
         return scalar(r, f, out);
     tn_buf_init(&inner, OUT_MAX);
     if (f->type != PROTOBUF_C_TYPE_MESSAGE) {
@@ -294,7 +316,8 @@ static tern_code list_value(reader *r, const ProtobufCFieldDescriptor *f, int de
     }
 }
 
-static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64_t *seen, int depth, tn_buf *out)
+static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64_t *seen, int depth,
+                       tn_buf *out)
 {
     char name[128];
     tn_str t;
@@ -331,7 +354,8 @@ static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64
 }
 
 /* Fields up to `close`, or to the end of the text when close is 0. */
-static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type, char close, int depth, tn_buf *out)
+static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type, char close, int depth,
+                              tn_buf *out)
 {
     uint64_t seen = 0;
     if (depth > MAX_NESTING)
@@ -350,7 +374,8 @@ static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type,
     }
 }
 
-tern_code tn_pb_text_parse(tn_str text, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out, tern_status *st)
+tern_code tn_pb_text_parse(tn_str text, const ProtobufCMessageDescriptor *type, ProtobufCMessage **out,
+                           tern_status *st)
 {
     reader r = {.text = text, .st = st};
     tn_buf wire;
@@ -358,7 +383,8 @@ tern_code tn_pb_text_parse(tn_str text, const ProtobufCMessageDescriptor *type, 
     *out = NULL;
     tern_code code = message_body(&r, type, 0, 0, &wire);
     if (code == TERN_OK) {
-        *out = wire.failed ? NULL : protobuf_c_message_unpack(type, NULL, wire.len, (const uint8_t *)wire.ptr);
+        *out =
+            wire.failed ? NULL : protobuf_c_message_unpack(type, NULL, wire.len, (const uint8_t *)wire.ptr);
         if (*out == NULL)
             code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a configuration of this size");
     }

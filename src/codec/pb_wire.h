@@ -1,12 +1,20 @@
 /*
- * codec/pb_wire.h - protobuf's wire form, read in place: protobuf.dev/programming-guides/encoding. Inline, pure.
+ * codec/pb_wire.h - protobuf's wire form, read in place: protobuf.dev/programming-guides/encoding. Inline,
+ * pure.
  */
 #ifndef TN_CODEC_PB_WIRE_H
 #define TN_CODEC_PB_WIRE_H
 
 #include "base/buf.h"
 
-enum { TN_PB_VARINT = 0, TN_PB_FIXED64 = 1, TN_PB_BYTES = 2, TN_PB_GROUP = 3, TN_PB_END_GROUP = 4, TN_PB_FIXED32 = 5 };
+enum {
+    TN_PB_VARINT = 0,
+    TN_PB_FIXED64 = 1,
+    TN_PB_BYTES = 2,
+    TN_PB_GROUP = 3,
+    TN_PB_END_GROUP = 4,
+    TN_PB_FIXED32 = 5
+};
 
 /* A place in a message. */
 typedef struct tn_pb {
@@ -72,8 +80,10 @@ static inline bool tn_pb_next(tn_pb *r, tn_pb_field *f)
         n = tn_pb_varint(r->at, r->end, &f->value);
         r->at += n;
         return n > 0;
-    case TN_PB_FIXED64: return tn_pb_fixed(r, 8, &f->value);
-    case TN_PB_FIXED32: return tn_pb_fixed(r, 4, &f->value);
+    case TN_PB_FIXED64:
+        return tn_pb_fixed(r, 8, &f->value);
+    case TN_PB_FIXED32:
+        return tn_pb_fixed(r, 4, &f->value);
     case TN_PB_BYTES:
         n = tn_pb_varint(r->at, r->end, &length);
         if (n == 0 || length > (size_t)(r->end - r->at) - n)
@@ -81,7 +91,8 @@ static inline bool tn_pb_next(tn_pb *r, tn_pb_field *f)
         f->bytes = (tn_str){(const char *)r->at + n, (size_t)length};
         r->at += n + length;
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 

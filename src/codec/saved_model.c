@@ -29,7 +29,7 @@ enum {
 };
 
 #define MAX_SIGNATURES 4096
-#define MAX_IOS 65536
+#define MAX_IOS        65536
 
 static tern_code broken(tern_status *st, const char *what)
 {
@@ -131,7 +131,8 @@ static int by_io_name(const void *a, const void *b)
 }
 
 /* The map field `number` of a SignatureDef, sorted by key; of a key that comes twice the last one counts. */
-static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, const tern_io **out, uint32_t *n, tern_status *st)
+static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, const tern_io **out,
+                          uint32_t *n, tern_status *st)
 {
     tn_pb r = tn_pb_from(signature);
     tn_pb_field f = {0};
@@ -178,7 +179,8 @@ static tern_code read_defaults(tn_str signature, tn_arena *arena, tern_signature
     return TERN_OK;
 }
 
-static tern_code read_signature(tn_str name, tn_str bytes, tn_arena *arena, tern_signature *s, tern_status *st)
+static tern_code read_signature(tn_str name, tn_str bytes, tn_arena *arena, tern_signature *s,
+                                tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
     tn_pb_field f = {0};
@@ -207,8 +209,8 @@ static void put_map_entry(tn_buf *map, tn_str entry)
     tn_buf_str(map, entry);
 }
 
-static tern_code read_signatures(tn_str bytes, tn_arena *arena, tern_signature *signatures, tn_buf *map, uint32_t *n,
-                                 tern_status *st)
+static tern_code read_signatures(tn_str bytes, tn_arena *arena, tern_signature *signatures, tn_buf *map,
+                                 uint32_t *n, tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
     tn_pb_field f = {0};
@@ -281,8 +283,8 @@ static tn_str info_of(tn_str meta_graph)
     return TN_STR("");
 }
 
-tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_arena *arena, tern_signature_set *out,
-                              tern_status *st)
+tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_arena *arena,
+                              tern_signature_set *out, tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
     tn_pb_field f = {0};
@@ -299,7 +301,8 @@ tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags,
     if (!whole)
         code = broken(st, "the SavedModel");
     else
-        code = tern_fail(st, TERN_NOT_FOUND, "The SavedModel has no MetaGraph with these tags; it has %.*s (--saved_model_tags)",
+        code = tern_fail(st, TERN_NOT_FOUND,
+                         "The SavedModel has no MetaGraph with these tags; it has %.*s (--saved_model_tags)",
                          TN_FMT(seen.len > 0 ? tn_buf_view(&seen) : TN_STR("none")));
 out:
     tn_buf_free(&seen);

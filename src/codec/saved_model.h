@@ -10,12 +10,17 @@
 #include "base/arena.h"
 #include "tensor/tensor.h"
 
-/* bytes: one serialized MetaGraphDef, borrowed; the set is copied into the arena. DATA_LOSS when it is broken. */
-TERN_MUST_USE tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *out, tern_status *st);
 /*
- * bytes: one serialized SavedModel; picks the MetaGraph whose tags are exactly `tags`. NOT_FOUND names the tags that are there.
+ * bytes: one serialized MetaGraphDef, borrowed; the set is copied into the arena. DATA_LOSS when it is
+ * broken.
  */
-TERN_MUST_USE tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_arena *arena,
-                                            tern_signature_set *out, tern_status *st);
+TERN_MUST_USE tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *out,
+                                           tern_status *st);
+/*
+ * bytes: one serialized SavedModel; picks the MetaGraph whose tags are exactly `tags`. NOT_FOUND names the
+ * tags that are there.
+ */
+TERN_MUST_USE tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags,
+                                            tn_arena *arena, tern_signature_set *out, tern_status *st);
 
 #endif

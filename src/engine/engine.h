@@ -1,7 +1,8 @@
 /*
  * engine/engine.h - finds, opens and checks engine plugins.
  *
- * An engine is opened when the first model needs it and stays until the process ends. Loader threads may call tn_engines_get()
+ * An engine is opened when the first model needs it and stays until the process ends. Loader threads may call
+ * tn_engines_get()
  * at once: a lock guards opening only.
  */
 #ifndef TN_ENGINE_ENGINE_H
@@ -27,7 +28,10 @@ typedef struct tn_engines_config {
 tn_engines *tn_engines_new(const tn_engines_config *config);
 /* Closes engines. Every model must be unloaded. Accepts NULL. */
 void tn_engines_free(tn_engines *e);
-/* The engine of that name, opened if need be. NOT_FOUND names the folders looked in; FAILED_PRECONDITION an ABI mismatch. */
+/*
+ * The engine of that name, opened if need be. NOT_FOUND names the folders looked in; FAILED_PRECONDITION an
+ * ABI mismatch.
+ */
 TERN_MUST_USE tern_code tn_engines_get(tn_engines *e, tn_str name, const tn_engine **out, tern_status *st);
 
 /* The table given to plugins. Static. */

@@ -10,13 +10,19 @@
 
 /* Bytes of one element; 0 for strings, resources, variants and what is no dtype. */
 size_t tn_dtype_size(tern_dtype dtype);
-/* TensorFlow's short name: "float", "int32", "half", "complex64" (DataTypeString); "unknown dtype enum (N)" has no place
- * here: NULL for what is no dtype. Static. */
+/*
+ * TensorFlow's short name: "float", "int32", "half", "complex64" (DataTypeString); "unknown dtype enum (N)"
+ * has no place
+ * here: NULL for what is no dtype. Static.
+ */
 const char *tn_dtype_name(tern_dtype dtype);
 /* "DT_FLOAT" (types.proto); NULL for what is no dtype. Static. */
 const char *tn_dtype_enum_name(tern_dtype dtype);
 
-/* Returns owned: size bytes, TERN_ALIGNMENT-aligned, not cleared, one reference; NULL when memory is short. Any thread. */
+/*
+ * Returns owned: size bytes, TERN_ALIGNMENT-aligned, not cleared, one reference; NULL when memory is short.
+ * Any thread.
+ */
 tern_buffer *tn_buffer_new(size_t size);
 
 /* Product of dims; false on overflow of int64, or a negative dim. A scalar has 1. */
@@ -29,8 +35,8 @@ bool tn_shape_count(int32_t rank, const int64_t *dims, int64_t *count);
 TERN_MUST_USE tern_code tn_tensor_new(tern_tensor *t, tern_dtype dtype, int32_t rank, const int64_t *dims,
                                       tn_arena *arena, tern_status *st);
 /*
- * A string tensor of count elements with room for `bytes` bytes of content; the caller fills tn_string_offsets(t)[0..count]
- * and tn_string_bytes(t).
+ * A string tensor of count elements with room for `bytes` bytes of content; the caller fills
+ * tn_string_offsets(t)[0..count] and tn_string_bytes(t).
  */
 TERN_MUST_USE tern_code tn_tensor_new_string(tern_tensor *t, int32_t rank, const int64_t *dims, size_t bytes,
                                              tn_arena *arena, tern_status *st);
