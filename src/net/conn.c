@@ -1,9 +1,11 @@
 /*
- * net/conn.c - a connection's life: reading by turns, writing in one vector, closing without losing the last answer, timeouts.
+ * net/conn.c - a connection's life: reading by turns, writing in one vector, closing without losing the last
+ * answer, timeouts.
  *
- * One event makes at most: a few reads (as long as they fill the room, up to a turn's bytes), the parsing of what came, and in
- * tn_conn_settle() one write of all that was answered. What the parser leaves (too many requests wait, or the turn is over) is
- * stashed, and reading stops until it is used up, so a connection never holds more than one read's worth of unparsed bytes.
+ * One event makes at most: a few reads (as long as they fill the room, up to a turn's bytes), the parsing of
+ * what came, and in tn_conn_settle() one write of all that was answered. What the parser leaves (too many
+ * requests wait, or the turn is over) is stashed, and reading stops until it is used up, so a connection
+ * never holds more than one read's worth of unparsed bytes.
  */
 #include "net/conn.h"
 
@@ -120,7 +122,8 @@ void tn_conn_count_error(tn_conn *conn)
 
 bool tn_conn_is_full(const tn_conn *conn)
 {
-    return tn_out_pending(&conn->out) > (uint64_t)tn_net_limits(conn->loop->net)->max_write_backlog_bytes;
+    return tn_out_pending(&conn->out) + conn->stored >
+           (uint64_t)tn_net_limits(conn->loop->net)->max_write_backlog_bytes;
 }
 
 /* Life. */
@@ -223,8 +226,8 @@ static void tear_down(tn_conn *conn)
 static void feed(tn_conn *conn, const char *bytes, size_t n);
 
 /*
- * Tells the protocol by the first bytes, which may come one by one. What is kept meanwhile is the stash, shorter than the
- * preface. A first byte of TLS gets no answer: its client could not read it.
+ * Tells the protocol by the first bytes, which may come one by one. What is kept meanwhile is the stash,
+ * shorter than the preface. A first byte of TLS gets no answer: its client could not read it.
  */
 static void feed_unknown(tn_conn *conn, const char *bytes, size_t n)
 {
@@ -311,9 +314,10 @@ static void feed(tn_conn *conn, const char *bytes, size_t n)
 /* True when more requests may be read. */
 static bool may_parse(const tn_conn *conn)
 {
-    if (conn->dead || conn->closing || tn_conn_is_full(conn))
+    if (conn->dead || conn->closing)
         return false;
-    return conn->protocol != TN_PROTOCOL_HTTP1 || tn_http1_wants(conn);
+    /* HTTP/2 must be read on for its windows to open; it refuses streams instead. */
+    return conn->protocol != TN_PROTOCOL_HTTP1 || (!tn_conn_is_full(conn) && tn_http1_wants(conn));
 }
 
 static void feed_stash(tn_conn *conn)
@@ -462,11 +466,20 @@ static void write_out(tn_conn *conn)
     tn_out_run(&conn->out);
 }
 
-/* All is sent: close, or wait a little for the client to do so, lest the kernel's reset destroy the answer on its way. */
+/*
+ * All is sent: close, or wait a little for the client to do so, lest the kernel's reset destroy the answer on
+ * its way.
+ */
 static void finish(tn_conn *conn)
 {
     if (conn->linger)
         return;
+    /*
+     * Even where the client asked for the end, unread bytes of its (an empty line, say) would make the kernel
+     * reset.
+     */
+    if (!conn->lingers && !conn->eof)
+        conn->lingers = conn->io->recv(conn, conn->loop->scratch, SMALL_READ) > 0;
     if (!conn->lingers || conn->eof) {
         tn_conn_kill(conn);
         return;
@@ -494,17 +507,22 @@ static void watch(tn_conn *conn)
     uv_poll_start(&conn->poll, events, on_poll);
 }
 
+/* Behind a closing answer nothing is answered any more. */
+static void forget_rest(tn_conn *conn)
+{
+    if (conn->closing && conn->protocol == TN_PROTOCOL_HTTP1)
+        tn_http1_close(conn);
+    else if (conn->closing && conn->protocol == TN_PROTOCOL_HTTP2)
+        tn_http2_forget(conn);
+}
+
 void tn_conn_settle(tn_conn *conn)
 {
     if (conn->gone)
         return;
     conn->now_ns = tn_now_ns();
     for (;;) {
-        /* Behind a closing answer nothing is answered any more. */
-        if (conn->closing && conn->protocol == TN_PROTOCOL_HTTP1)
-            tn_http1_close(conn);
-        else if (conn->closing && conn->protocol == TN_PROTOCOL_HTTP2)
-            tn_http2_forget(conn);
+        forget_rest(conn);
         if (!conn->dead)
             write_out(conn);
         if (conn->stash_at == conn->stash_len || conn->turn >= TN_CONN_TURN || !may_parse(conn) ||
@@ -560,8 +578,8 @@ static void check_idle(tn_conn *conn, int64_t now)
 }
 
 /*
- * The kernel calls a socket writable only when a good part of its queue is free, which at a slow reader's pace takes minutes.
- * That the queue gets shorter is progress, too.
+ * The kernel calls a socket writable only when a good part of its queue is free, which at a slow reader's
+ * pace takes minutes. That the queue gets shorter is progress, too.
  */
 static void look_at_queue(tn_conn *conn)
 {

@@ -1,9 +1,11 @@
 /*
- * net/conn.h - inside of net: one client connection: its socket, what is read and not yet parsed, what is to be sent.
+ * net/conn.h - inside of net: one client connection: its socket, what is read and not yet parsed, what is to
+ * be sent.
  *
- * The protocols (http1.c, http2.c) are pure of I/O: they take bytes by feed() and put bytes into conn->out. Reading and writing go
- * through the two functions of conn->io, which is where TLS goes, and what a fuzzer replaces. Nothing here is torn down while
- * code of the connection is on the stack: tn_conn_kill() only notes it, tn_conn_settle() does it. One thread: the loop's.
+ * The protocols (http1.c, http2.c) are pure of I/O: they take bytes by feed() and put bytes into conn->out.
+ * Reading and writing go through the two functions of conn->io, which is where TLS goes, and what a fuzzer
+ * replaces. Nothing here is torn down while code of the connection is on the stack: tn_conn_kill() only notes
+ * it, tn_conn_settle() does it. One thread: the loop's.
  */
 #ifndef TN_NET_CONN_H
 #define TN_NET_CONN_H
@@ -42,7 +44,8 @@ struct tn_conn {
     int32_t tag;
     tn_protocol protocol;
     tn_out out;
-    char *stash; /* bytes read that wait to be parsed: stash[stash_at .. stash_len) */
+    uint64_t stored; /* bytes of answers that are not yet in out */
+    char *stash;     /* bytes read that wait to be parsed: stash[stash_at .. stash_len) */
     size_t stash_at, stash_len;
     tn_exchange *first, *last; /* see tn_exchange.next */
     size_t n_exchanges;
@@ -71,8 +74,9 @@ struct tn_conn {
 };
 
 /*
- * Takes the descriptor (closed on failure), and the place among max_connections. io NULL: the socket's own functions;
- * fd -1 with an io: no socket, the caller calls tn_conn_readable() itself. NULL when memory is short.
+ * Takes the descriptor (closed on failure), and the place among max_connections. io NULL: the socket's own
+ * functions; fd -1 with an io: no socket, the caller calls tn_conn_readable() itself. NULL when memory is
+ * short.
  */
 tn_conn *tn_conn_open(tn_loop *loop, int fd, int32_t tag, const tn_conn_io *io, void *io_user);
 /* Bytes may be waiting: reads, parses, answers. The caller settles the loop afterwards. */
@@ -85,19 +89,24 @@ void tn_conn_dirty(tn_conn *conn);
 void tn_conn_settle(tn_conn *conn);
 /* No more of it: closed at once at the next settling, what waits to be sent is dropped. */
 void tn_conn_kill(tn_conn *conn);
-/* Closes when all that is queued went out. linger: the client may still be sending, and must get to read the answer. */
+/*
+ * Closes when all that is queued went out. linger: the client may still be sending, and must get to read the
+ * answer.
+ */
 void tn_conn_close_after(tn_conn *conn, bool linger);
 /* Looks at the timeouts. */
 void tn_conn_check(tn_conn *conn, int64_t now);
 /* The server is going down. */
 void tn_conn_drain(tn_conn *conn);
-/* True while no more requests should be read: too much waits to be sent. */
+/* True while no more requests should be begun: too much waits to be sent. */
 bool tn_conn_is_full(const tn_conn *conn);
 void tn_conn_count_error(tn_conn *conn);
 /* Adds to and removes from the connection's list, at its end. */
 void tn_conn_link(tn_conn *conn, tn_exchange *ex);
 void tn_conn_unlink(tn_conn *conn, tn_exchange *ex);
-/* Since when the body of ex is too slow: the time at which it is overdue (see min_body_rate), or INT64_MAX. */
+/*
+ * Since when the body of ex is too slow: the time at which it is overdue (see min_body_rate), or INT64_MAX.
+ */
 int64_t tn_conn_body_due(const tn_conn *conn, const tn_exchange *ex);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * net/exchange.c - the exchange object: memory of the head, the application's view of it, the way of a body into its sink, and
- * the end of it all. What differs between the protocols is in http1.c and http2.c.
+ * net/exchange.c - the exchange object: memory of the head, the application's view of it, the way of a body
+ * into its sink, and the end of it all. What differs between the protocols is in http1.c and http2.c.
  *
- * The text of a head lies in one buffer that may move while it grows; slices into it are moved along. Every exchange is of the
- * loop's pool, with a buffer and a table of fields that fit nearly every request.
+ * The text of a head lies in one buffer that may move while it grows; slices into it are moved along. Every
+ * exchange is of the loop's pool, with a buffer and a table of fields that fit nearly every request.
  */
 #include "net/exchange.h"
 
@@ -79,6 +79,7 @@ void tn_exchange_let_go(tn_exchange *ex)
 void tn_exchange_mark(tn_exchange *ex, bool sent)
 {
     ex->marked = true;
+    tn_exchange_unstore(ex, ex->left);
     tn_out_put_mark(ex->conn != NULL ? &ex->conn->out : &ex->loop->strays, &ex->mark,
                     sent && ex->conn != NULL);
 }
@@ -220,11 +221,19 @@ bool tn_exchange_reclaim(tn_exchange *ex)
     return true;
 }
 
-bool tn_exchange_store(tn_exchange *ex, const tn_response *response)
+/* Notes that n bytes of its answer are stored no longer. */
+void tn_exchange_unstore(tn_exchange *ex, uint64_t n)
+{
+    ex->left -= n;
+    if (ex->conn != NULL)
+        ex->conn->stored -= n;
+}
+
+static bool keep_chunks(tn_exchange *ex, const tn_response *response)
 {
     ex->release = response->release;
     ex->release_arg = response->release_arg;
-    ex->progress_ns = ex->conn != NULL ? ex->conn->now_ns : 0;
+    ex->progress_ns = ex->conn->now_ns;
     if (response->n_body > TN_EXCHANGE_CHUNKS && response->release != NULL) {
         /* The array stays, as the bytes do. */
         ex->chunks = response->body;
@@ -247,6 +256,13 @@ bool tn_exchange_store(tn_exchange *ex, const tn_response *response)
         ex->left += response->body[i].len;
     }
     return true;
+}
+
+bool tn_exchange_store(tn_exchange *ex, const tn_response *response)
+{
+    bool kept = keep_chunks(ex, response);
+    ex->conn->stored += ex->left;
+    return kept;
 }
 
 static void answer(tn_exchange *ex, const tn_response *response)

@@ -1,10 +1,10 @@
 /*
  * net/exchange.h - inside of net: one request and its answer, whatever the protocol.
  *
- * Life: made at the head's first byte; the application has it from on_request() until tn_exchange_send() or on_gone();
- * it is freed when the answer's bytes went out (the mark), when the client is gone, and the protocol has let go of it.
- * An application that has set no on_gone keeps its pointer when the client vanishes: the exchange then lives on without
- * connection until it is answered. One thread: the loop's.
+ * Life: made at the head's first byte; the application has it from on_request() until tn_exchange_send() or
+ * on_gone(); it is freed when the answer's bytes went out (the mark), when the client is gone, and the
+ * protocol has let go of it. An application that has set no on_gone keeps its pointer when the client
+ * vanishes: the exchange then lives on without connection until it is answered. One thread: the loop's.
  */
 #ifndef TN_NET_EXCHANGE_H
 #define TN_NET_EXCHANGE_H
@@ -82,23 +82,31 @@ bool tn_exchange_append(tn_exchange *ex, const char *bytes, size_t n);
 bool tn_exchange_add_header(tn_exchange *ex, size_t name, size_t name_len, size_t value, size_t value_len);
 /* Stores the answer's chunks to be sent later; false when memory is short. Release is noted in any case. */
 bool tn_exchange_store(tn_exchange *ex, const tn_response *response);
-/* Gives the head's sink its next bytes. After an error of the sink, or without one, they are dropped and counted. */
+/* n bytes of what was stored are in the output now, or will never be. */
+void tn_exchange_unstore(tn_exchange *ex, uint64_t n);
+/*
+ * Gives the head's sink its next bytes. After an error of the sink, or without one, they are dropped and
+ * counted.
+ */
 void tn_exchange_body(tn_exchange *ex, const char *bytes, size_t n);
 /* The body is complete. */
 void tn_exchange_body_end(tn_exchange *ex);
 /*
- * The client is gone or broke the protocol: the sink is aborted, the application told. Afterwards the exchange is net's own again
- * (it may be answered by net), unless it went away with an application that wants no telling: then false is returned, and the
- * caller must not touch it any more. Takes it out of no list.
+ * The client is gone or broke the protocol: the sink is aborted, the application told. Afterwards the
+ * exchange is net's own again (it may be answered by net), unless it went away with an application that wants
+ * no telling: then false is returned, and the caller must not touch it any more. Takes it out of no list.
  */
 bool tn_exchange_reclaim(tn_exchange *ex);
-/* Puts the mark behind the answer's bytes (or, without connection, among the strays), with the release that it runs. */
+/*
+ * Puts the mark behind the answer's bytes (or, without connection, among the strays), with the release that
+ * it runs.
+ */
 void tn_exchange_mark(tn_exchange *ex, bool sent);
 /* Calls the application's on_request(). */
 void tn_exchange_begin(tn_exchange *ex);
 /*
- * HTTP status with which net itself refuses this head, or 0; *why gets a sentence. For what both protocols have in common: the
- * method, the length, and Expect (then expects_100 is set, too).
+ * HTTP status with which net itself refuses this head, or 0; *why gets a sentence. For what both protocols
+ * have in common: the method, the length, and Expect (then expects_100 is set, too).
  */
 int tn_exchange_refusal(tn_exchange *ex, const char **why);
 /* A response of net's own: JSON body {"error": why}. The memory is static or the exchange's own. */

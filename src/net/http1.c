@@ -1,10 +1,11 @@
 /*
  * net/http1.c - HTTP/1.1 requests: llhttp's callbacks make exchanges of them.
  *
- * llhttp is strict here, but for two things: a bare LF ends lines of the head (RFC 9112, 2.2 allows it and TensorFlow Serving
- * accepts it; chunks stay strict), and an Upgrade is ignored. Framing that could be read in two ways is refused with 400. A
- * callback that refuses notes status and reason and makes llhttp stop; the refusal itself is made when llhttp has returned.
- * Statuses follow what TensorFlow Serving was recorded to answer (bad chunks and chunk extensions: 413, HTTP/2.0: 400).
+ * llhttp is strict here, but for two things: a bare LF ends lines of the head (RFC 9112, 2.2 allows it and
+ * TensorFlow Serving accepts it; chunks stay strict), and an Upgrade is ignored. Framing that could be read
+ * in two ways is refused with 400. A callback that refuses notes status and reason and makes llhttp stop; the
+ * refusal itself is made when llhttp has returned. Statuses follow what TensorFlow Serving was recorded to
+ * answer (bad chunks and chunk extensions: 413, HTTP/2.0: 400).
  */
 #include "net/conn.h"
 
@@ -61,8 +62,8 @@ static int on_url(llhttp_t *parser, const char *at, size_t n)
 }
 
 /*
- * llhttp takes a bare LF behind the version only with a second leniency, which would let a bare CR end lines, too. It is on for this
- * one place, until the first field's name.
+ * llhttp takes a bare LF behind the version only with a second leniency, which would let a bare CR end lines,
+ * too. It is on for this one place, until the first field's name.
  */
 static int on_version_complete(llhttp_t *parser)
 {
@@ -401,7 +402,9 @@ void tn_http1_fail(tn_conn *conn, int status, const char *why)
     h1->stopped = true;
     h1->reading = NULL;
     if (ex != NULL && ex->answered) {
-        /* It was answered before its body broke: no more is said, and the connection ends behind that answer. */
+        /*
+         * It was answered before its body broke: no more is said, and the connection ends behind that answer.
+         */
         tn_conn_count_error(conn);
         if (ex->linked) {
             ex->last = true;

@@ -1,9 +1,10 @@
 /*
- * net/http1_write.c - HTTP/1.1 answers: the head by hand, the order of pipelined answers, when the connection ends.
+ * net/http1_write.c - HTTP/1.1 answers: the head by hand, the order of pipelined answers, when the connection
+ * ends.
  *
- * An answer whose turn it is goes straight into the connection's output; one that is ready before its turn is kept in the exchange
- * (head as text, body as chunks). The first answer that closes the connection ends the line: those behind it are told that their
- * client is gone (RFC 9112, 9.6).
+ * An answer whose turn it is goes straight into the connection's output; one that is ready before its turn is
+ * kept in the exchange (head as text, body as chunks). The first answer that closes the connection ends the
+ * line: those behind it are told that their client is gone (RFC 9112, 9.6).
  */
 #include "net/conn.h"
 
@@ -140,7 +141,10 @@ static bool has_body(const tn_exchange *ex, const tn_response *response)
     return !ex->is_head && response->status != 204 && response->status != 304;
 }
 
-/* Decides whether the connection ends with this answer, by what both sides said and by how much of the request is unread. */
+/*
+ * Decides whether the connection ends with this answer, by what both sides said and by how much of the
+ * request is unread.
+ */
 static bool is_last(const tn_exchange *ex, const tn_response *response)
 {
     const tn_conn *conn = ex->conn;
@@ -149,7 +153,10 @@ static bool is_last(const tn_exchange *ex, const tn_response *response)
         return true;
     if (ex->body_done)
         return false;
-    /* A client that waits for "100 Continue" may or may not send the body now: what comes next would be ambiguous. */
+    /*
+     * A client that waits for "100 Continue" may or may not send the body now: what comes next would be
+     * ambiguous.
+     */
     return ex->expects_100 || ex->content_length < 0 || ex->dropped > max_drop ||
            ex->content_length - ex->body_bytes > max_drop;
 }
@@ -162,7 +169,10 @@ static void answered(tn_conn *conn, tn_exchange *ex)
     tn_conn_unlink(conn, ex);
     if (conn->h1.reading != ex)
         tn_exchange_let_go(ex);
-    /* A client that asked for the end itself sends no more. The exchanges behind are forgotten when the loop settles. */
+    /*
+     * A client that asked for the end itself sends no more. The exchanges behind are forgotten when the loop
+     * settles.
+     */
     if (last)
         tn_conn_close_after(conn, !polite);
 }

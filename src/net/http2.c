@@ -1,11 +1,13 @@
 /*
  * net/http2.c - HTTP/2 requests: nghttp2's callbacks make exchanges of streams; floods, timeouts, GOAWAY.
  *
- * nghttp2 keeps the protocol's state and never touches the socket: bytes go in by nghttp2_session_mem_recv() in slices, frames
- * come out by tn_http2_pull() (http2_write.c). Flow control windows are large and opened again as data is committed, which is
- * at once: an upload is held back by the socket, never by another stream.
- * Floods: every frame that does no work costs credit, which time and real requests give back; who runs out gets GOAWAY
- * ENHANCE_YOUR_CALM (CVE-2023-44487 rapid reset, CVE-2019-9511..9518, CVE-2024-28182 CONTINUATION, CVE-2025-8671 MadeYouReset).
+ * nghttp2 keeps the protocol's state and never touches the socket: bytes go in by nghttp2_session_mem_recv()
+ * in slices, frames come out by tn_http2_pull() (http2_write.c). Flow control windows are large and opened
+ * again as data is committed, which is at once: an upload is held back by the socket, never by another
+ * stream.
+ * Floods: every frame that does no work costs credit, which time and real requests give back; who runs out
+ * gets GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487 rapid reset, CVE-2019-9511..9518, CVE-2024-28182
+ * CONTINUATION, CVE-2025-8671 MadeYouReset).
  */
 #include <nghttp2/nghttp2.h>
 
@@ -26,7 +28,9 @@
 #define COST_FRAME           1
 #define COST_ANSWERED_FRAME  2 /* PING and SETTINGS make us write */
 
-/* How long after the shutdown notice the final GOAWAY follows, unless the notice's PING is answered before. */
+/*
+ * How long after the shutdown notice the final GOAWAY follows, unless the notice's PING is answered before.
+ */
 #define DRAIN_NS (500 * TN_NS_PER_MS)
 static const uint8_t drain_ping[8] = {'t', 'e', 'r', 'n', 'd', 'r', 'a', 'n'};
 
@@ -103,6 +107,11 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     conn->h2.head_ns = conn->now_ns;
     if (!is_request_head(frame))
         return 0;
+    if (tn_conn_is_full(conn)) {
+        /* Too many answers wait for the client to read them. It may ask again. */
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+        return 0;
+    }
     tn_exchange *ex = tn_exchange_new(conn);
     if (ex == NULL) {
         conn->h2.head_ns = 0;
@@ -255,8 +264,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 }
 
 /*
- * Answered early: the client need not send the rest (RFC 9113, 8.1). It is told only some time after the answer, since some
- * (curl before 8) forget an answer that a reset follows at once.
+ * Answered early: the client need not send the rest (RFC 9113, 8.1). It is told only some time after the
+ * answer, since some (curl before 8) forget an answer that a reset follows at once.
  */
 static void end_upload(tn_conn *conn, tn_exchange *ex)
 {
@@ -373,7 +382,10 @@ bool tn_http2_prepare(tn_loop *loop)
     tn_http2_write_callbacks(callbacks);
     nghttp2_option_set_no_closed_streams(options, 1);
 #ifdef TN_NGHTTP2_RESET_LIMIT
-    /* Newer versions count resets, too, but do not see that a client under load may cancel much and ask for much. */
+    /*
+     * Newer versions count resets, too, but do not see that a client under load may cancel much and ask for
+     * much.
+     */
     nghttp2_option_set_stream_reset_rate_limit(options, CREDIT_MAX, CREDIT_PER_SECOND);
 #endif
     loop->h2_callbacks = callbacks;

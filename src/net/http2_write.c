@@ -1,9 +1,10 @@
 /*
  * net/http2_write.c - HTTP/2 answers: heads, bodies without a copy, trailers.
  *
- * nghttp2 decides which frame is next; frames of all streams go into the connection's one output and leave by one writev. Of
- * DATA only the 9 bytes of the frame's head are copied, the body is borrowed until the mark that is put when the stream closes.
- * No more is taken from nghttp2 while enough waits already, so that control frames never stand behind a large body.
+ * nghttp2 decides which frame is next; frames of all streams go into the connection's one output and leave by
+ * one writev. Of DATA only the 9 bytes of the frame's head are copied, the body is borrowed until the mark
+ * that is put when the stream closes. No more is taken from nghttp2 while enough waits already, so that
+ * control frames never stand behind a large body.
  */
 #include "net/http2_write.h"
 
@@ -33,7 +34,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     if (tn_out_pending(&conn->out) >= ENOUGH)
         return NGHTTP2_ERR_WOULDBLOCK;
     tn_out_copy(&conn->out, head, FRAME_HEAD);
-    ex->left -= n;
+    tn_exchange_unstore(ex, n);
     ex->progress_ns = conn->now_ns;
     while (n > 0) {
         const tn_chunk *chunk = &ex->chunks[ex->chunk];
@@ -104,7 +105,9 @@ static bool is_left_out(const tn_header *header)
     return !tn_header_is_clean(header);
 }
 
-/* Keeps the trailers in one piece: the fields, then their text. They are needed when the body has gone out. */
+/*
+ * Keeps the trailers in one piece: the fields, then their text. They are needed when the body has gone out.
+ */
 static bool keep_trailers(tn_exchange *ex, const tn_response *response)
 {
     size_t n = response->n_trailers, size = n * sizeof(nghttp2_nv);

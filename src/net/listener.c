@@ -1,8 +1,9 @@
 /*
  * net/listener.c - bind, listen, accept, hand over.
  *
- * Loop 0 accepts until the kernel has no more, and gives each connection to the loop with the fewest, in turn among equals. When the
- * process runs out of descriptors, accepting rests for a moment instead of spinning: the kernel's queue holds the clients.
+ * Loop 0 accepts until the kernel has no more, and gives each connection to the loop with the fewest, in turn
+ * among equals. When the process runs out of descriptors, accepting rests for a moment instead of spinning:
+ * the kernel's queue holds the clients.
  */
 #include "net/listener.h"
 
@@ -255,7 +256,9 @@ tern_code tn_listener_bind(tn_net *net, const char *address, int port, int32_t t
     return new_listener(net, fd, tag, out, st);
 }
 
-/* A socket file that nobody listens on any more may be replaced; a living one, or another kind of file, not. */
+/*
+ * A socket file that nobody listens on any more may be replaced; a living one, or another kind of file, not.
+ */
 static bool is_stale(const struct sockaddr_un *address)
 {
     struct stat info;

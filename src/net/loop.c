@@ -1,9 +1,11 @@
 /*
- * net/loop.c - the event loop: its thread, the inbox that other threads post to, timers, regular sweeps, settling.
+ * net/loop.c - the event loop: its thread, the inbox that other threads post to, timers, regular sweeps,
+ * settling.
  *
- * The inbox is a stack that producers push on with one compare-and-swap and the loop takes whole and turns round, so tasks of one
- * producer keep their order, and the loop is woken (uv_async_send) only by the first one. Timers are a binary heap of pointers
- * over one uv_timer. Connections have no timers: one sweep looks at all of them, so requests never touch the heap.
+ * The inbox is a stack that producers push on with one compare-and-swap and the loop takes whole and turns
+ * round, so tasks of one producer keep their order, and the loop is woken (uv_async_send) only by the first
+ * one. Timers are a binary heap of pointers over one uv_timer. Connections have no timers: one sweep looks at
+ * all of them, so requests never touch the heap.
  */
 #include "net/loop.h"
 
@@ -70,7 +72,9 @@ static void heap_remove(tn_loop *loop, tn_timer *timer)
 
 static void on_clock(uv_timer_t *handle);
 
-/* Sets the one uv_timer to the earliest timer. Waking too early is harmless, so a later time is left alone. */
+/*
+ * Sets the one uv_timer to the earliest timer. Waking too early is harmless, so a later time is left alone.
+ */
 static void set_clock(tn_loop *loop)
 {
     int64_t at = loop->n_heap > 0 ? loop->heap[0]->at_ns : NEVER;

@@ -1,9 +1,10 @@
 /*
  * net/loop.h - inside of net: one event loop with its thread, timers, memory and connections.
  *
- * All fields but `inbox` and `counts` belong to the loop's thread. The loop has few entries (a woken inbox, a socket, a timer, the
- * idle handler); each of them ends with tn_loop_settle(), which writes what was answered meanwhile. So answers of one wake-up
- * leave in one write for each connection, and no connection is torn down while its own code is on the stack.
+ * All fields but `inbox` and `counts` belong to the loop's thread. The loop has few entries (a woken inbox, a
+ * socket, a timer, the idle handler); each of them ends with tn_loop_settle(), which writes what was answered
+ * meanwhile. So answers of one wake-up leave in one write for each connection, and no connection is torn down
+ * while its own code is on the stack.
  */
 #ifndef TN_NET_LOOP_H
 #define TN_NET_LOOP_H
@@ -83,7 +84,10 @@ void tn_loop_stop(tn_loop *loop);
 void tn_loop_close(tn_loop *loop);
 /* On the loop: writes and finishes all dirty connections, runs stray marks. */
 void tn_loop_settle(tn_loop *loop);
-/* On the loop: runs what tn_loop_post() brought, then settles. The wake-up does it; a test without threads may. */
+/*
+ * On the loop: runs what tn_loop_post() brought, then settles. The wake-up does it; a test without threads
+ * may.
+ */
 void tn_loop_run_inbox(tn_loop *loop);
 /* On the loop: has connections looked at regularly (timeouts) while there are any. */
 void tn_loop_sweep_on(tn_loop *loop);

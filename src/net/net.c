@@ -1,8 +1,9 @@
 /*
  * net/net.c - the whole: loops and listeners together; start, drain, end, counts.
  *
- * Any thread may listen and count; new, start, drain and free are the owner's, one at a time. Draining is asked of every loop by a
- * task; the owner then looks at the counters until nothing is left or its time is up.
+ * Any thread may listen and count; new, start, drain and free are the owner's, one at a time. Draining is
+ * asked of every loop by a task; the owner then looks at the counters until nothing is left or its time is
+ * up.
  */
 #include <signal.h>
 #include <stdlib.h>

@@ -1,10 +1,11 @@
 /*
  * net/net.h - event loops, listeners and exchanges: bytes <-> requests. Knows no API.
  *
- * One libuv loop a thread. Listeners are bound once; accepted connections are handed to the loops evenly and stay there. Every port
- * speaks HTTP/1.1 (llhttp) and HTTP/2 with prior knowledge (nghttp2), told apart by the client's first bytes (RFC 9113, 3.4).
- * An exchange is one request and its answer. It lives on its loop: all functions that take a tn_exchange must be called on that
- * loop's thread; other threads get there by tn_loop_post(). The application's callbacks are called on the loop and must not block.
+ * One libuv loop a thread. Listeners are bound once; accepted connections are handed to the loops evenly and
+ * stay there. Every port speaks HTTP/1.1 (llhttp) and HTTP/2 with prior knowledge (nghttp2), told apart by
+ * the client's first bytes (RFC 9113, 3.4). An exchange is one request and its answer. It lives on its loop:
+ * all functions that take a tn_exchange must be called on that loop's thread; other threads get there by
+ * tn_loop_post(). The application's callbacks are called on the loop and must not block.
  */
 #ifndef TN_NET_NET_H
 #define TN_NET_NET_H
@@ -25,12 +26,17 @@ typedef struct tn_header {
 
 /*
  * Where a request's body goes. Given by the application after the head; all functions are called on the loop.
- * reserve: where the next body bytes are wanted (*room, *space); HTTP/1.1 reads from the socket straight into it.
- *   *space may be 0: then net uses a buffer of its own and commit() gets a pointer into that.
- * commit: n bytes at ptr; when ptr is the room that was reserved, nothing needs to be copied.
- * An error of reserve or commit ends the body: net calls nothing more on the sink, and the application answers (it may do so at
- * once, from inside the function). end: the body is complete. abort: the client is gone, or broke the protocol, before the end.
- * Exactly one of end, abort, or an error of the sink itself closes it. abort() comes before on_gone(), which may free the sink.
+ * reserve: where the next body bytes are wanted (*room, *space); HTTP/1.1 reads from the socket straight into
+ * it.
+ *   want: bytes that follow for sure (the rest of the body, or of the chunk). *space may be 0: then net uses
+ *   a buffer of its own and commit() gets a pointer into that. It is not called for bytes that came along
+ *   with the head or other chunks, nor over HTTP/2: so commit() must be ready for any pointer. May be NULL.
+ * commit: n > 0 bytes at ptr; when ptr is the room that was reserved, nothing needs to be copied. An error of
+ * reserve or commit ends the body: net calls nothing more on the sink, and the application answers (it may do
+ * so at once, from inside the function). end: the body is complete. abort: the client is gone, or broke the
+ * protocol or a limit, before the end (on_gone follows, for net answers itself).
+ * Exactly one of end, abort, an error of the sink itself, or tn_exchange_send() closes it. abort() comes
+ * before on_gone(), which may free the sink.
  */
 struct tn_sink {
     tern_code (*reserve)(tn_sink *sink, size_t want, char **room, size_t *space);
@@ -43,21 +49,38 @@ typedef struct tn_net_app {
     void *context;
     /*
      * The head of a request is complete. The application either answers (tn_exchange_send) or sets a sink
-     * (tn_exchange_set_sink), now or never; it may set ex's user pointer and on_gone.
+     * (tn_exchange_set_sink), now or never: without a sink the body is dropped, and it may answer later. It
+     * may set on_gone. What net refuses by itself (broken or ambiguous framing, limits, unknown methods and
+     * expectations) never gets here.
      */
     void (*on_request)(void *context, tn_exchange *ex);
-    /* A loop ends (tn_net_free); the last thing that runs for it: frees what hangs on tn_loop_user(). May be NULL. */
+    /*
+     * A loop ends (tn_net_free); the last thing that runs for it: frees what hangs on tn_loop_user(). May be
+     * NULL.
+     */
     void (*on_loop_end)(void *context, tn_loop *loop);
 } tn_net_app;
 
-/* Request side. Slices live until the exchange ends. */
-tn_str tn_exchange_method(const tn_exchange *ex);
-tn_str tn_exchange_target(const tn_exchange *ex); /* path and query as sent; :path in HTTP/2 */
+/*
+ * Request side. Slices live until the exchange ends, that is until tn_exchange_send() returned or on_gone()
+ * was called.
+ */
+tn_str tn_exchange_method(
+    const tn_exchange *ex); /* GET HEAD POST PUT DELETE OPTIONS PATCH; others get 501 from net */
+/* Path and query as sent, without scheme and host if they came along; :path in HTTP/2. */
+tn_str tn_exchange_target(const tn_exchange *ex);
 /* Value of the first header field of that name (given in lower case), or absent. */
 tn_str tn_exchange_header(const tn_exchange *ex, const char *name);
+/*
+ * All of them, as sent, names in lower case; "host" is :authority in HTTP/2, whose other pseudo fields are
+ * not here.
+ */
 const tn_header *tn_exchange_headers(const tn_exchange *ex, size_t *n);
 bool tn_exchange_is_http2(const tn_exchange *ex);
-/* Announced length of the body, or -1. */
+/*
+ * Announced length of the body, 0 when there is none, or -1 when it is not known (chunked, HTTP/2 without
+ * content-length).
+ */
 int64_t tn_exchange_content_length(const tn_exchange *ex);
 /* The tag of the listener that took the connection (tn_listen). */
 int tn_exchange_listener(const tn_exchange *ex);
@@ -65,10 +88,16 @@ tn_loop *tn_exchange_loop(const tn_exchange *ex);
 /* CLOCK_MONOTONIC time of the head's first byte, as read. */
 int64_t tn_exchange_started_ns(const tn_exchange *ex);
 
+/*
+ * Inside on_request() only. Borrows the sink until it is closed. A waiting "Expect: 100-continue" gets its
+ * interim answer.
+ */
 void tn_exchange_set_sink(tn_exchange *ex, tn_sink *sink);
 /*
- * The client vanished or reset the stream before the answer was sent: called at most once, and then the exchange is dead; the
- * application drops its pointer. Not called after tn_exchange_send().
+ * The client vanished or reset the stream before the answer was sent: called at most once, and then the
+ * exchange is dead; the application drops its pointer. Not called after tn_exchange_send(), nor from inside
+ * any call of the application's. An application that sets none keeps a valid exchange, and must still answer
+ * it. A HTTP/1.1 client that closed only its own side counts as gone after limits.half_close_ms.
  */
 void tn_exchange_on_gone(tn_exchange *ex, void (*gone)(void *user, tn_exchange *ex), void *user);
 
@@ -88,21 +117,26 @@ typedef struct tn_response {
     bool trailers_only; /* gRPC: the headers carry grpc-status, END_STREAM at once */
     bool close;         /* HTTP/1.1: close the connection after this answer */
     /*
-     * Called exactly once, on the loop, when the bytes went to the kernel or will never go (sent tells): the body's memory may be
-     * freed. Also when the client vanished meanwhile. headers and trailers are copied by tn_exchange_send() itself.
+     * Called exactly once, on the loop and never from inside tn_exchange_send(), when the bytes went to the
+     * kernel or will never go (sent tells): the body's memory may be freed. Also when the client vanished
+     * meanwhile. headers and trailers are copied by tn_exchange_send() itself.
      */
     void (*release)(void *arg, bool sent);
     void *release_arg;
 } tn_response;
 
 /*
- * Answers and ends the exchange for the application (its pointer is dead afterwards, but for release()). May be called before the
- * request's body ended: the rest is read and dropped within limits, or the connection closed.
+ * Answers and ends the exchange for the application (its pointer is dead afterwards, but for release()). May
+ * be called before the request's body ended: the rest is read and dropped within limits, or the connection
+ * closed.
  */
 void tn_exchange_send(tn_exchange *ex, const tn_response *response);
 
 /* Loops. */
-/* Any thread: task->run(task) will be called on the loop. Tasks posted by one thread keep their order. */
+/*
+ * Any thread: task->run(task) will be called on the loop. Tasks posted by one thread keep their order.
+ * Whoever posts must have stopped when tn_net_free() is called; what was posted before still runs.
+ */
 void tn_loop_post(tn_loop *loop, tn_task *task);
 
 typedef struct tn_timer tn_timer;
@@ -111,7 +145,10 @@ struct tn_timer {
     int64_t at_ns; /* CLOCK_MONOTONIC */
     size_t slot;   /* place in the loop's heap + 1; 0: not started */
 };
-/* On the loop. The timer is the caller's memory and must be stopped before it goes away. Stop accepts one not started. */
+/*
+ * On the loop. The timer is the caller's memory and must be stopped before it goes away. Stop accepts one not
+ * started.
+ */
 void tn_timer_start(tn_loop *loop, tn_timer *timer, int64_t at_ns, void (*fire)(tn_timer *));
 void tn_timer_stop(tn_loop *loop, tn_timer *timer);
 /* A place for the application's own per-loop state (pools). */
@@ -127,8 +164,9 @@ typedef struct tn_net_options {
 
 TERN_MUST_USE tern_code tn_net_new(const tn_net_options *options, tn_net **out, tern_status *st);
 /*
- * Binds and listens: address "::" / "0.0.0.0" / "127.0.0.1" / NULL (dual-stack any, else IPv4 any), port 0 = free one; *bound_port
- * gets the real one. May be called before or after start. UNAVAILABLE names address and cause.
+ * Binds and listens: address "::" / "0.0.0.0" / "127.0.0.1" / NULL (dual-stack any, else IPv4 any), port 0 =
+ * free one; *bound_port gets the real one. May be called before or after start. UNAVAILABLE names address and
+ * cause.
  */
 TERN_MUST_USE tern_code tn_net_listen(tn_net *net, const char *address, int port, int tag, int *bound_port,
                                       tern_status *st);
@@ -137,11 +175,12 @@ TERN_MUST_USE tern_code tn_net_listen_unix(tn_net *net, const char *path, int ta
 /* Starts the loop threads; returns. */
 TERN_MUST_USE tern_code tn_net_start(tn_net *net, tern_status *st);
 /*
- * Stops accepting; idle connections close, HTTP/2 ones get GOAWAY, HTTP/1.1 answers say "Connection: close"; returns when all
- * exchanges ended or after limits.drain_timeout_ms (then what is left is closed). true: all ended.
+ * Stops accepting; idle connections close, HTTP/2 ones get GOAWAY, HTTP/1.1 answers say "Connection: close";
+ * returns when all exchanges ended or after limits.drain_timeout_ms (then what is left is closed). true: all
+ * ended.
  */
 bool tn_net_drain(tn_net *net);
-/* Stops the threads and frees all. Accepts NULL. */
+/* Stops the threads, closes what is left (on_gone, release), runs posted tasks, frees all. Accepts NULL. */
 void tn_net_free(tn_net *net);
 
 typedef struct tn_net_counts {

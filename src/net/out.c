@@ -1,8 +1,8 @@
 /*
  * net/out.c - the output queue of a connection: see out.h.
  *
- * Blocks are a list in the order of the stream; a block goes back to the pool when the stream has passed its last byte, and an
- * empty queue holds no block at all, so that idle connections cost nothing.
+ * Blocks are a list in the order of the stream; a block goes back to the pool when the stream has passed its
+ * last byte, and an empty queue holds no block at all, so that idle connections cost nothing.
  */
 #include "net/out.h"
 

@@ -1,9 +1,10 @@
 /*
  * net/out.h - what a connection has to send: bytes of its own and borrowed ones in one order, for writev.
  *
- * Small pieces are copied into blocks of the pool, where neighbours melt into one vector entry; large ones are borrowed. A mark
- * is put behind the bytes of an answer and runs when they went to the kernel, or never will. Pure: no I/O. One thread: the loop's.
- * When memory is short the queue turns `failed`, and its connection must be closed; marks are never lost (they are intrusive).
+ * Small pieces are copied into blocks of the pool, where neighbours melt into one vector entry; large ones
+ * are borrowed. A mark is put behind the bytes of an answer and runs when they went to the kernel, or never
+ * will. Pure: no I/O. One thread: the loop's. When memory is short the queue turns `failed`, and its
+ * connection must be closed; marks are never lost (they are intrusive).
  */
 #ifndef TN_NET_OUT_H
 #define TN_NET_OUT_H
@@ -37,15 +38,18 @@ typedef struct tn_out {
 } tn_out;
 
 void tn_out_init(tn_out *out, tn_pool *pool);
-/* n contiguous bytes to write into, followed by tn_out_commit() of at most n; NULL when memory is short (then failed). */
+/*
+ * n contiguous bytes to write into, followed by tn_out_commit() of at most n; NULL when memory is short (then
+ * failed).
+ */
 char *tn_out_room(tn_out *out, size_t n);
 void tn_out_commit(tn_out *out, size_t n);
 void tn_out_copy(tn_out *out, const void *bytes, size_t n);
 /* The bytes stay the caller's and must live until a mark put later runs. */
 void tn_out_borrow(tn_out *out, const void *bytes, size_t n);
 /*
- * Runs mark->run(mark) from tn_out_run() when all bytes queued before went out. sent: what mark->sent will say then (it is false
- * anyway when the queue is dropped).
+ * Runs mark->run(mark) from tn_out_run() when all bytes queued before went out. sent: what mark->sent will
+ * say then (it is false anyway when the queue is dropped).
  */
 void tn_out_put_mark(tn_out *out, tn_out_mark *mark, bool sent);
 static inline uint64_t tn_out_pending(const tn_out *out)

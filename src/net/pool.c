@@ -1,8 +1,8 @@
 /*
  * net/pool.c - size classes of powers of two, a list of free pieces for each.
  *
- * Each piece has a header of 16 bytes before it that names its class, so that it finds its way back without being told its
- * size. 16 bytes also keep malloc's alignment.
+ * Each piece has a header of 16 bytes before it that names its class, so that it finds its way back without
+ * being told its size. 16 bytes also keep malloc's alignment.
  */
 #include "net/pool.h"
 

@@ -1,10 +1,10 @@
 /*
  * net/pool.h - memory of one event loop, kept for the next use instead of given back to malloc.
  *
- * Exchanges, header text, output blocks, connections and nghttp2's small objects come and go with every request; all come
- * from here, so that the warm path makes no malloc. Sizes are rounded up to powers of two; larger ones than the greatest class
- * go to malloc directly. What is kept is bounded for each class. One thread: the loop's.
- * Under AddressSanitizer nothing is kept, so that it sees every use after free.
+ * Exchanges, header text, output blocks, connections and nghttp2's small objects come and go with every
+ * request; all come from here, so that the warm path makes no malloc. Sizes are rounded up to powers of two;
+ * larger ones than the greatest class go to malloc directly. What is kept is bounded for each class. One
+ * thread: the loop's. Under AddressSanitizer nothing is kept, so that it sees every use after free.
  */
 #ifndef TN_NET_POOL_H
 #define TN_NET_POOL_H
@@ -22,7 +22,10 @@ typedef struct tn_pool {
 } tn_pool;
 
 void tn_pool_init(tn_pool *pool);
-/* Gives what is kept back to malloc. What is still taken may be given back later only after another tn_pool_init(). */
+/*
+ * Gives what is kept back to malloc. What is still taken may be given back later only after another
+ * tn_pool_init().
+ */
 void tn_pool_clear(tn_pool *pool);
 /* At least size bytes, 16-byte aligned, not cleared. NULL when memory is short. */
 void *tn_pool_take(tn_pool *pool, size_t size);

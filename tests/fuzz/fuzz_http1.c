@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_http1.c - any bytes on an HTTP/1.1 connection. The first byte says how reads and writes are cut, and when
- * what waits is answered; the rest is what the client sends.
+ * tests/fuzz/fuzz_http1.c - any bytes on an HTTP/1.1 connection. The first byte says how reads and writes are
+ * cut, and when what waits is answered; the rest is what the client sends.
  */
 #include "net_memory.h"
 

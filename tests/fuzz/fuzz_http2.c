@@ -1,6 +1,6 @@
 /*
- * tests/fuzz/fuzz_http2.c - any frames on an HTTP/2 connection, behind the preface and SETTINGS. The first byte says how reads
- * and writes are cut, and when what waits is answered; the rest is what the client sends.
+ * tests/fuzz/fuzz_http2.c - any frames on an HTTP/2 connection, behind the preface and SETTINGS. The first
+ * byte says how reads and writes are cut, and when what waits is answered; the rest is what the client sends.
  */
 #include "net_memory.h"
 

@@ -1,9 +1,9 @@
 /*
  * tests/fuzz/net_memory.c - the connection from memory, and an application that uses net.h in every way.
  *
- * Letters behind the slash: e echo, w echo with tiny rooms, f a sink that fails and answers at once, g one that fails and is
- * answered later, l later, n later without on_gone, b a large body, t trailers, o trailers only, c close, v one that answers
- * when the body has ended, but to everybody who waits. Others: 200 at once.
+ * Letters behind the slash: e echo, w echo with tiny rooms, f a sink that fails and answers at once, g one
+ * that fails and is answered later, l later, n later without on_gone, b a large body, t trailers, o trailers
+ * only, c close, v one that answers when the body has ended, but to everybody who waits. Others: 200 at once.
  */
 #include "net_memory.h"
 

@@ -1,8 +1,10 @@
 /*
- * tests/fuzz/net_memory.h - a connection without a socket: src/net fed from memory, for fuzzers and unit tests.
+ * tests/fuzz/net_memory.h - a connection without a socket: src/net fed from memory, for fuzzers and unit
+ * tests.
  *
- * The loop never runs as a thread; every step is made by the caller, so runs are the same each time. The application inside
- * answers by the letter behind the path's slash (see net_memory.c) and counts what net.h promises to happen exactly once.
+ * The loop never runs as a thread; every step is made by the caller, so runs are the same each time. The
+ * application inside answers by the letter behind the path's slash (see net_memory.c) and counts what net.h
+ * promises to happen exactly once.
  */
 #ifndef NET_MEMORY_H
 #define NET_MEMORY_H
@@ -29,7 +31,10 @@ typedef struct net_memory {
 /* Makes loop and application; limits may be NULL. Aborts when memory is short. */
 void net_memory_open(net_memory *m, const tn_limits *limits);
 void net_memory_connect(net_memory *m);
-/* Lets the connection read these bytes and then as much as it wants, write, and take its turns until nothing moves. */
+/*
+ * Lets the connection read these bytes and then as much as it wants, write, and take its turns until nothing
+ * moves.
+ */
 void net_memory_feed(net_memory *m, const char *bytes, size_t n);
 /* Answers what waits, oldest last (newest_first) or first. */
 void net_memory_answer(net_memory *m, bool newest_first);

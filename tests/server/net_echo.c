@@ -3,8 +3,9 @@
  *
  *     net_echo [--loops N] [--port N] [--unix PATH] [--LIMIT VALUE ...]     LIMIT: a field of base/limits.h
  *
- * Prints "port N" when it listens on 127.0.0.1. SIGTERM drains; the last line is then "drained yes|no" and a count of everything
- * that the contract promises to happen exactly once. The path chooses what a request does, see `routes`.
+ * Prints "port N" when it listens on 127.0.0.1. SIGTERM drains; the last line is then "drained yes|no" and a
+ * count of everything that the contract promises to happen exactly once. The path chooses what a request
+ * does, see `routes`.
  */
 #include <inttypes.h>
 #include <signal.h>

@@ -78,10 +78,10 @@ def test_an_idle_connection():
 
 
 def test_waiting_for_an_answer_is_not_idle():
-    with Echo(idle_timeout_ms=200, header_timeout_ms=200, write_timeout_ms=200) as echo:
-        assert echo.ask(b"GET /slow?ms=900 HTTP/1.1\r\n\r\n").body == b"late\n"
+    with Echo(idle_timeout_ms=700, header_timeout_ms=700, write_timeout_ms=700) as echo:
+        assert echo.ask(b"GET /slow?ms=1800 HTTP/1.1\r\n\r\n").body == b"late\n"
         with H2(echo) as client:
-            assert client.ask("/slow?ms=900")[2] == b"late\n"
+            assert client.ask("/slow?ms=1800")[2] == b"late\n"
 
 
 def test_a_body_that_stalls():
@@ -245,6 +245,37 @@ def test_answers_nobody_reads_stop_the_reading():
         reader = Reader(sock)
         for _ in range(200):
             assert len(reader.answer().body) == 1000000
+
+
+def test_answers_nobody_reads_refuse_streams():
+    with Echo(max_write_backlog_bytes=3000000) as echo, H2(echo) as client:
+        client.ask("/")
+        streams = [client.start("/large?n=1000000") for _ in range(20)]
+        client.conn.ping(b"12345678")
+        client.flush()
+        while not any(isinstance(e, h2.events.PingAckReceived) for e in client.events):
+            client.pump(acknowledge=False)
+        refused = [e.stream_id for e in client.events if isinstance(e, h2.events.StreamReset)]
+        assert all(e.error_code == h2.errors.ErrorCodes.REFUSED_STREAM for e in client.events
+                   if isinstance(e, h2.events.StreamReset))
+        assert refused == streams[4:] and echo.stats()["live"] <= 5
+        taken = sum(e.flow_controlled_length for e in client.events if isinstance(e, h2.events.DataReceived))
+        client.conn.increment_flow_control_window(20000000)
+        for stream in streams[:4]:
+            client.conn.increment_flow_control_window(2000000, stream)
+        client.flush()
+        for stream in streams[:4]:
+            assert len(client.answer(stream)[2]) == 1000000
+        assert taken < 100000 and client.ask("/large?n=100")[0] == 200
+
+
+def test_bytes_behind_the_last_request_do_not_destroy_its_answer():
+    with Echo() as echo:
+        for _ in range(50):
+            with echo.connect() as sock:
+                sock.sendall(b"POST /large?n=300000 HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+                sock.sendall(b"\r\n" * 10)
+                assert len(Reader(sock).answer().body) == 300000
 
 
 def test_one_client_does_not_keep_the_others_out():

@@ -1,5 +1,6 @@
 /*
- * tests/unit/test_net.c - src/net without sockets: pool, output queue, timers, posting, and HTTP/1.1 cut at every byte.
+ * tests/unit/test_net.c - src/net without sockets: pool, output queue, timers, posting, and HTTP/1.1 cut at
+ * every byte.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "../fuzz/net_memory.h"
 #include "base/clock.h"
+#include "net_memory.h"
 
 /* Pool. */
 
@@ -360,7 +361,10 @@ static void http1_cut_anywhere(void **state)
     net_memory_close(&m);
 }
 
-/* Whatever the order of answering, the order of the answers is the requests'; and the limit of waiting ones holds. */
+/*
+ * Whatever the order of answering, the order of the answers is the requests'; and the limit of waiting ones
+ * holds.
+ */
 static void http1_answers_in_order(void **state)
 {
     static const char text[] =
