@@ -1,13 +1,13 @@
 /*
  * engines/example/example.c - the smallest engine: shows the contract of tern/engine.h, and serves in tests.
  *
- * It has no runtime underneath. A model is a folder with a text file, example.txt (language: head of description.c); a run
- * computes a * x + b, or hands the input on. Besides, a model may sleep, fail, or keep its inputs after the run, as real
- * runtimes do, so that deadlines, cancellation, drain and buffer ownership can be tested without one, also under the
- * sanitizers. It uses nothing but include/tern and libc.
+ * It has no runtime underneath. A model is a folder with a text file, example.txt (language: head of
+ * description.c); a run computes a * x + b, or hands the input on. Besides, a model may sleep, fail, or keep
+ * its inputs after the run, as real runtimes do, so that deadlines, cancellation, drain and buffer ownership
+ * can be tested without one, also under the sanitizers. It uses nothing but include/tern and libc.
  *
- * Threads: as the contract asks. `lock` guards the list of runs that can be cancelled and the list of kept buffers; one
- * keeper thread releases the latter. A model is read-only after load().
+ * Threads: as the contract asks. `lock` guards the list of runs that can be cancelled and the list of kept
+ * buffers; one keeper thread releases the latter. A model is read-only after load().
  */
 #include <errno.h>
 #include <pthread.h>

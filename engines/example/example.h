@@ -1,5 +1,6 @@
 /*
- * engines/example/example.h - what a folder of the example engine says: the model in memory, and the reader of example.txt.
+ * engines/example/example.h - what a folder of the example engine says: the model in memory, and the reader
+ * of example.txt.
  */
 #ifndef TERN_ENGINES_EXAMPLE_H
 #define TERN_ENGINES_EXAMPLE_H
@@ -49,8 +50,9 @@ typedef struct tn_example_description {
 } tn_example_description;
 
 /*
- * Reads d->text (filled by the caller, NUL-terminated) into the rest of *d, which must be zero. INVALID_ARGUMENT names the
- * line. The signatures and their inputs and outputs come out sorted by name, as tern/tensor.h wants them. Pure.
+ * Reads d->text (filled by the caller, NUL-terminated) into the rest of *d, which must be zero.
+ * INVALID_ARGUMENT names the line. The signatures and their inputs and outputs come out sorted by name, as
+ * tern/tensor.h wants them. Pure.
  */
 TERN_MUST_USE tern_code tn_example_read(tn_example_description *d, tern_status *st);
 

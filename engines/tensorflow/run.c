@@ -2,9 +2,8 @@
  * engines/tensorflow/run.c - one TF_SessionRun: inputs without a copy, outputs in TensorFlow's own memory.
  *
  * An input's TF_Tensor holds a reference to the tern_buffer and gives it back in its deallocator, whenever
- * TensorFlow lets go of
- * it: an identity output or a variable may keep it longer than the run. Strings are copied, since TF_TString
- * is TensorFlow's own.
+ * TensorFlow lets go of it: an identity output or a variable may keep it longer than the run. Strings are
+ * copied, since TF_TString is TensorFlow's own.
  */
 #include <stdlib.h>
 

@@ -4,8 +4,9 @@
  * A plugin is opened RTLD_LOCAL, so that the symbols of two runtimes never meet, and RTLD_NOW, so that a
  * missing library is an error here and not a crash in the first request. What a plugin says about itself is
  * checked before any of its functions but the entry is called. Once open() was called the object stays mapped
- * until the process ends, whatever
- * came of it: runtimes leave threads and thread-local destructors behind that dlclose() would pull away.
+ * until the process ends, whatever came of it: runtimes leave threads and thread-local destructors behind that
+ * dlclose() would pull away.
+ *
  * Threads: tn_engines_get() from any; the lock is held while a plugin opens, which may take a second.
  */
 #include "engine/engine.h"

@@ -2,8 +2,7 @@
  * engine/engine.h - finds, opens and checks engine plugins.
  *
  * An engine is opened when the first model needs it and stays until the process ends. Loader threads may call
- * tn_engines_get()
- * at once: a lock guards opening only.
+ * tn_engines_get() at once: a lock guards opening only.
  */
 #ifndef TN_ENGINE_ENGINE_H
 #define TN_ENGINE_ENGINE_H

@@ -11,9 +11,8 @@
 /* Bytes of one element; 0 for strings, resources, variants and what is no dtype. */
 size_t tn_dtype_size(tern_dtype dtype);
 /*
- * TensorFlow's short name: "float", "int32", "half", "complex64" (DataTypeString); "unknown dtype enum (N)"
- * has no place
- * here: NULL for what is no dtype. Static.
+ * TensorFlow's short name: "float", "int32", "half", "complex64" (DataTypeString); NULL for what is no dtype.
+ * Static.
  */
 const char *tn_dtype_name(tern_dtype dtype);
 /* "DT_FLOAT" (types.proto); NULL for what is no dtype. Static. */
