@@ -97,6 +97,42 @@ class Features:
         return (time.perf_counter() - start) * 1e3, {}
 
 
+class Bare:
+    """The engine with nothing around it (bench/bare_engine.c), one process for each payload: same library, same inputs."""
+
+    def __init__(self, build, version, work):
+        self.name, self.build, self.version, self.work = "bare engine", build, version, work
+        self.processes = {}
+
+    def takes(self, payload):
+        return bool(payload.proto)
+
+    def process_of(self, payload):
+        if payload.name not in self.processes:
+            request = self.work / f"{payload.name}.request"
+            request.write_bytes(payload.proto)
+            process = subprocess.Popen(
+                [self.build / "bench" / "bare_engine", "tensorflow", self.version, request], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                env={**os.environ, "TERN_ENGINE_PATH": str(self.build / "engines")})
+            if process.stdout.readline().strip() != "ready":
+                raise Failed(f"bare engine: it ended with {process.wait()}")
+            self.processes[payload.name] = process
+        return self.processes[payload.name]
+
+    def call(self, payload):
+        process = self.process_of(payload)
+        process.stdin.write("0\n")
+        process.stdin.flush()
+        return float(process.stdout.readline()) / 1e3, {}
+
+    def stop(self):
+        for process in self.processes.values():
+            process.stdin.close()
+            process.wait(60)
+            process.stdout.close()
+
+
 class Flask:
     """gunicorn with bench/flask_app.py, one worker with a thread pool so that connections are kept."""
 

@@ -130,11 +130,11 @@ def run_group(payloads, model_folder, with_features, extractor, args, work, prog
     name = payloads[0].model
     server = tern_server.Server(work / f"tern-{name}", [f"--model_name={name}", f"--model_base_path={model_folder}"],
                                 build=args.build)
-    flask = None
+    flask, bare = None, c.Bare(args.build, model_folder / "1", work)
     try:
         progress.step(f"starting Flask with {name}")
         flask = c.Flask(work, model_folder / "1", with_features, library)
-        who = [c.Bare(args.build, model_folder / "1", work), c.Features(extractor),
+        who = [bare, c.Features(extractor),
                c.Grpc("Tern, gRPC", server.grpc),
                c.Http("Tern, tensors as JSON", server.rest, "/v1/models/{model}:predict", lambda p: p.json, "application/json"),
                c.Http("Tern, raw HTML", server.rest, "/invocations", lambda p: p.html, p.CONTENT_TYPE), *flask.paths()]
@@ -146,6 +146,7 @@ def run_group(payloads, model_folder, with_features, extractor, args, work, prog
     finally:
         if flask:
             flask.stop()
+        bare.stop()
         server.stop()
 
 

@@ -119,13 +119,27 @@ static void refuse(tn_server *server, tn_exchange *ex, tern_code code, const cha
     tn_exchange_send(ex, &e.response);
 }
 
+static size_t put_chunks(const tn_request *r, const unsigned char *prefix, tn_chunk *chunks)
+{
+    size_t n = 0;
+    chunks[n++] = (tn_chunk){prefix, PREFIX_BYTES};
+    for (uint32_t i = 0; i < r->n_pieces; i++)
+        chunks[n++] = (tn_chunk){r->pieces[i].ptr, r->pieces[i].len};
+    if (r->n_pieces == 0 && r->out.len > 0)
+        chunks[n++] = (tn_chunk){r->out.ptr, r->out.len};
+    return n;
+}
+
 /* Prefix and pieces, then grpc-status 0 as trailer. */
 static void grpc_answer(tn_request *r)
 {
     grpc_state *s = r->surface_state;
-    static const tn_header headers[] = {{TN_STR_INIT("content-type"), TN_STR_INIT("application/grpc")},
-                                        {TN_STR_INIT("grpc-accept-encoding"), TN_STR_INIT("identity")}};
     static const tn_header trailers[] = {{TN_STR_INIT("grpc-status"), TN_STR_INIT("0")}};
+    char timing[512];
+    tn_header headers[3] = {{TN_STR("content-type"), TN_STR("application/grpc")},
+                            {TN_STR("grpc-accept-encoding"), TN_STR("identity")}};
+    tn_response response = {
+        .status = 200, .headers = headers, .n_headers = 2, .trailers = trailers, .n_trailers = 1};
     size_t length = r->n_pieces > 0 ? r->pieces_bytes : r->out.len;
     tn_chunk *chunks = tn_arena_array(&r->call.arena, (size_t)r->n_pieces + 2, sizeof *chunks);
     if (chunks == NULL || length > UINT32_MAX) {
@@ -138,20 +152,11 @@ static void grpc_answer(tn_request *r)
     s->answer_prefix[0] = 0;
     for (int i = 0; i < 4; i++)
         s->answer_prefix[1 + i] = (unsigned char)(length >> (24 - 8 * i));
-    size_t n = 0;
-    chunks[n++] = (tn_chunk){s->answer_prefix, PREFIX_BYTES};
-    if (r->n_pieces > 0)
-        for (uint32_t i = 0; i < r->n_pieces; i++)
-            chunks[n++] = (tn_chunk){r->pieces[i].ptr, r->pieces[i].len};
-    else if (r->out.len > 0)
-        chunks[n++] = (tn_chunk){r->out.ptr, r->out.len};
-    tn_response response = {.status = 200,
-                            .headers = headers,
-                            .n_headers = 2,
-                            .body = chunks,
-                            .n_body = n,
-                            .trailers = trailers,
-                            .n_trailers = 1};
+    response.body = chunks;
+    response.n_body = put_chunks(r, s->answer_prefix, chunks);
+    size_t n = r->server->strict ? 0 : tn_request_timing(r, timing, sizeof timing);
+    if (n > 0)
+        headers[response.n_headers++] = (tn_header){TN_STR("server-timing"), {timing, n}};
     tn_request_send(r, &response, TERN_OK);
 }
 
@@ -161,7 +166,7 @@ static const tn_surface grpc_surface = {.answer = grpc_answer, .error = grpc_req
 
 static tern_code take_prefix(tn_request *r, grpc_state *s, const char **p, size_t *n, tern_status *st)
 {
-    while (s->prefix_len<PREFIX_BYTES && * n> 0) {
+    while (*n > 0 && s->prefix_len < PREFIX_BYTES) {
         s->prefix[s->prefix_len++] = (unsigned char)**p;
         ++*p;
         --*n;
