@@ -322,15 +322,19 @@ bool tn_http1_room(tn_conn *conn, char **room, size_t *space)
 }
 
 /* "FOO /path" is a method that is not known; what does not even look like that is no HTTP. */
+static bool is_letter(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+}
+
 static bool looks_like_method(const char *bytes, const char *at, size_t n)
 {
-    const char *end = bytes + n, *start = at < end ? at : end;
-    while (start > bytes && start[-1] != '\n')
-        start--;
-    const char *c = start;
-    while (c < end && ((*c >= 'A' && *c <= 'Z') || (*c >= 'a' && *c <= 'z') || *c == '-' || *c == '_'))
+    const char *end = bytes + n, *first = at < end ? at : end, *c = first;
+    while (first > bytes && is_letter(first[-1]))
+        first--;
+    while (c < end && is_letter(*c))
         c++;
-    return c > start && c < end && *c == ' ';
+    return c > first && c < end && *c == ' ';
 }
 
 static void parse_error(tn_conn *conn, llhttp_errno_t error, const char *bytes, size_t n)

@@ -65,6 +65,8 @@ void *tn_pool_take(tn_pool *pool, size_t size)
 {
     uint32_t class = class_of(size);
     tn_pool_item *item = class != NO_CLASS ? pool->kept[class] : NULL;
+    if (pool->fail_in != 0 && --pool->fail_in == 0)
+        return NULL;
     if (item != NULL) {
         pool->kept[class] = item->next;
         pool->n_kept[class]--;

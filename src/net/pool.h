@@ -19,6 +19,7 @@ typedef struct tn_pool_item tn_pool_item;
 typedef struct tn_pool {
     tn_pool_item *kept[TN_POOL_CLASSES];
     uint32_t n_kept[TN_POOL_CLASSES];
+    uint32_t fail_in; /* for tests: so many takes from now one fails; 0: none */
 } tn_pool;
 
 void tn_pool_init(tn_pool *pool);

@@ -24,19 +24,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t how = data[0];
     const char *bytes = (const char *)data + 1;
     size_t n = size - 1, half = n / 2;
-    net_memory_connect(&memory);
+    memory.loop->pool.fail_in = (how & 224) == 224 ? 1 + data[1] : 0;
+    if (!net_memory_connect(&memory))
+        return 0;
     memory.seed = how & 15;
     net_memory_feed(&memory, bytes, half);
     if (how & 16)
         net_memory_answer(&memory, (how & 32) != 0);
     memory.in_ends = (how & 64) != 0;
     memory.stuck = (how & 192) == 128;
+    if ((how & 192) == 192 && memory.conn != NULL)
+        tn_conn_drain(memory.conn);
     net_memory_feed(&memory, bytes + half, n - half);
     memory.stuck = false;
     net_memory_answer(&memory, (how & 32) != 0);
     net_memory_feed(&memory, "", 0);
     if (how & 32)
         net_memory_later(&memory, 40000);
+    memory.loop->pool.fail_in = 0;
     net_memory_disconnect(&memory);
     return 0;
 }

@@ -30,7 +30,8 @@ typedef struct net_memory {
 
 /* Makes loop and application; limits may be NULL. Aborts when memory is short. */
 void net_memory_open(net_memory *m, const tn_limits *limits);
-void net_memory_connect(net_memory *m);
+/* False when memory was made short (pool.fail_in). */
+bool net_memory_connect(net_memory *m);
 /*
  * Lets the connection read these bytes and then as much as it wants, write, and take its turns until nothing
  * moves.

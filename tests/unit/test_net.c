@@ -441,6 +441,52 @@ static void timeouts_of_a_body(void **state)
     net_memory_close(&m);
 }
 
+/* Every allocation fails once: no promise is broken, and the next client is served. */
+static void memory_runs_out(const char *input, size_t n, const char *sane)
+{
+    net_memory m;
+    net_memory_open(&m, NULL);
+    m.keep_out = true;
+    uint32_t k = 1;
+    for (bool failed = true; failed && k < 3000; k++) {
+        m.loop->pool.fail_in = k;
+        if (net_memory_connect(&m)) {
+            net_memory_feed(&m, input, n);
+            net_memory_answer(&m, false);
+            net_memory_feed(&m, "", 0);
+        }
+        failed = m.loop->pool.fail_in == 0;
+        m.loop->pool.fail_in = 0;
+        net_memory_disconnect(&m);
+        assert_true(net_memory_connect(&m));
+        net_memory_feed(&m, input, n);
+        net_memory_answer(&m, false);
+        net_memory_feed(&m, "", 0);
+        assert_non_null(memmem(m.out, m.out_len, sane, strlen(sane)));
+        net_memory_disconnect(&m);
+    }
+    assert_true(k > 10 && k < 3000);
+    net_memory_close(&m);
+}
+
+static void http1_memory_runs_out(void **state)
+{
+    static const char text[] =
+        "GET /l HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /n HTTP/1.1\r\n\r\n"
+        "POST /e HTTP/1.1\r\nContent-Length: 5\r\n\r\nhelloGET /v HTTP/1.1\r\n\r\n"
+        "POST /f HTTP/1.1\r\nContent-Length: 20\r\n\r\n01234567890123456789FOO / HTTP/1.1\r\n\r\n";
+    memory_runs_out(text, sizeof text - 1, "501 Not Implemented");
+}
+
+static void http2_memory_runs_out(void **state)
+{
+#define HEAD(id, path) "\0\0\11\1\5\0\0\0" id "\x83\x86\4\2" path "\1\1a"
+    static const char text[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0" HEAD("\1", "/l")
+        HEAD("\3", "/b") HEAD("\5", "/n") HEAD("\7", "/t") HEAD("\11", "/o")
+            HEAD("\13", "/v") "\0\0\10\6\0\0\0\0\0pingpong";
+    memory_runs_out(text, sizeof text - 1, "pingpong");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -455,6 +501,8 @@ int main(void)
         cmocka_unit_test(http1_answers_in_order),
         cmocka_unit_test(timeouts_of_a_head),
         cmocka_unit_test(timeouts_of_a_body),
+        cmocka_unit_test(http1_memory_runs_out),
+        cmocka_unit_test(http2_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
