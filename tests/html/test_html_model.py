@@ -184,10 +184,12 @@ def test_pages_of_a_batch_do_not_mix(model, x):
 EXPECTED = {
     "article.html": {
         "title": "How a night train learned to wait for the moon", "date": "2026-03-14", "language": "en",
+        "author": "Ines Halvorsen",
         "in": "The conductor does not look at her watch.", "out": "store cookies",
     },
     "artikel.html": {
-        "title": "Das Dorf, das seine Äpfel zählt", "language": "de",
+        "title": "Das Dorf, das seine Äpfel zählt", "language": "de", "author": "Jutta Ammerling",
+        "date": "2025-10-12",
         "in": "Angefangen hat es mit einem Streit um die Umgehungsstraße.", "out": "Impressum",
     },
     "forum.html": {
@@ -206,8 +208,9 @@ def test_answer_about_own_pages(model, x, config, name):
     assert list(answer)[:6] == ["page_type", "language", "title", "author", "date", "main_content"]
     assert answer["title"] == want["title"]
     assert answer["language"]["label"] == want["language"]
-    if "date" in want:
-        assert answer["date"] == want["date"]
+    for field in ("date", "author"):
+        if field in want:
+            assert answer[field] == want[field]
     assert want["in"] in answer["main_content"]
     assert want["out"] not in answer["main_content"]
     assert abs(sum(answer["page_type"]["probabilities"].values()) - 1) < 1e-3

@@ -203,8 +203,8 @@ static bool starts(const char *s, size_t n, const char *prefix)
     return true;
 }
 
-/* Goes behind the first "by" of a short text: "Posted on May 3 by Jane Doe" gives "Jane Doe". */
-static void skip_by(const char **s, size_t *n)
+/* True where it went behind the first "by" of a short text: "Posted on May 3 by Jane Doe" gives "Jane Doe". */
+static bool skip_by(const char **s, size_t *n)
 {
     static const char *const words[] = {"by ",       "by: ",     "von ",        "von: ",   "par ",
                                         "por ",      "author: ", "autor: ",     "author ", "autor ",
@@ -217,9 +217,10 @@ static void skip_by(const char **s, size_t *n)
             if (starts(*s + i, *n - i, words[k])) {
                 *s += i + strlen(words[k]);
                 *n -= i + strlen(words[k]);
-                return;
+                return true;
             }
     }
+    return false;
 }
 
 static bool digit(char c)
@@ -255,12 +256,14 @@ static bool ends_word(const char *s, size_t n, size_t i)
 static bool no_name(const char *s, size_t n)
 {
     static const char *const words[] = {
-        "share",    "tags",    "by",   "von",     "author", "autor",  "written by", "posted",  "last upd",
-        "update",   "publish", "read", "comment", "edit",   "follow", "artikel",    "teilen",  "kommentar",
-        "credit",   "photo",   "foto", "quelle",  "source", "bild",   "post view",  "see all", "zeige",
-        "table of", "copy",    "link", "related", "weiter", "datum",  "opinion",    "more",    "this ",
-        "jan",      "feb",     "mar",  "apr",     "may",    "jun",    "jul",        "aug",     "sep",
-        "sept",     "oct",     "nov",  "dec",     "mehr"};
+        "share",     "tags",      "by",      "von",      "author",  "autor",  "written by", "posted",
+        "last upd",  "update",    "publish", "read",     "comment", "edit",   "follow",     "artikel",
+        "teilen",    "kommentar", "credit",  "photo",    "foto",    "quelle", "source",     "bild",
+        "post view", "see all",   "zeige",   "table of", "copy",    "link",   "related",    "weiter",
+        "datum",     "opinion",   "more",    "this ",    "filed",   "posted", "category",   "kategorie",
+        "topics",    "related",   "likes",   "jan",      "feb",     "mar",    "apr",        "may",
+        "jun",       "jul",       "aug",     "sep",      "sept",    "oct",    "nov",        "dec",
+        "mehr"};
     size_t letters = 0, spaces = 0;
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
@@ -275,14 +278,46 @@ static bool no_name(const char *s, size_t n)
     return false;
 }
 
-/* The name in a block's text; false when there is none. */
-static bool name_of(const char **s, size_t *n)
+/* Cuts a month's name off the end: "wellbucket April" was cut before its day. */
+static size_t without_month(const char *s, size_t n)
 {
-    skip_by(s, n);
+    char probe[32], date[11];
+    size_t at = n;
+    while (at > 0 && s[at - 1] != ' ')
+        at--;
+    if (at == 0 || n - at > 12)
+        return n;
+    memcpy(probe, s + at, n - at);
+    memcpy(probe + (n - at), " 1, 2000", 8);
+    return tern_html_find_date(probe, n - at + 8, 1, date) ? at - 1 : n;
+}
+
+/* The name in a block's text; false when there is none. */
+static bool name_of(const char **s, size_t *n, bool *by)
+{
+    *by = skip_by(s, n);
     *n = name_end(*s, *n);
     while (*n > 0 && ((*s)[*n - 1] == ' ' || (*s)[*n - 1] == ',' || (*s)[*n - 1] == ':'))
         (*n)--;
+    *n = without_month(*s, *n);
     return !no_name(*s, *n);
+}
+
+/* The name in block i, or in the next one where i holds no more than "By". */
+static bool put_name(out *o, const tern_html *x, uint32_t i, bool only_by)
+{
+    for (uint32_t k = i; k <= i + 1 && k < x->n_records; k++) {
+        const char *name = x->text.data + x->records[k].text;
+        size_t length = x->records[k].length;
+        bool by;
+        if (name_of(&name, &length, &by) && (by || k > i || !only_by)) {
+            put_field(o, "author", name, length);
+            return true;
+        }
+        if (x->records[k].length > 16 || (only_by && !no_name(name, length)))
+            break;
+    }
+    return false;
 }
 
 static void put_author(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
@@ -294,18 +329,10 @@ static void put_author(out *o, const tern_html *x, const tern_html_outputs *y, f
         return;
     }
     int have = best_blocks(x, y, TERN_HTML_ROLE_AUTHOR, threshold, found);
-    for (int i = 0; i < have; i++)
-        for (uint32_t k = found[i]; k <= found[i] + 1 && k < y->n;
-             k++) { /* "By" alone: the name comes next */
-            const char *name = x->text.data + x->records[k].text;
-            size_t length = x->records[k].length;
-            if (name_of(&name, &length)) {
-                put_field(o, "author", name, length);
+    for (int pass = 0; pass < 2; pass++) /* a name behind "by" goes before any other */
+        for (int i = 0; i < have; i++)
+            if (put_name(o, x, found[i], pass == 0))
                 return;
-            }
-            if (x->records[k].length > 16)
-                break;
-        }
     put_field(o, "author", NULL, 0);
 }
 
@@ -318,19 +345,36 @@ static bool date_of(const tern_html *x, const tn_html_record *r, int month_first
     return tern_html_find_date(x->text.data + r->text, r->length, month_first, date) != 0;
 }
 
+/* The date of the candidate that stands first in the page, of those that are about as probable as the best: comments have
+ * dates too, and come later. A byline, which is an author's block, counts like a date's. */
+static bool date_of_blocks(const tern_html *x, const tern_html_outputs *y, float threshold, char date[11])
+{
+    static const int roles_of_dates[] = {TERN_HTML_ROLE_DATE, TERN_HTML_ROLE_AUTHOR};
+    int english = y->language[0] >= y->language[1] && y->language[0] >= y->language[2];
+    uint32_t found[CANDIDATES], first = UINT32_MAX;
+    float top = 0;
+    for (int role = 0; role < 2; role++) {
+        int have = best_blocks(x, y, roles_of_dates[role], threshold, found);
+        for (int i = 0; i < have; i++) {
+            char d[11];
+            float p = y->role[(size_t)found[i] * TERN_HTML_ROLES + (size_t)roles_of_dates[role]];
+            if (p < top * 0.5f || found[i] >= first || !date_of(x, &x->records[found[i]], english, d))
+                continue;
+            memcpy(date, d, sizeof d);
+            first = found[i];
+            top = p > top ? p : top;
+        }
+    }
+    return first != UINT32_MAX;
+}
+
 static void put_date(out *o, const tern_html *x, const tern_html_outputs *y, float threshold)
 {
-    static const int roles_of_dates[] = {TERN_HTML_ROLE_DATE, TERN_HTML_ROLE_AUTHOR}; /* bylines hold both */
     char date[11] = "";
-    uint32_t n, found[CANDIDATES];
-    int english = y->language[0] >= y->language[1] && y->language[0] >= y->language[2];
+    uint32_t n;
     const char *s = tern_html_meta(x, TERN_HTML_META_DATE, &n);
     bool ok = s != NULL && tern_html_find_date(s, n, 1, date);
-    for (int role = 0; role < 2 && !ok; role++) {
-        int have = best_blocks(x, y, roles_of_dates[role], threshold, found);
-        for (int i = 0; i < have && !ok; i++)
-            ok = date_of(x, &x->records[found[i]], english, date);
-    }
+    ok = ok || date_of_blocks(x, y, threshold, date);
     s = tern_html_meta(x, TERN_HTML_META_URL, &n);
     if (!ok && s != NULL)
         tern_html_find_date(s, n, 0, date);
