@@ -203,7 +203,9 @@ static bool starts(const char *s, size_t n, const char *prefix)
     return true;
 }
 
-/* True where it went behind the first "by" of a short text: "Posted on May 3 by Jane Doe" gives "Jane Doe". */
+/*
+ * True where it went behind the first "by" of a short text: "Posted on May 3 by Jane Doe" gives "Jane Doe".
+ */
 static bool skip_by(const char **s, size_t *n)
 {
     static const char *const words[] = {"by ",       "by: ",     "von ",        "von: ",   "par ",
@@ -345,8 +347,10 @@ static bool date_of(const tern_html *x, const tn_html_record *r, int month_first
     return tern_html_find_date(x->text.data + r->text, r->length, month_first, date) != 0;
 }
 
-/* The date of the candidate that stands first in the page, of those that are about as probable as the best: comments have
- * dates too, and come later. A byline, which is an author's block, counts like a date's. */
+/*
+ * The date of the candidate that stands first in the page, of those that are about as probable as the best:
+ * comments have dates too, and come later. A byline, which is an author's block, counts like a date's.
+ */
 static bool date_of_blocks(const tern_html *x, const tern_html_outputs *y, float threshold, char date[11])
 {
     static const int roles_of_dates[] = {TERN_HTML_ROLE_DATE, TERN_HTML_ROLE_AUTHOR};
