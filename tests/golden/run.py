@@ -68,6 +68,23 @@ def load_replay(folder):
     return module
 
 
+def patient(replay, setups, note):
+    """Gives servers time to start on a busy machine, and shows the log of one that does not."""
+    for setup in setups.values():
+        setup.setdefault("start_s", 120)
+    plain = replay.Server.wait_ready
+
+    def wait_ready(server):
+        plain(server)
+        try:
+            replay.http(server.rest, b"GET /v1/models/none HTTP/1.1\r\nHost: localhost\r\n\r\n", 5)
+        except OSError as error:
+            log = pathlib.Path(server.scratch, "log").read_text(encoding="utf-8", errors="replace")
+            note(f"server {server.setup['name']} does not answer ({error}); its log:\n{log[-3000:]}")
+
+    replay.Server.wait_ready = wait_ready
+
+
 def fixture_models(folder, build):
     """Writes the fixture models unless they are there. Returns their folder."""
     models = build / "golden-models"
@@ -216,6 +233,7 @@ def main(argv=None):
     models = fixture_models(folder, build)
     # The answers were recorded without oneDNN, whose kernels have other words for some errors.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    patient(replay, setups, lambda text: print("note:", text))
     pairs = replay.run_parallel(str(binary), str(models), setups, cases, args.jobs, lambda text: print("note:", text))
     same, unexpected, used, excused = judge(pairs, lists, replay)
     report(unexpected, replay, args.show)
