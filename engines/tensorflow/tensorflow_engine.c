@@ -21,6 +21,27 @@ tern_code tn_tf_fail(const TF_Status *from, tern_status *st)
     return tern_fail_bytes(st, (tern_code)TF_GetCode(from), message, strlen(message));
 }
 
+/*
+ * absl::log_internal::RawSetMinLogLevel(absl::LogSeverityAtLeast) in TensorFlow 2.21: stores a number. Weak: in
+ * another version it may be missing, and only noise comes back.
+ */
+__attribute__((weak)) void tn_absl_set_min_log_level(int severity) __asm__(
+    "_ZN4absl12lts_2025081412log_internal17RawSetMinLogLevelENS0_18LogSeverityAtLeastE");
+
+/*
+ * Errors only, unless the user says else. TensorFlow reads the variable while its libraries are initialized,
+ * before this object's turn as they are its dependencies, so the object is linked with -z initfirst. One line
+ * of theirs (port.cc, about oneDNN) is written before the variable is read: for it the level is set as well.
+ */
+__attribute__((constructor)) static void keep_tensorflow_quiet(void)
+{
+    if (getenv("TF_CPP_MIN_LOG_LEVEL") != NULL)
+        return;
+    setenv("TF_CPP_MIN_LOG_LEVEL", "2", 1);
+    if (tn_absl_set_min_log_level != NULL)
+        tn_absl_set_min_log_level(2);
+}
+
 static const char *runtime_version(void)
 {
     return TF_Version();
