@@ -9,7 +9,9 @@
 
 #include "api/surfaces.h"
 
-#define PREFIX_BYTES     5
+#define PREFIX_BYTES 5
+#define MAX_UNARY                                                                                            \
+    (1u << 20) /* messages that are unpacked whole, on the loop: names of models and of fields */
 #define MAX_MESSAGE_TEXT 1024 /* TensorFlow Serving cuts error texts here (prediction_service_impl.cc) */
 
 typedef struct grpc_state {
@@ -182,6 +184,9 @@ static tern_code take_prefix(tn_request *r, grpc_state *s, const char **p, size_
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
                          "Received message larger than max (%llu vs. %lld); raise --max_body_bytes",
                          (unsigned long long)s->announced, (long long)r->server->limits.max_body_bytes);
+    if (s->reader == NULL && s->announced > MAX_UNARY)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Received message larger than max (%llu vs. %u)",
+                         (unsigned long long)s->announced, MAX_UNARY);
     return TERN_OK;
 }
 
@@ -267,7 +272,8 @@ static void grpc_abort(tn_sink *sink)
 static tern_code begin(tn_request *r, const tn_grpc_method *method, tern_status *st)
 {
     const tn_pb_predict_limits limits = {.max_tensor_bytes = r->server->limits.max_body_bytes,
-                                         .max_inputs = r->server->limits.max_inputs};
+                                         .max_inputs = r->server->limits.max_inputs,
+                                         .budget = &r->server->budget};
     grpc_state *s = tn_arena_zalloc(&r->call.arena, sizeof *s);
     if (s == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this call; try again later");

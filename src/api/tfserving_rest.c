@@ -187,14 +187,13 @@ typedef struct rest_state {
  * The body's bytes, inflated when they came as gzip. What cannot be inflated counts as empty, as in the
  * original.
  */
-static tern_code plain_body(tn_request *r, tn_str *body, tern_status *st)
+static tern_code plain_body(tn_request *r, int64_t max, tn_str *body, tern_status *st)
 {
     *body = tn_region_view(&r->body);
     if (!r->gzip)
         return TERN_OK;
     tn_region plain;
-    tern_code code =
-        tn_inflate_gzip(*body, &r->server->budget, (size_t)r->server->limits.max_body_bytes, &plain, st);
+    tern_code code = tn_inflate_gzip(*body, &r->server->budget, (size_t)max, &plain, st);
     if (code != TERN_OK)
         return code;
     tn_region_free(&r->body);
@@ -211,16 +210,24 @@ static size_t tensor_bytes(const tn_predict *p)
     return n;
 }
 
+/* What one more request may take of the memory for all. */
+static int64_t budget_left(tn_budget *budget)
+{
+    size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
+    return used < budget->limit ? (int64_t)(budget->limit - used) : 0;
+}
+
 static tern_code rest_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
     const tn_limits *limits = &r->server->limits;
-    const tn_json_limits json = {.max_depth = limits->max_json_depth,
-                                 .max_tensor_bytes = (int64_t)r->server->budget.limit};
     int64_t start = tn_now_ns();
     tn_predict p = {0};
     tn_str body;
-    tern_code code = plain_body(r, &body, st);
+    tern_code code = plain_body(r, limits->max_body_bytes, &body, st);
+    const int64_t left = budget_left(&r->server->budget);
+    const tn_json_limits json = {
+        .max_depth = limits->max_json_depth, .max_tensor_bytes = left, .max_tape_bytes = left};
     if (code == TERN_OK)
         code = tn_json_decode_predict(body, call->version->signatures, &json, &call->arena, &p, st);
     if (code == TERN_OK) {
@@ -270,11 +277,13 @@ static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_
 static void fail_without_model(tn_request *r, const tern_status *missing)
 {
     static const tern_signature_set none = {0};
-    const tn_json_limits json = {.max_depth = r->server->limits.max_json_depth, .max_tensor_bytes = 0};
+    const tn_json_limits json = {.max_depth = r->server->limits.max_json_depth,
+                                 .max_tape_bytes = budget_left(&r->server->budget)};
     tern_status st;
     tn_predict p = {0};
     tn_str body;
-    if (r->body.len <= (size_t)r->server->limits.inline_body_bytes && plain_body(r, &body, &st) == TERN_OK &&
+    const int64_t small = r->server->limits.inline_body_bytes;
+    if ((int64_t)r->body.len <= small && plain_body(r, small, &body, &st) == TERN_OK &&
         tn_json_decode_predict(body, &none, &json, &r->call.arena, &p, &st) != TERN_OK &&
         !tn_str_starts((tn_str){st.message, st.length}, TN_STR("Serving signature name:"))) {
         tn_request_fail(r, &st);
@@ -294,6 +303,9 @@ static void rest_on_body(tn_request *r)
     }
     if (r->server->rest_timeout_ms > 0)
         r->call.deadline_ns = tn_now_ns() + r->server->rest_timeout_ms * TN_NS_PER_MS;
+    /* What it inflates to is not known yet: never on the loop. */
+    if (r->gzip && (int64_t)r->call.body_bytes <= r->server->limits.inline_body_bytes)
+        r->call.body_bytes = (size_t)r->server->limits.inline_body_bytes + 1;
     tn_request_submit(r);
 }
 

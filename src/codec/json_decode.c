@@ -400,7 +400,7 @@ static bool skip_value(decoder *d)
 {
     tern_status ignored;
     tn_tape tape;
-    tn_tape_init(&tape, d->body, 64u << 20);
+    tn_tape_init(&tape, d->body, (size_t)d->limits->max_tape_bytes);
     bool good = tn_tape_parse(&tape, (size_t)(d->p - d->body.ptr), d->limits->max_depth, &ignored) == TERN_OK;
     if (good)
         d->p = d->body.ptr + tape.end;

@@ -12,7 +12,7 @@
 #include "codec/number.h"
 
 #define TAPE_MAX       (UINT64_C(2) << 30)
-#define VALUE_TEXT_MAX (16u << 20) /* of which a status keeps its first bytes */
+#define VALUE_TEXT_MAX (16u << 20) /* one string may be so long; a status keeps the first bytes */
 
 typedef struct explain {
     tn_tape tape;
@@ -21,6 +21,9 @@ typedef struct explain {
     tn_tensor_room room;
     tn_arena *arena;
     tern_status *st;
+    int64_t *dims;  /* sizes of the lists around the value at hand */
+    uint32_t *ends; /* and where those that are open end */
+    int32_t cap_levels;
 } explain;
 
 /* What is known of one input while row elements are added. */
@@ -31,6 +34,11 @@ typedef struct row_input {
     int32_t rank;
     const int64_t *dims;
 } row_input;
+
+static tern_code no_memory(const explain *x)
+{
+    return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+}
 
 static const tn_node *node(const explain *x, uint32_t i)
 {
@@ -49,7 +57,7 @@ static tern_code value_error(explain *x, tern_code code, const char *head, uint3
     tn_buf text;
     tn_buf_init(&text, VALUE_TEXT_MAX);
     tn_buf_z(&text, head);
-    tn_tape_pretty(&x->tape, i, &text);
+    tn_tape_pretty(&x->tape, i, TERN_STATUS_MESSAGE_MAX, &text);
     va_start(args, format);
     int n = vsnprintf(rest, sizeof rest, format, args);
     va_end(args);
@@ -210,7 +218,19 @@ static tern_code add_b64(explain *x, uint32_t i, tn_tensor_build *b)
 
 /* ---- one value with its shape ---- */
 
-/* Sizes down the first elements (GetDenseTensorShape). */
+/* Room in x->dims and x->ends for so many levels. */
+static bool level_room(explain *x, int32_t rank)
+{
+    if (rank <= x->cap_levels)
+        return true;
+    int32_t cap = rank < 8 ? 8 : rank < INT32_MAX / 2 ? rank * 2 : rank;
+    x->dims = tn_arena_array(x->arena, (size_t)cap, sizeof *x->dims);
+    x->ends = tn_arena_array(x->arena, (size_t)cap, sizeof *x->ends);
+    x->cap_levels = x->dims != NULL && x->ends != NULL ? cap : 0;
+    return x->cap_levels > 0;
+}
+
+/* Sizes down the first elements (GetDenseTensorShape). *dims is x->dims, until the next value's. */
 static tern_code dense_shape(explain *x, uint32_t i, int32_t *rank, const int64_t **dims)
 {
     int32_t n = 0;
@@ -219,14 +239,23 @@ static tern_code dense_shape(explain *x, uint32_t i, int32_t *rank, const int64_
         if (node(x, at)->count == 0)
             break;
     }
-    int64_t *d = tn_arena_array(x->arena, (size_t)n, sizeof *d);
-    if (d == NULL)
-        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    if (!level_room(x, n))
+        return no_memory(x);
     for (int32_t k = 0; k < n; k++)
-        d[k] = node(x, i + (uint32_t)k)->count;
+        x->dims[k] = node(x, i + (uint32_t)k)->count;
     *rank = n;
-    *dims = d;
+    *dims = x->dims;
     return TERN_OK;
+}
+
+/* A copy of dims that stays. */
+static bool keep_dims(explain *x, int32_t rank, const int64_t *dims, const int64_t **kept)
+{
+    int64_t *copy = tn_arena_array(x->arena, (size_t)rank, sizeof *copy);
+    if (copy != NULL && rank > 0)
+        memcpy(copy, dims, (size_t)rank * sizeof *copy);
+    *kept = copy;
+    return copy != NULL;
 }
 
 static tern_code check_list(explain *x, uint32_t i, int32_t level, int32_t rank, const int64_t *dims)
@@ -256,12 +285,10 @@ static tern_code add_leaf(explain *x, uint32_t i, int32_t level, int32_t rank, t
 static tern_code fill_tensor(explain *x, uint32_t i, int32_t rank, const int64_t *dims, tn_tensor_build *b,
                              int64_t *size)
 {
-    uint32_t *ends = tn_arena_array(x->arena, (size_t)rank + 1, sizeof *ends);
+    uint32_t *ends = x->ends;
     const uint32_t end = node(x, i)->next;
     int32_t level = 0;
     tern_code code = TERN_OK;
-    if (ends == NULL)
-        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
     for (uint32_t at = i; code == TERN_OK && at < end;) {
         const tn_node *n = node(x, at);
         if (n->type == TN_NODE_ARRAY) {
@@ -316,8 +343,8 @@ static tern_code add_item(explain *x, uint32_t i, int id, row_input *inputs)
     if (code != TERN_OK)
         return code;
     if (!in->seen) {
-        *in = (row_input){.seen = true, .here = true, .size = size, .rank = rank, .dims = dims};
-        return TERN_OK;
+        *in = (row_input){.seen = true, .here = true, .size = size, .rank = rank};
+        return keep_dims(x, rank, dims, &in->dims) ? TERN_OK : no_memory(x);
     }
     in->here = true;
     if (in->size != size)
@@ -422,7 +449,7 @@ static tern_code set_row_shape(explain *x, tn_tensor_build *b, const row_input *
     int32_t rank = in->rank + 1;
     int64_t *dims = tn_arena_array(x->arena, (size_t)rank, sizeof *dims);
     if (dims == NULL)
-        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+        return no_memory(x);
     dims[0] = count;
     if (in->rank > 0)
         memcpy(dims + 1, in->dims, (size_t)in->rank * sizeof *dims);
@@ -437,7 +464,7 @@ static tern_code read_row(explain *x, uint32_t list)
     const tern_signature *s = x->signature;
     row_input *inputs = tn_arena_zalloc(x->arena, s->n_inputs * sizeof *inputs);
     if (inputs == NULL)
-        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+        return no_memory(x);
     if (node(x, list + 1)->type != TN_NODE_OBJECT && s->n_inputs > 1)
         return tern_fail(x->st, TERN_INVALID_ARGUMENT,
                          "instances is a plain list, but expecting list of objects as multiple input "
@@ -453,11 +480,30 @@ static tern_code read_row(explain *x, uint32_t list)
 static tern_code read_column_value(explain *x, uint32_t i, tn_tensor_build *b)
 {
     int64_t size = 0;
-    tern_code code = dense_shape(x, i, &b->rank, &b->dims);
-    if (code == TERN_OK)
-        code = fill_tensor(x, i, b->rank, b->dims, b, &size);
+    const int64_t *dims;
+    tern_code code = dense_shape(x, i, &b->rank, &dims);
+    if (code == TERN_OK && !keep_dims(x, b->rank, dims, &b->dims))
+        code = no_memory(x);
+    if (code != TERN_OK)
+        return code;
+    code = fill_tensor(x, i, b->rank, b->dims, b, &size);
     b->shape_bad = b->rank > TERN_MAX_RANK || !tn_shape_count(b->rank, b->dims, &b->count);
     return code;
+}
+
+/* Index of the first value of each input's name in the object at i; 0 where there is none. */
+static void find_columns(const explain *x, uint32_t i, uint32_t *values)
+{
+    uint32_t at = i + 1;
+    for (uint32_t m = 0; m < node(x, i)->count; m++, at = node(x, at + 1)->next) {
+        tn_buf key;
+        tn_buf_init(&key, node(x, at)->end - node(x, at)->start + 1);
+        tn_tape_string(&x->tape, node(x, at), &key);
+        int id = tn_signature_input(x->signature, tn_buf_view(&key));
+        if (id >= 0 && values[id] == 0)
+            values[id] = at + 1;
+        tn_buf_free(&key);
+    }
 }
 
 static tern_code read_columns(explain *x, uint32_t i)
@@ -471,12 +517,15 @@ static tern_code read_columns(explain *x, uint32_t i)
                              "tensors required as per tensorinfo_map");
         return read_column_value(x, i, &x->builds[0]);
     }
+    uint32_t *values = tn_arena_zalloc(x->arena, s->n_inputs * sizeof *values);
+    if (values == NULL)
+        return no_memory(x);
+    find_columns(x, i, values);
     for (uint32_t k = 0; code == TERN_OK && k < s->n_inputs; k++) {
-        uint32_t value = tn_tape_member(&x->tape, i, s->inputs[k].name);
-        if (value == 0)
+        if (values[k] == 0)
             return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Missing named input: %.*s in 'inputs' object.",
                              TN_FMT(s->inputs[k].name));
-        code = read_column_value(x, value, &x->builds[k]);
+        code = read_column_value(x, values[k], &x->builds[k]);
     }
     return code;
 }
@@ -511,7 +560,7 @@ static tern_code make_builds(explain *x)
 {
     x->builds = tn_arena_array(x->arena, x->signature->n_inputs, sizeof *x->builds);
     if (x->builds == NULL)
-        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+        return no_memory(x);
     for (uint32_t k = 0; k < x->signature->n_inputs; k++) {
         tn_build_init(&x->builds[k], &x->room);
         x->builds[k].dtype = x->signature->inputs[k].dtype;
@@ -575,7 +624,8 @@ tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, con
     *out = (tn_predict){0};
     if (body.len == 0)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "JSON Parse error: The document is empty");
-    tn_tape_init(&x.tape, body, TAPE_MAX);
+    tn_tape_init(&x.tape, body,
+                 (uint64_t)limits->max_tape_bytes < TAPE_MAX ? (size_t)limits->max_tape_bytes : TAPE_MAX);
     tern_code code = tn_tape_parse(&x.tape, 0, limits->max_depth, st);
     if (code == TERN_OK && node(&x, 0)->type != TN_NODE_OBJECT)
         code = value_error(&x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " Is not object");

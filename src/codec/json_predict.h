@@ -17,6 +17,7 @@
 typedef struct tn_json_limits {
     int64_t max_depth;        /* nesting */
     int64_t max_tensor_bytes; /* all inputs together */
+    int64_t max_tape_bytes;   /* working memory for bodies that are read thoroughly; at most 2 GB are used */
 } tn_json_limits;
 
 /*

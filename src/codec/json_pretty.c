@@ -177,12 +177,12 @@ static void close_finished(tn_buf *levels, uint32_t at, tn_buf *out)
     }
 }
 
-void tn_tape_pretty(const tn_tape *t, uint32_t i, tn_buf *out)
+void tn_tape_pretty(const tn_tape *t, uint32_t i, size_t enough, tn_buf *out)
 {
     uint32_t end = tn_tape_at(t, i)->next;
     tn_buf levels;
     tn_buf_init(&levels, 64u << 20);
-    for (uint32_t at = i; at < end && !levels.failed && !out->failed;) {
+    for (uint32_t at = i; at < end && !levels.failed && !out->failed && out->len < enough;) {
         const tn_node *n = tn_tape_at(t, at++);
         bool container = n->type == TN_NODE_OBJECT || n->type == TN_NODE_ARRAY;
         separate(&levels, out);

@@ -77,8 +77,11 @@ bool tn_tape_is(const tn_tape *t, const tn_node *n, tn_str want);
  * member).
  */
 uint32_t tn_tape_member(const tn_tape *t, uint32_t i, tn_str key);
-/* Appends the value in rapidjson's pretty form: 4 spaces, arrays in one line. For error texts. */
-void tn_tape_pretty(const tn_tape *t, uint32_t i, tn_buf *out);
+/*
+ * Appends the value in rapidjson's pretty form: 4 spaces, arrays in one line. For error texts, which are cut:
+ * it breaks off where out has `enough` bytes.
+ */
+void tn_tape_pretty(const tn_tape *t, uint32_t i, size_t enough, tn_buf *out);
 
 /*
  * Unescapes one escape sequence at p (behind the backslash); returns the bytes taken, 0 when it is broken.

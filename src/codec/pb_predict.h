@@ -29,7 +29,9 @@ typedef struct tn_model_spec {
 
 typedef struct tn_pb_predict_limits {
     int64_t max_tensor_bytes; /* all inputs together */
-    int64_t max_inputs;
+    int64_t max_inputs;       /* entries of the map, the repeated ones too */
+    /* what tensors take beyond the message's own bytes, until the arena is reset; NULL: none */
+    tn_budget *budget;
 } tn_pb_predict_limits;
 
 /* One input as it was sent: alias -> tensor, before it is matched with a signature. */

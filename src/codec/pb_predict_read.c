@@ -11,6 +11,7 @@
 #include "codec/pb_wire.h"
 
 #define COLLECT_MAX (16u << 20) /* names, shapes, model_spec */
+#define VARINTS     256         /* packed values that are read in one go */
 
 /* Field numbers: predict.proto, model.proto; a map entry is {key = 1, value = 2}. */
 enum {
@@ -45,6 +46,8 @@ static void cleanup(void *arg)
     for (uint32_t i = 0; i < r->n_inputs; i++)
         tn_tensor_release(&r->inputs[i].tensor);
     r->n_inputs = 0;
+    tn_budget_give(r->limits.budget, r->room.taken);
+    r->room.taken = r->room.left = 0;
 }
 
 tn_pb_predict_reader *tn_pb_predict_new(const tn_pb_predict_limits *limits, tn_arena *arena)
@@ -55,6 +58,7 @@ tn_pb_predict_reader *tn_pb_predict_new(const tn_pb_predict_limits *limits, tn_a
     r->arena = arena;
     r->limits = *limits;
     r->room.max = (size_t)limits->max_tensor_bytes;
+    r->room.budget = limits->budget;
     r->end[LEVEL_REQUEST] = UINT64_MAX;
     tn_buf_init(&r->collected, COLLECT_MAX);
     tn_buf_init(&r->deferred, (size_t)limits->max_tensor_bytes);
@@ -92,17 +96,18 @@ static tern_code replay_deferred(tn_pb_predict_reader *r, tern_status *st)
 
 static tern_code add_input(tn_pb_predict_reader *r, tn_named_tensor **slot, tern_status *st)
 {
+    /* All entries, since each is compared with the keys before it. */
+    if (r->n_entries++ >= r->limits.max_inputs) {
+        r->failed = true;
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The request has more than %lld inputs (--max_inputs)",
+                         (long long)r->limits.max_inputs);
+    }
     for (uint32_t i = 0; i < r->n_inputs; i++)
         if (tn_str_eq(r->inputs[i].alias, r->alias)) {
             tn_tensor_release(&r->inputs[i].tensor);
             *slot = &r->inputs[i];
             return TERN_OK;
         }
-    if ((int64_t)r->n_inputs >= r->limits.max_inputs) {
-        r->failed = true;
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The request has more than %lld inputs (--max_inputs)",
-                         (long long)r->limits.max_inputs);
-    }
     if (r->n_inputs == r->cap_inputs) {
         uint32_t cap = r->cap_inputs > 0 ? r->cap_inputs * 2 : 8;
         tn_named_tensor *bigger = tn_arena_array(r->arena, cap, sizeof *bigger);
@@ -148,38 +153,45 @@ static bool read_version(tn_str message, int64_t *version)
     return true;
 }
 
+/* A copy in the arena, paid for: a message can be made of nothing but names. */
+static bool keep_text(tn_pb_predict_reader *r, tn_str text, tn_str *kept)
+{
+    if (!tn_room_take(&r->room, text.len + 4 * sizeof(tn_str)))
+        return false;
+    *kept = tn_arena_dup(r->arena, text);
+    return kept->ptr != NULL;
+}
+
 /* ModelSpec{name = 1, version = 2 (Int64Value), signature_name = 3, version_label = 4}. */
-static bool read_model_spec(tn_pb_predict_reader *r, tn_str message)
+static tern_code read_model_spec(tn_pb_predict_reader *r, tn_str message, tern_status *st)
 {
     tn_model_spec *s = &r->spec;
+    tn_str *const texts[] = {NULL, &s->name, NULL, &s->signature_name, &s->label};
     tn_pb m = tn_pb_from(message);
     tn_pb_field f = {0};
     s->present = true;
     while (tn_pb_more(&m)) {
         if (!tn_pb_next(&m, &f))
-            return false;
+            return broken(r, st);
         if (f.type != TN_PB_BYTES || f.number > 4)
             continue;
-        if (f.number != 2 && !tn_str_is_utf8(f.bytes))
-            return false; /* proto3 strings are UTF-8 */
-        if (f.number == 1)
-            s->name = tn_arena_dup(r->arena, f.bytes);
-        else if (f.number == 3)
-            s->signature_name = tn_arena_dup(r->arena, f.bytes);
-        else if (f.number == 4)
-            s->label = tn_arena_dup(r->arena, f.bytes);
         if (f.number == 2) {
             if (!s->has_version)
                 s->version = 0;
             if (!read_version(f.bytes, &s->version))
-                return false;
+                return broken(r, st);
+        } else {
+            if (!tn_str_is_utf8(f.bytes))
+                return broken(r, st); /* proto3 strings are UTF-8 */
+            if (!keep_text(r, f.bytes, texts[f.number]))
+                return no_memory(r, st);
         }
         if (f.number == 2 || f.number == 4) {
             s->has_version = f.number == 2;
             s->has_label = f.number == 4;
         }
     }
-    return true;
+    return TERN_OK;
 }
 
 static tern_code add_filter(tn_pb_predict_reader *r, tn_str name, tern_status *st)
@@ -194,7 +206,9 @@ static tern_code add_filter(tn_pb_predict_reader *r, tn_str name, tern_status *s
         r->filter = bigger;
         r->cap_filter = cap;
     }
-    r->filter[r->n_filter++] = tn_arena_dup(r->arena, name);
+    if (!keep_text(r, name, &r->filter[r->n_filter]))
+        return no_memory(r, st);
+    r->n_filter++;
     return TERN_OK;
 }
 
@@ -206,14 +220,13 @@ static tern_code collected_end(tn_pb_predict_reader *r, tern_status *st)
     if (bytes.ptr == NULL)
         bytes = TN_STR("");
     if (r->level == LEVEL_REQUEST && r->field == REQUEST_MODEL_SPEC)
-        return read_model_spec(r, bytes) ? TERN_OK : broken(r, st);
+        return read_model_spec(r, bytes, st);
     if (r->level == LEVEL_REQUEST && r->field == REQUEST_OUTPUT_FILTER)
         return tn_str_is_utf8(bytes) ? add_filter(r, bytes, st) : broken(r, st);
     if (r->level == LEVEL_ENTRY && r->field == ENTRY_KEY) {
         if (!tn_str_is_utf8(bytes))
             return broken(r, st);
-        r->alias = tn_arena_dup(r->arena, bytes);
-        return r->alias.ptr != NULL ? TERN_OK : no_memory(r, st);
+        return keep_text(r, bytes, &r->alias) ? TERN_OK : no_memory(r, st);
     }
     if (r->level == LEVEL_TENSOR && r->field == TN_TENSOR_SHAPE)
         tn_build_shape(&r->build, bytes, r->arena);
@@ -298,39 +311,98 @@ static tern_code take_raw(tn_pb_predict_reader *r, const char *p, size_t n, tern
     return TERN_OK;
 }
 
-/* Packed varints; a varint that is cut by the pieces waits in scratch. */
+/*
+ * Whole varints from *p, none of which may reach the last bytes before end. False: one is longer than ten
+ * bytes.
+ */
+static bool whole_varints(const uint8_t **p, const uint8_t *end, uint64_t *values, size_t *n)
+{
+    const uint8_t *at = *p;
+    size_t got = 0;
+    while (got < VARINTS && end - at >= 10) {
+        uint64_t v = *at++;
+        if (v >= 0x80) {
+            unsigned shift = 7;
+            v &= 0x7F;
+            while (*at >= 0x80 && shift < 63) {
+                v |= (uint64_t)(*at++ & 0x7F) << shift;
+                shift += 7;
+            }
+            if (*at >= 0x80)
+                return false;
+            v |= (uint64_t)*at++ << shift;
+        }
+        values[got++] = v;
+    }
+    *p = at;
+    *n = got;
+    return true;
+}
+
+/* The low bytes of each, as the dtype's unit is: narrow integers wrap. */
+static void store_varints(char *at, tern_dtype dtype, size_t unit, const uint64_t *values, size_t n)
+{
+    switch (unit) {
+    case 8:
+        memcpy(at, values, n * sizeof *values);
+        return;
+    case 4:
+        for (size_t i = 0; i < n; i++)
+            ((uint32_t *)(void *)at)[i] = (uint32_t)values[i];
+        return;
+    case 2:
+        for (size_t i = 0; i < n; i++)
+            ((uint16_t *)(void *)at)[i] = (uint16_t)values[i];
+        return;
+    default:
+        for (size_t i = 0; i < n; i++)
+            at[i] = dtype == TERN_BOOL ? values[i] != 0 : (char)values[i];
+    }
+}
+
+/* The next byte of a varint that is cut by the pieces: it waits in scratch. *n is 1 when it is whole. */
+static tern_code cut_varint(tn_pb_predict_reader *r, uint8_t byte, uint64_t *value, size_t *n,
+                            tern_status *st)
+{
+    *n = 0;
+    r->scratch[r->n_scratch++] = byte;
+    if (byte >= 0x80)
+        return r->n_scratch < 10 ? TERN_OK : broken(r, st);
+    tn_pb_varint(r->scratch, r->scratch + r->n_scratch, value);
+    r->n_scratch = 0;
+    *n = 1;
+    return TERN_OK;
+}
+
+/* Packed varints. */
 static tern_code take_varints(tn_pb_predict_reader *r, const uint8_t *p, size_t n, tern_status *st)
 {
     const tn_typed *t = tn_typed_of(r->build.dtype);
-    const tern_dtype dtype = r->build.dtype;
     const uint8_t *end = p + n;
-    uint64_t value = 0;
+    uint64_t values[VARINTS];
     char *at;
     while (p < end) {
-        /* As many as may be in these bytes, but not more room at a time than a page of them needs. */
-        size_t most = (size_t)(end - p) < 4096 ? (size_t)(end - p) : 4096;
-        tern_code code = tn_build_values(&r->build, t, most, &at, st);
+        const uint8_t *from = p;
+        size_t got = 0;
+        if (r->n_scratch == 0 && end - p >= 10) {
+            if (!whole_varints(&p, end, values, &got))
+                return broken(r, st);
+        } else {
+            tern_code code = cut_varint(r, *p++, values, &got, st);
+            if (code != TERN_OK)
+                return code;
+            if (got == 0)
+                continue;
+        }
+        size_t used = (size_t)(p - from), bytes = got * t->unit;
+        tern_code code = tn_build_values(&r->build, t, got, &at, st);
+        if (code == TERN_OK && bytes > used && !tn_room_take(&r->room, bytes - used))
+            code = no_memory(r, st);
         if (code != TERN_OK) {
             r->failed = true;
             return code;
         }
-        size_t got = 0;
-        while (p < end && got < most) {
-            if (r->n_scratch == 0 && *p < 0x80) {
-                value = *p++;
-            } else {
-                if (r->n_scratch == 10)
-                    return broken(r, st);
-                r->scratch[r->n_scratch++] = *p++;
-                if (r->scratch[r->n_scratch - 1] >= 0x80)
-                    continue;
-                tn_pb_varint(r->scratch, r->scratch + r->n_scratch, &value);
-                r->n_scratch = 0;
-            }
-            tn_build_put(dtype, at, value);
-            at += t->unit;
-            got++;
-        }
+        store_varints(at, r->build.dtype, t->unit, values, got);
         r->build.n_values += got;
     }
     return TERN_OK;
@@ -375,38 +447,38 @@ static tern_code payload_end(tn_pb_predict_reader *r, tern_status *st)
     return code;
 }
 
+static tern_code add_value(tn_pb_predict_reader *r, const tn_typed *t, uint64_t value, tern_status *st)
+{
+    char *at;
+    tern_code code = tn_build_values(&r->build, t, 1, &at, st);
+    if (code != TERN_OK)
+        return code;
+    if (!tn_room_take(&r->room, t->unit))
+        return no_memory(r, st);
+    tn_build_put(r->build.dtype, at, value);
+    r->build.n_values++;
+    return TERN_OK;
+}
+
 /* A field that is no message: dtype, or one typed value outside of a packed field. */
 tern_code tn_predict_take_whole(tn_pb_predict_reader *r, const tn_typed *t, const tn_pb_field *f,
                                 tern_status *st)
 {
-    tn_pb m;
     uint64_t value = 0;
-    char *at;
-    if (f->type != TN_PB_BYTES) {
-        if (f->type != t->wire)
-            return TERN_OK; /* an unknown field, as protobuf sees it */
-        tern_code code = tn_build_values(&r->build, t, 1, &at, st);
-        if (code != TERN_OK)
-            return code;
-        tn_build_put(r->build.dtype, at, f->value);
-        r->build.n_values++;
-        return TERN_OK;
-    }
-    m = tn_pb_from(f->bytes);
-    while (tn_pb_more(&m)) {
+    tern_code code = TERN_OK;
+    if (f->type != TN_PB_BYTES) /* else an unknown field, as protobuf sees it */
+        return f->type == t->wire ? add_value(r, t, f->value, st) : TERN_OK;
+    tn_pb m = tn_pb_from(f->bytes);
+    while (code == TERN_OK && tn_pb_more(&m)) {
         size_t n = t->wire == TN_PB_VARINT ? tn_pb_varint(m.at, m.end, &value) : t->unit;
         if (n == 0 || (size_t)(m.end - m.at) < n)
             return broken(r, st);
         if (t->wire != TN_PB_VARINT)
             memcpy(&value, m.at, n);
         m.at += n;
-        tern_code code = tn_build_values(&r->build, t, 1, &at, st);
-        if (code != TERN_OK)
-            return code;
-        tn_build_put(r->build.dtype, at, value);
-        r->build.n_values++;
+        code = add_value(r, t, value, st);
     }
-    return TERN_OK;
+    return code;
 }
 
 static tern_code take_scalar(tn_pb_predict_reader *r, const tn_pb_field *f, tern_status *st)

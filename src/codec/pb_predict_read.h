@@ -43,6 +43,7 @@ struct tn_pb_predict_reader {
     tn_tensor_build build;
     tn_named_tensor *inputs;
     uint32_t n_inputs, cap_inputs;
+    int64_t n_entries; /* of the map, repeated keys counted */
     tn_str *filter;
     uint32_t n_filter, cap_filter;
 };

@@ -5,6 +5,9 @@
 
 #include "codec/pb_wire.h"
 
+/* The budget is shared by all threads: it is asked for so much at least. */
+#define TAKE_STEP 4096
+
 static const tn_typed typed[] = {
     [TERN_FLOAT] = {TN_TENSOR_FLOAT_VAL, TN_PB_FIXED32, 4, 1},
     [TERN_DOUBLE] = {TN_TENSOR_DOUBLE_VAL, TN_PB_FIXED64, 8, 1},
@@ -34,6 +37,19 @@ const tn_typed *tn_typed_of(tern_dtype dtype)
     if ((size_t)dtype >= sizeof typed / sizeof typed[0] || typed[dtype].field == 0)
         return NULL;
     return &typed[dtype];
+}
+
+bool tn_room_take(tn_tensor_room *room, size_t bytes)
+{
+    if (bytes > room->left) {
+        size_t more = bytes - room->left < TAKE_STEP ? TAKE_STEP : bytes - room->left;
+        if (!tn_budget_take(room->budget, more))
+            return false;
+        room->taken += more;
+        room->left += more;
+    }
+    room->left -= bytes;
+    return true;
 }
 
 void tn_build_init(tn_tensor_build *b, tn_tensor_room *room)
@@ -73,7 +89,8 @@ static bool read_dim(tn_str message, int64_t *size)
 void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
 {
     int64_t dims[TERN_MAX_RANK];
-    size_t rank = (size_t)b->rank;
+    const size_t before = (size_t)b->rank;
+    size_t rank = before;
     tn_pb r = tn_pb_from(message);
     tn_pb_field f = {0};
     if (rank > 0)
@@ -91,14 +108,17 @@ void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
         }
         rank++;
     }
-    int64_t *kept = tn_arena_array(arena, rank, sizeof *kept);
-    if (kept == NULL || !tn_shape_count((int32_t)rank, dims, &b->count)) {
+    if (b->dims == NULL || rank > (size_t)b->cap_dims) {
+        /* What comes in many small messages gets the most there can be, once. */
+        b->cap_dims = before > 0 ? TERN_MAX_RANK : (int32_t)rank;
+        b->dims = tn_arena_array(arena, (size_t)b->cap_dims, sizeof *b->dims);
+    }
+    if (b->dims == NULL || !tn_shape_count((int32_t)rank, dims, &b->count)) {
         b->shape_bad = true;
         return;
     }
     if (rank > 0)
-        memcpy(kept, dims, rank * sizeof dims[0]);
-    b->dims = kept;
+        memcpy((int64_t *)(uintptr_t)b->dims, dims, rank * sizeof dims[0]);
     b->rank = (int32_t)rank;
 }
 
@@ -176,7 +196,23 @@ tern_code tn_build_string(tn_tensor_build *b, tern_status *st)
 {
     uint64_t end = b->string_bytes.len;
     tn_buf_append(&b->string_ends, &end, sizeof end);
-    return b->string_bytes.failed || b->string_ends.failed ? too_much(st) : TERN_OK;
+    return b->string_bytes.failed || b->string_ends.failed || !tn_room_take(b->room, sizeof end)
+               ? too_much(st)
+               : TERN_OK;
+}
+
+/* The tensor of b's shape for so many bytes of strings. */
+static tern_code new_strings(tn_tensor_build *b, uint64_t bytes, tn_arena *arena, tern_tensor *out,
+                             tern_status *st)
+{
+    tn_tensor_room *room = b->room;
+    size_t size;
+    if (__builtin_mul_overflow((size_t)b->count, sizeof(uint64_t), &size) ||
+        __builtin_add_overflow(size, bytes, &size) || size > room->max || room->used > room->max - size ||
+        !tn_room_take(room, size))
+        return too_much(st);
+    room->used += size;
+    return tn_tensor_new_string(out, b->rank, b->dims, bytes, arena, st);
 }
 
 /* ---- the tensor ---- */
@@ -196,7 +232,7 @@ static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_te
     }
     if (total != (uint64_t)(end - at))
         return TERN_OK;
-    tern_code code = tn_tensor_new_string(out, b->rank, b->dims, total, arena, st);
+    tern_code code = new_strings(b, total, arena, out, st);
     if (code != TERN_OK)
         return code;
     uint64_t *offsets = tn_string_offsets(out);
@@ -221,10 +257,9 @@ static tern_code strings_of_values(tn_tensor_build *b, tn_arena *arena, tern_ten
     uint64_t bytes = have > 0 ? ends[have - 1] : 0;
     uint64_t last_from = have > 1 ? ends[have - 2] : 0;
     uint64_t last = bytes - last_from, repeated;
-    if (__builtin_mul_overflow(last, (uint64_t)(b->count - have), &repeated) || repeated > b->room->max ||
-        (uint64_t)b->count > b->room->max / sizeof(uint64_t))
+    if (__builtin_mul_overflow(last, (uint64_t)(b->count - have), &repeated) || repeated > b->room->max)
         return too_much(st);
-    tern_code code = tn_tensor_new_string(out, b->rank, b->dims, bytes + repeated, arena, st);
+    tern_code code = new_strings(b, bytes + repeated, arena, out, st);
     if (code != TERN_OK)
         return code;
     uint64_t *offsets = tn_string_offsets(out);
@@ -271,6 +306,8 @@ static tern_code values_to_tensor(tn_tensor_build *b, const tn_typed *t, tern_te
         return too_much(st);
     if (have > count)
         have = count;
+    if (!tn_room_take(b->room, bytes - have * size))
+        return too_much(st);
     if (b->values == NULL || b->values->size < bytes) {
         tern_buffer *whole = grow(b->room, b->values, have * size, bytes);
         if (whole == NULL)

@@ -10,6 +10,7 @@
 #ifndef TN_CODEC_PB_TENSOR_H
 #define TN_CODEC_PB_TENSOR_H
 
+#include "base/budget.h"
 #include "base/buf.h"
 #include "tensor/tensor.h"
 
@@ -35,13 +36,23 @@ enum {
 typedef struct tn_tensor_room {
     size_t used;
     size_t max;
+    tn_budget *budget; /* borrowed; NULL: none */
+    size_t taken;      /* from the budget: the room's owner gives it back */
+    size_t left;       /* of it, not used yet */
 } tn_tensor_room;
+
+/*
+ * Takes from the budget what is about to be touched beyond the bytes that arrived, which are paid for by
+ * whoever received them: values that are wider in memory than on the wire, or that are repeated.
+ */
+TERN_MUST_USE bool tn_room_take(tn_tensor_room *room, size_t bytes);
 
 typedef struct tn_tensor_build {
     tn_tensor_room *room;
     tern_dtype dtype;
     bool shape_bad;
     int32_t rank;
+    int32_t cap_dims; /* of dims, when they are the build's own */
     const int64_t *dims;
     int64_t count;        /* elements of the shape */
     tern_buffer *content; /* tensor_content as it lands */

@@ -1,6 +1,7 @@
 /*
- * fuzz_json_predict.c - predict bodies, read twice: what the fast decoder accepts, the thorough reader must accept too, with the
- * same tensors bit for bit; and what is decoded must print as an answer that is JSON again.
+ * fuzz_json_predict.c - predict bodies, read twice: what the fast decoder accepts, the thorough reader must
+ * accept too, with the same tensors bit for bit; and what is decoded must print as an answer that is JSON
+ * again.
  *
  * The first byte chooses the signature set.
  */
@@ -60,7 +61,9 @@ static void same_tensors(const tn_predict *a, const tn_predict *b)
     }
 }
 
-/* Numbers and plain text come back as JSON; NaN and infinities are what the original prints, which is none. */
+/*
+ * Numbers and plain text come back as JSON; NaN and infinities are what the original prints, which is none.
+ */
 static void check_answer(const tn_predict *p)
 {
     tn_str names[8];
@@ -83,7 +86,8 @@ static void check_answer(const tn_predict *p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const tn_json_limits limits = {.max_depth = 600, .max_tensor_bytes = 16 << 20};
+    const tn_json_limits limits = {
+        .max_depth = 600, .max_tensor_bytes = 16 << 20, .max_tape_bytes = 64 << 20};
     if (size == 0)
         return 0;
     const tern_signature_set set = {.signatures = sets[data[0] % COUNT(sets)], .n_signatures = 2};

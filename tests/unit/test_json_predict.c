@@ -1,4 +1,7 @@
-/* Predict bodies to tensors by the vectors of tests/vectors/json_predict.txt, by both readers; answers in the recorded layouts. */
+/*
+ * Predict bodies to tensors by the vectors of tests/vectors/json_predict.txt, by both readers; answers in the
+ * recorded layouts.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +31,8 @@ static const tern_signature signatures[] = {
     {.name = TN_STR_INIT("two"), .inputs = two, .n_inputs = 2},
 };
 static const tern_signature_set set = {.signatures = signatures, .n_signatures = 5};
-static const tn_json_limits limits = {.max_depth = 1000, .max_tensor_bytes = 1 << 20};
+static const tn_json_limits limits = {
+    .max_depth = 1000, .max_tensor_bytes = 1 << 20, .max_tape_bytes = 64 << 20};
 
 static void print_element(tn_buf *out, const tern_tensor *t, int64_t i)
 {
@@ -125,7 +129,7 @@ static void long_lists_arrive_whole(void **state)
         tn_buf_printf(&body, "%s%d", i > 0 ? "," : "", i % 7 == 0 ? -i : i);
     tn_buf_z(&body, "]}");
     tn_arena_init(&arena, 1u << 20);
-    const tn_json_limits room = {.max_depth = 10, .max_tensor_bytes = 64 << 20};
+    const tn_json_limits room = {.max_depth = 10, .max_tensor_bytes = 64 << 20, .max_tape_bytes = 64 << 20};
     assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &room, &arena, &p, &st), TERN_OK);
     assert_int_equal(tn_tensor_count(&p.inputs[0]), N);
     for (int i = 0; i < N; i++)

@@ -1,4 +1,7 @@
-/* PredictRequest in, PredictResponse out: values in every form, what FromProto does with odd counts, matching with a signature. */
+/*
+ * PredictRequest in, PredictResponse out: values in every form, what FromProto does with odd counts, matching
+ * with a signature.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,6 +107,79 @@ static void a_huge_claim_takes_no_memory(void **state)
     tn_arena_free(&a);
 }
 
+/*
+ * A message of a few bytes may ask for much memory: a shape without its values. It is taken from the budget
+ * first.
+ */
+static void what_is_repeated_is_paid_for(void **state)
+{
+    /* x: float [2^20] of one value; "a": string [2^16] of one string of eight bytes */
+    static const char floats[] =
+        "\x12\x15\x0A\x01x\x12\x10\x08\x01\x12\x06\x12\x04\x08\x80\x80\x40\x2A\x04\x00\x00\x00\x40";
+    static const char strings[] = "\x12\x19\x0A\x01s\x12\x14\x08\x07\x12\x06\x12\x04\x08\x80\x80\x04\x42\x08"
+                                  "12345678";
+    static const struct {
+        const char *bytes;
+        size_t n;
+        size_t memory;
+    } cases[] = {{floats, sizeof floats - 1, 4u << 20}, {strings, sizeof strings - 1, 16u << 16}};
+    for (int i = 0; i < 4; i++) {
+        const size_t n = cases[i / 2].n, memory = cases[i / 2].memory;
+        tn_budget budget;
+        tern_status st;
+        tn_arena a;
+        tn_budget_init(&budget, i % 2 == 0 ? memory + 16384 : memory - 1);
+        const tn_pb_predict_limits limits = {
+            .max_tensor_bytes = 64 << 20, .max_inputs = 4, .budget = &budget};
+        tn_arena_init(&a, 1u << 20);
+        tn_pb_predict_reader *r = tn_pb_predict_new(&limits, &a);
+        assert_int_equal(tn_pb_predict_feed(r, cases[i / 2].bytes, n, &st),
+                         i % 2 == 0 ? TERN_OK : TERN_RESOURCE_EXHAUSTED);
+        if (i % 2 == 0)
+            assert_true(atomic_load(&budget.used) + 64 >= memory);
+        tn_arena_free(&a);
+        assert_int_equal(atomic_load(&budget.used), 0);
+    }
+}
+
+/* Strings of all inputs together are held to the limit of the tensors. */
+static void many_strings_share_the_room(void **state)
+{
+    static const char one[] = "\x12\x19\x0A\x01"
+                              "a\x12\x14\x08\x07\x12\x06\x12\x04\x08\x80\x80\x04\x42\x08"
+                              "12345678";
+    const tn_pb_predict_limits limits = {.max_tensor_bytes = 5 << 19, .max_inputs = 100};
+    char message[sizeof one];
+    tern_code code = TERN_OK;
+    tern_status st;
+    tn_arena a;
+    int n = 0;
+    tn_arena_init(&a, 1u << 20);
+    tn_pb_predict_reader *r = tn_pb_predict_new(&limits, &a);
+    memcpy(message, one, sizeof one);
+    for (; code == TERN_OK && n < 10; n++) {
+        message[4] = (char)('a' + n);
+        code = tn_pb_predict_feed(r, message, sizeof one - 1, &st);
+    }
+    assert_int_equal(code, TERN_RESOURCE_EXHAUSTED);
+    assert_int_equal(n, 3);
+    tn_arena_free(&a);
+}
+
+static void repeated_keys_count(void **state)
+{
+    static const char entry[] = "\x12\x03\x0A\x01x";
+    const tn_pb_predict_limits limits = {.max_tensor_bytes = 1000, .max_inputs = 4};
+    tern_status st;
+    tn_arena a;
+    tn_arena_init(&a, 1u << 20);
+    tn_pb_predict_reader *r = tn_pb_predict_new(&limits, &a);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(tn_pb_predict_feed(r, entry, sizeof entry - 1, &st), TERN_OK);
+    assert_int_equal(tn_pb_predict_feed(r, entry, sizeof entry - 1, &st), TERN_RESOURCE_EXHAUSTED);
+    tn_arena_free(&a);
+}
+
 static tn_pb_predict_reader *request(const char *bytes, size_t n, size_t step, tn_arena *a)
 {
     const tn_pb_predict_limits limits = {.max_tensor_bytes = 1 << 20, .max_inputs = 4};
@@ -113,6 +189,71 @@ static tn_pb_predict_reader *request(const char *bytes, size_t n, size_t step, t
         assert_int_equal(tn_pb_predict_feed(r, bytes + i, n - i < step ? n - i : step, &st), TERN_OK);
     assert_int_equal(tn_pb_predict_finish(r, &st), TERN_OK);
     return r;
+}
+
+/* Varints of all lengths in pieces of all sizes, through every dtype's width. */
+static void packed_varints_in_pieces_are_the_same(void **state)
+{
+    enum { N = 1000, HEAD = 64 };
+    static const struct {
+        int dtype, field, unit;
+    } kinds[] = {
+        {TERN_INT64, 10, 8}, {TERN_INT32, 7, 4}, {TERN_INT16, 7, 2}, {TERN_INT8, 7, 1}, {TERN_BOOL, 11, 1}};
+    static uint8_t values[N * 10], message[N * 10 + HEAD];
+    uint64_t want[N];
+    size_t n = 0;
+    for (int i = 0; i < N; i++) {
+        want[i] = UINT64_C(0x9E3779B97F4A7C15) * (uint64_t)(i + 1) >> (i * 7 % 64);
+        for (uint64_t v = want[i]; n += 1, v >= 0x80 || (values[n - 1] = (uint8_t)v, false); v >>= 7)
+            values[n - 1] = (uint8_t)(v | 0x80);
+    }
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        tn_buf m;
+        tn_buf_init(&m, sizeof message);
+        const size_t tensor = 2 + 7 + 1 + 3 + n, entry = 3 + 1 + 3 + tensor;
+        const uint8_t head[] = {0x12,
+                                (uint8_t)(entry | 0x80),
+                                (uint8_t)(entry >> 7 | 0x80),
+                                (uint8_t)(entry >> 14),
+                                0x0A,
+                                1,
+                                'x',
+                                0x12,
+                                (uint8_t)(tensor | 0x80),
+                                (uint8_t)(tensor >> 7 | 0x80),
+                                (uint8_t)(tensor >> 14),
+                                0x08,
+                                (uint8_t)kinds[k].dtype,
+                                0x12,
+                                5,
+                                0x12,
+                                3,
+                                0x08,
+                                (uint8_t)(N & 0x7F) | 0x80,
+                                N >> 7,
+                                (uint8_t)(kinds[k].field << 3 | 2),
+                                (uint8_t)(n | 0x80),
+                                (uint8_t)(n >> 7 | 0x80),
+                                (uint8_t)(n >> 14)};
+        tn_buf_append(&m, head, sizeof head);
+        tn_buf_append(&m, values, n);
+        for (size_t step = 1; step < 9000; step = step * 3 / 2 + 1) {
+            tn_arena a;
+            uint32_t inputs;
+            tn_arena_init(&a, 1u << 20);
+            tn_pb_predict_reader *r = request(m.ptr, m.len, step, &a);
+            const tn_named_tensor *t = tn_pb_predict_inputs(r, &inputs);
+            assert_int_equal(inputs, 1);
+            assert_true(t->valid && tn_tensor_count(&t->tensor) == N);
+            for (int i = 0; i < N; i++) {
+                uint64_t low = kinds[k].dtype == TERN_BOOL ? want[i] != 0 : want[i], got = 0;
+                memcpy(&got, (const char *)t->tensor.data + i * kinds[k].unit, (size_t)kinds[k].unit);
+                assert_true(memcmp(&got, &low, (size_t)kinds[k].unit) == 0);
+            }
+            tn_arena_free(&a);
+        }
+        tn_buf_free(&m);
+    }
 }
 
 /* model_spec {name "m" version 5}, inputs {"x": float [2] 1 2}, output_filter "y" */
@@ -189,7 +330,10 @@ static void answers_are_serialized_as_protobuf_does(void **state)
 
 static void signatures_come_out_of_a_meta_graph(void **state)
 {
-    /* signature_def {"s": inputs {"x": name "x:0" dtype 1 shape [-1]} method_name "p"}, and a graph_def that is passed over */
+    /*
+     * signature_def {"s": inputs {"x": name "x:0" dtype 1 shape [-1]} method_name "p"}, and a graph_def that
+     * is passed over
+     */
     static const char bytes[] =
         "\x12\x03\x0A\x01g\x2A\x2B\x0A\x01s\x12\x26\x0A\x21\x0A\x01x\x12\x1C\x0A\x03x:"
         "0\x10\x01\x1A\x13\x12\x0B"
@@ -239,6 +383,10 @@ int main(void)
         cmocka_unit_test(values_before_their_dtype_are_kept),
         cmocka_unit_test(content_must_fit_the_shape),
         cmocka_unit_test(a_huge_claim_takes_no_memory),
+        cmocka_unit_test(what_is_repeated_is_paid_for),
+        cmocka_unit_test(many_strings_share_the_room),
+        cmocka_unit_test(repeated_keys_count),
+        cmocka_unit_test(packed_varints_in_pieces_are_the_same),
         cmocka_unit_test(a_request_in_pieces_is_the_same),
         cmocka_unit_test(matching_says_what_is_missing),
         cmocka_unit_test(answers_are_serialized_as_protobuf_does),
