@@ -22,6 +22,9 @@
 
 #define CONFIG_FILE_MAX (16u << 20)
 #define START_POLL_NS   (20 * TN_NS_PER_MS)
+#define STOP_POLL_NS    (2 * TN_NS_PER_MS)
+#define MAX_LIMIT       (INT64_C(1) << 42) /* of bytes and of milliseconds, which are counted in nanoseconds */
+#define MAX_THREADS     4096
 
 /* All that a server is made of; made in this order, freed in the other. */
 typedef struct parts {
@@ -81,6 +84,29 @@ static tern_code make_configs(parts *p, tern_status *st)
     p->configs = one;
     p->n_configs = 1;
     return TERN_OK;
+}
+
+static tern_code check_range(const char *flag, int64_t value, int64_t min, int64_t max, tern_status *st)
+{
+    if (value >= min && value <= max)
+        return TERN_OK;
+    return tern_fail(st, TERN_INVALID_ARGUMENT, "--%s=%lld: use %lld to %lld", flag, (long long)value,
+                     (long long)min, (long long)max);
+}
+
+static tern_code check_numbers(const tn_options *o, tern_status *st)
+{
+    tern_code code = check_range("num_loops", o->num_loops, 0, MAX_THREADS, st);
+    if (code == TERN_OK)
+        code = check_range("num_executors", o->num_executors, 0, MAX_THREADS, st);
+    if (code == TERN_OK)
+        code = check_range("rest_api_timeout_in_ms", o->rest_api_timeout_in_ms, INT64_MIN, MAX_LIMIT, st);
+#define X(field, value, help)                                                                                \
+    if (code == TERN_OK)                                                                                     \
+        code = check_range(#field, o->limits.field, 0, MAX_LIMIT, st);
+    TN_LIMITS(X)
+#undef X
+    return code;
 }
 
 static tern_code check_options(const tn_options *o, tern_status *st)
@@ -258,6 +284,8 @@ static tern_code start(parts *p, const sigset_t *stop, tern_status *st)
 {
     tern_code code = check_options(&p->o, st);
     if (code == TERN_OK)
+        code = check_numbers(&p->o, st);
+    if (code == TERN_OK)
         code = make_configs(p, st);
     if (code != TERN_OK)
         return code;
@@ -278,14 +306,28 @@ static tern_code start(parts *p, const sigset_t *stop, tern_status *st)
     return code;
 }
 
+/* Runs whose clients are gone or were answered 504 may go on. True when all have ended. */
+static bool wait_for_runs(tn_schedule *schedule, int64_t until_ns)
+{
+    const struct timespec pause = {.tv_nsec = STOP_POLL_NS};
+    tn_schedule_close(schedule);
+    while (tn_schedule_queued(schedule) > 0 || tn_schedule_running(schedule) > 0) {
+        if (tn_now_ns() >= until_ns)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* Stop accepting, finish what is under way, free. */
 static void stop_serving(parts *p)
 {
     tn_server *s = &p->server;
     bool drained = true;
+    const int64_t until_ns = tn_now_ns() + s->limits.drain_timeout_ms * TN_NS_PER_MS;
     atomic_store(&s->draining, true);
     if (s->net != NULL)
-        drained = tn_net_drain(s->net);
+        drained = tn_net_drain(s->net) && wait_for_runs(s->schedule, until_ns);
     if (!drained) {
         /* A run that cannot be stopped holds its buffers: leave them to the system. */
         tn_warn("serve", "calls were still under way after --drain_timeout_ms=%lld; they were cut off",

@@ -1,0 +1,122 @@
+"""Small messages that ask for much: memory, time of an event loop, time of the end. On the example engine."""
+import gzip
+import struct
+import time
+
+import pytest
+
+import example_models
+from h2_client import GRPC_PREDICT, H2
+from tern_server import BUILD, PATIENCE
+
+pytestmark = pytest.mark.example
+GRPC = [("content-type", "application/grpc"), ("te", "trailers")]
+BUDGET = 8 << 20
+BUSY = "\nsignature busy\ninput x float [-1]\noutput y float [-1] affine 1 0 x\nbusy 20000\n"
+
+
+def varint(n):
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes(out) + bytes([n])
+
+
+def field(number, body):
+    return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def shape(n):
+    return field(2, field(2, b"\x08" + varint(n)))
+
+
+def message(*inputs):
+    return field(1, field(1, b"m")) + b"".join(field(2, field(1, b"x") + field(2, tensor)) for tensor in inputs)
+
+
+def framed(body):
+    return b"\0" + struct.pack(">I", len(body)) + body
+
+
+@pytest.fixture(scope="module")
+def server(start_shared, tmp_path_factory):
+    folder = example_models.write(tmp_path_factory.mktemp("models") / "m", body=example_models.text() + BUSY)
+    return start_shared("--model_name=m", f"--model_base_path={folder}", "--engine=example", "--num_loops=1",
+                        f"--max_bytes_in_flight={BUDGET}", "--max_body_bytes=4000000")
+
+
+def grpc_status(server, path, body):
+    with H2(server, server.grpc) as c:
+        headers, _, trailers = c.answer(c.send(path, framed(body), GRPC))
+        return int({**headers, **trailers}["grpc-status"])
+
+
+@pytest.mark.parametrize("tensor", [
+    b"\x08\x01" + shape(1 << 24) + field(5, b"\0\0\0\x40"),  # one float, 2^24 times
+    b"\x08\x09" + shape(1 << 24),  # zeros
+    b"\x08\x07" + shape(1 << 20) + field(8, b"12345678"),  # strings
+    b"\x08\x09" + shape(3000000) + field(10, bytes(3000000)),  # eight bytes for one
+], ids=["repeated", "zeros", "strings", "varints"])
+def test_tensors_are_paid_for_before_they_are_made(server, tensor):
+    assert grpc_status(server, GRPC_PREDICT, message(tensor)) == 8
+    assert server.metric("tern_bytes_in_flight") == 0
+    assert grpc_status(server, GRPC_PREDICT, message(b"\x08\x01" + shape(1000))) == 0
+
+
+def test_repeated_keys_are_counted(server):
+    assert grpc_status(server, GRPC_PREDICT, message(*[b""] * 2000)) == 8
+    assert grpc_status(server, GRPC_PREDICT, message(b"", b"\x08\x01" + shape(2))) == 0
+
+
+def test_small_calls_have_small_messages(server):
+    path = "/tensorflow.serving.PredictionService/GetModelMetadata"
+    assert grpc_status(server, path, b"\x12\0" * 1000000) == 8
+    assert grpc_status(server, path, b"\x12\0" * 100000) == 3
+
+
+def test_bombs_go_off_outside_of_the_loop(server):
+    """A body that is small as it comes may be large inflated: the one loop answers others meanwhile."""
+    gzipped = {"headers": {"content-encoding": "gzip"}}
+    for _ in range(40):  # calls as these are measured to be small
+        assert server.predict("m", gzip.compress(b'{"instances": [1.0]}'), **gzipped).status == 200
+    bomb = gzip.compress(b'{"instances": [' + b"1," * 1400000 + b"1]}")
+    assert len(bomb) < 65536
+    before = server.metric("tern_stage_seconds_count", stage="queue")
+    assert server.predict("m", bomb, **gzipped).status in (200, 429)
+    assert server.metric("tern_stage_seconds_count", stage="queue") == before + 1
+    for name in ("m", "nobody"):
+        answer = server.predict(name, gzip.compress(bytes(5000000)), **gzipped)
+        assert answer.status == (400 if name == "m" else 404), answer
+    assert server.metric("tern_bytes_in_flight") == 0
+
+
+def test_a_long_error_costs_little(server):
+    """What an error quotes is cut at 4 kB: the rest is not printed first."""
+    body = b'{"instances": [], "x": [' + b"0.1234567890123," * 100000 + b"1]}"
+    start = time.monotonic()
+    answer = server.predict("m", body)
+    assert answer.status == 400 and len(answer.body) < 5000
+    assert time.monotonic() - start < PATIENCE / 10
+
+
+def test_the_end_does_not_wait_for_the_unwanted(start, tmp_path):
+    """A run that nothing can stop, whose client is gone: --drain_timeout_ms ends the wait for it, too."""
+    folder = example_models.write(tmp_path / "m", body=example_models.text() + BUSY)
+    server = start("--model_name=m", f"--model_base_path={folder}", "--engine=example", "--drain_timeout_ms=500")
+    body = b'{"signature_name": "busy", "instances": [1.0]}'
+    with server.connect() as s:
+        s.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        server.until(lambda: server.metric("tern_running") >= 1, "the call ran")
+    server.until(lambda: server.metric("tern_exchanges") <= 1, "the client was gone")
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("flag", ["--max_queue=-1", "--num_loops=100000", "--idle_timeout_ms=9000000000000000"])
+def test_impossible_numbers_are_refused(flag, tmp_path):
+    from subprocess import run
+    done = run([str(BUILD / "tern"), "serve", f"--model_base_path={tmp_path}", "--engine=example", flag],
+               capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1 and flag.split("=")[0] in done.stdout, done
