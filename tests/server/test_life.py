@@ -174,7 +174,7 @@ def test_byte_budget(start, flags):
         found = c.grpc(GRPC_PREDICT, frame(big))
         assert found[0] == EXHAUSTED and found[1], found
     assert server.predict("m", GOOD).json() == ANSWER
-    assert server.metric("tern_bytes_in_flight") == 0
+    server.until(lambda: server.metric("tern_bytes_in_flight") == 0, "all memory was given back")
 
 
 def test_too_many_connections(start, flags):
