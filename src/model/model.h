@@ -41,12 +41,14 @@ typedef enum tn_state {
 
 const char *tn_state_name(tn_state s); /* "AVAILABLE". Static. */
 
-/* Measured cost of calls, by size of their body: what decides about inline runs (schedule/). */
+/* Measured cost of calls of one sort, by size of their body: what decides about inline runs (schedule/). */
 #define TN_COST_CLASSES 32
 #define TN_COST_KINDS   4
 typedef struct tn_cost {
     atomic_uint_fast32_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* microseconds * 16; 0: not measured */
 } tn_cost;
+#define TN_COST_SIGNATURES                                                                                   \
+    16 /* signatures of a version that are measured; calls of others are never inline */
 
 /*
  * A loaded version. Fields are set before it becomes AVAILABLE and then never change, but for stats and cost.
@@ -60,7 +62,8 @@ typedef struct tn_version {
     const tern_signature_set *signatures;
     void *attached; /* what hooks.attach put here (handler/) */
     tn_version_stats stats;
-    tn_cost cost;
+    tn_cost cost;                         /* of whole calls, for those whose signature is not known yet */
+    tn_cost run_cost[TN_COST_SIGNATURES]; /* run and encode, by the signature's index */
 } tn_version;
 
 typedef enum tn_policy_kind { TN_POLICY_LATEST, TN_POLICY_ALL, TN_POLICY_SPECIFIC } tn_policy_kind;
@@ -115,8 +118,8 @@ TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn
 /* Starts the watcher and the loaders; returns at once. */
 TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
 /*
- * Waits until no model has anything under way (every version that is wanted is AVAILABLE or failed for good, or
- * none is to be found: a missing or empty base path is watched on), or timeout_ns passed (<= 0: no wait).
+ * Waits until no model has anything under way (every version that is wanted is AVAILABLE or failed for good,
+ * or none is to be found: a missing or empty base path is watched on), or timeout_ns passed (<= 0: no wait).
  * Returns the number of models with an AVAILABLE version.
  */
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
@@ -179,7 +182,8 @@ tn_models_counts tn_models_count(tn_models *m);
 
 /*
  * The versions that failed for good, as TensorFlow Serving lists them when its start fails (server_core.cc):
- * "{{{name: m version: 1} due to error: DATA_LOSS: Can't parse it}, }". In the arena; {NULL, 0} when memory is
+ * "{{{name: m version: 1} due to error: DATA_LOSS: Can't parse it}, }". In the arena; {NULL, 0} when memory
+ * is
  * short. *n: how many.
  */
 tn_str tn_models_failures(tn_models *m, tn_arena *arena, uint32_t *n);

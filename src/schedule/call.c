@@ -25,6 +25,7 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
     call->body_bytes = 0;
     call->deadline_ns = 0;
     call->queued_ns = 0;
+    call->decoded_ns = 0;
     atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
     call->skip_run = false;
     memset(call->stage_ns, 0, sizeof call->stage_ns);

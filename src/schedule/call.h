@@ -22,8 +22,8 @@
 typedef struct tn_call tn_call;
 
 /*
- * What a surface does with its calls. Static tables. Order: decode, run, encode, done, all on one thread. A
- * call that is cancelled or late before it starts, or refused, goes straight to done.
+ * What a surface does with its calls. Static tables. Order: decode, run, encode, done, one thread at a time.
+ * A call that is cancelled or late before it starts, or refused, goes straight to done.
  */
 typedef struct tn_call_steps {
     const char *name; /* "predict" */
@@ -54,6 +54,7 @@ struct tn_call {
     size_t body_bytes;     /* size class of the request */
     int64_t deadline_ns;   /* CLOCK_MONOTONIC; 0: none */
     int64_t queued_ns;     /* when it was submitted */
+    int64_t decoded_ns;    /* when it was queued after it was decoded on the event loop, or 0 */
     atomic_bool cancelled; /* set by any thread: the client is gone, or was answered 504 */
     bool skip_run;         /* set by decode: the answer needs no run */
     int64_t stage_ns[TN_STAGES];
@@ -94,9 +95,10 @@ TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_s
                                         tern_status *st);
 /*
  * Takes the call, which has a version. May run it at once in this thread, done() included, when calls of this
- * kind, version and size were measured to take less than limits.inline_run_us and the body is no larger than
- * limits.inline_body_bytes; else queues it. A full queue ends it with RESOURCE_EXHAUSTED, a closed scheduler
- * with UNAVAILABLE; done() then comes from inside this call too. Any thread. Takes no memory from the heap.
+ * kind, version, signature and size were measured to take less than limits.inline_run_us and the body is no
+ * larger than limits.inline_body_bytes; else queues it, undecoded, or decoded when only decoding was small. A
+ * full queue ends it with RESOURCE_EXHAUSTED, a closed scheduler with UNAVAILABLE; done() then comes from
+ * inside this call too. Any thread. Takes no memory from the heap.
  */
 void tn_schedule_submit(tn_schedule *s, tn_call *call);
 /* Calls that wait. */

@@ -3,8 +3,9 @@
  *
  * The figure is a maximum that decays: a dearer call raises it at once, cheaper ones lower it by a sixteenth
  * of the distance each. So a class counts as small only after a row of small calls, and one slow call sends
- * the next couple of dozen to the executors. Measured is the time of the whole call on its thread (decode,
- * run, encode), since that is what an event loop would stand still.
+ * the next couple of dozen to the executors. Measured is what an event loop would stand still: the time of
+ * whole calls on their thread (decode, run, encode), and for each signature the time to run and encode, since
+ * one signature of a version may be a thousand times dearer than another.
  * Any thread: relaxed atomics; an update lost in a race costs nothing but a sample.
  */
 #ifndef TN_SCHEDULE_COST_H

@@ -2,9 +2,9 @@
  * schedule/schedule.c - executors: the threads that run models, and the queue before them.
  *
  * One bounded queue, first in first out, any number of executors. Calls that were measured to be small run
- * where they are submitted. A call is run by one function, perform(), wherever it runs: start checks, decode,
- * run, encode, done, all on one thread, so that nothing of a call needs a lock but the pointer that
- * tn_call_cancel() looks at.
+ * where they are submitted; those that turn out to be for a dear signature are queued when they are decoded.
+ * A call is run by one function, perform(), wherever it runs: start checks, decode, run, encode, done, one
+ * thread at a time, so that nothing of a call needs a lock but the pointer that tn_call_cancel() looks at.
  * Warm path: no heap; the queue links calls through their own task, and tensors' arrays come from the call's
  * arena.
  */
@@ -87,38 +87,90 @@ static tern_code run_model(tn_call *call, bool small, int64_t *now)
     return code;
 }
 
-/* Runs the call to its end and gives it back. */
-static void perform(tn_schedule *s, tn_call *call, bool small)
+/* The cost of running calls as this one, whose signature is known; NULL: it is not measured. */
+static tn_cost *run_cost(const tn_call *call)
+{
+    size_t i = (size_t)(call->signature - call->version->signatures->signatures);
+    return i < TN_COST_SIGNATURES ? &call->version->run_cost[i] : NULL;
+}
+
+/* Whether the rest of a call that took so long already is measured to stay below the limit. */
+static bool run_is_small(const tn_schedule *s, const tn_call *call, int64_t taken_ns)
+{
+    const tn_cost *cost = run_cost(call);
+    return cost != NULL && tn_cost_is_small(cost, call->steps->kind, tn_cost_class(call->body_bytes),
+                                            s->limits.inline_run_us - taken_ns / TN_NS_PER_US);
+}
+
+/*
+ * cost: NULL, or what ns are noted in. Those of a failure only where it was dear: it did not do all the work.
+ */
+static void record_cost(const tn_schedule *s, const tn_call *call, tern_code code, tn_cost *cost, int64_t ns)
+{
+    if (cost != NULL && (code == TERN_OK || ns >= s->limits.inline_run_us * TN_NS_PER_US))
+        tn_cost_record(cost, call->steps->kind, tn_cost_class(call->body_bytes), ns, s->limits.inline_run_us);
+}
+
+/* Queues the call; false: it could not be, and the status says why. */
+static bool enqueue(tn_schedule *s, tn_call *call)
+{
+    if (tn_taskq_push(&s->queue, &call->task, NULL))
+        return true;
+    if (!atomic_load_explicit(&s->closed, memory_order_acquire))
+        (void)tern_fail(&call->status, TERN_RESOURCE_EXHAUSTED,
+                        "Too many requests: %zu calls wait for an executor already (--max_queue)",
+                        s->queue.max);
+    else
+        (void)tern_fail(&call->status, TERN_UNAVAILABLE, "The server is shutting down");
+    return false;
+}
+
+static tern_code decode(tn_call *call, int64_t *now)
+{
+    tern_code code = call->steps->decode(call, &call->status);
+    *now = tn_now_ns();
+    if (code == TERN_OK && !call->skip_run)
+        code = check_wanted(call, *now, "run");
+    return code;
+}
+
+/*
+ * Runs the call to its end and gives it back; or, on an event loop (may_leave), leaves it to the executors
+ * when it is decoded and turns out to be dear.
+ */
+static void perform(tn_schedule *s, tn_call *call, bool may_leave)
 {
     const tn_call_steps *steps = call->steps;
-    unsigned class = tn_cost_class(call->body_bytes);
     int64_t start = tn_now_ns();
     int64_t now = start;
-    call->stage_ns[TN_STAGE_QUEUE] = start - call->queued_ns;
+    call->stage_ns[TN_STAGE_QUEUE] += start - (call->decoded_ns != 0 ? call->decoded_ns : call->queued_ns);
     tern_status *st = &call->status;
     tern_code code = check_wanted(call, now, "start");
+    if (code == TERN_OK && steps->decode != NULL && call->decoded_ns == 0)
+        code = decode(call, &now);
     if (code != TERN_OK)
         goto out;
-    if (steps->decode != NULL) {
-        code = steps->decode(call, st);
-        now = tn_now_ns();
-        if (code == TERN_OK && !call->skip_run)
-            code = check_wanted(call, now, "run");
-        if (code != TERN_OK)
-            goto out;
-    }
+    const int64_t run_start = now;
     if (!call->skip_run) {
-        code = run_model(call, small, &now);
-        if (code != TERN_OK)
+        bool small = run_is_small(s, call, now - start);
+        if (may_leave && !small) {
+            call->decoded_ns = now;
+            if (enqueue(s, call))
+                return;
+            code = call->status.code;
             goto out;
+        }
+        code = run_model(call, small, &now);
     }
-    if (steps->encode != NULL) {
+    if (code == TERN_OK && steps->encode != NULL) {
         code = steps->encode(call, st);
         now = tn_now_ns();
     }
-    if (code == TERN_OK && !call->skip_run)
-        tn_cost_record(&call->version->cost, steps->kind, class, now - start, s->limits.inline_run_us);
+    if (!call->skip_run)
+        record_cost(s, call, code, run_cost(call), now - run_start);
 out:
+    if (!call->skip_run)
+        record_cost(s, call, code, &call->version->cost, now - start);
     /* A step that returned a code is believed, whatever it left in the status. */
     st->code = code;
     steps->done(call);
@@ -129,34 +181,31 @@ static void *executor(void *arg)
     tn_schedule *s = arg;
     tn_task *task;
     while ((task = tn_taskq_pop(&s->queue)) != NULL) {
-        tn_call *call = TN_CONTAINER(task, tn_call, task);
-        bool small = tn_cost_is_small(&call->version->cost, call->steps->kind,
-                                      tn_cost_class(call->body_bytes), s->limits.inline_run_us);
         atomic_fetch_add_explicit(&s->running, 1, memory_order_relaxed);
-        perform(s, call, small);
+        perform(s, TN_CONTAINER(task, tn_call, task), false);
         atomic_fetch_sub_explicit(&s->running, 1, memory_order_relaxed);
     }
     return NULL;
 }
 
+/* Whether the call, as far as it is known before it is decoded, is measured to be small. */
+static bool begins_small(const tn_schedule *s, const tn_call *call)
+{
+    if ((int64_t)call->body_bytes > s->limits.inline_body_bytes)
+        return false;
+    if (call->steps->decode == NULL)
+        return run_is_small(s, call, 0);
+    return tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
+                            s->limits.inline_run_us);
+}
+
 void tn_schedule_submit(tn_schedule *s, tn_call *call)
 {
     call->queued_ns = tn_now_ns();
-    if ((int64_t)call->body_bytes <= s->limits.inline_body_bytes &&
-        tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
-                         s->limits.inline_run_us)) {
+    if (begins_small(s, call))
         perform(s, call, true);
-        return;
-    }
-    if (tn_taskq_push(&s->queue, &call->task, NULL))
-        return;
-    if (!atomic_load_explicit(&s->closed, memory_order_acquire))
-        (void)tern_fail(&call->status, TERN_RESOURCE_EXHAUSTED,
-                        "Too many requests: %zu calls wait for an executor already (--max_queue)",
-                        s->queue.max);
-    else
-        (void)tern_fail(&call->status, TERN_UNAVAILABLE, "The server is shutting down");
-    call->steps->done(call);
+    else if (!enqueue(s, call))
+        call->steps->done(call);
 }
 
 static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)

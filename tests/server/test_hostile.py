@@ -91,6 +91,30 @@ def test_bombs_go_off_outside_of_the_loop(server):
     assert server.metric("tern_bytes_in_flight") == 0
 
 
+@pytest.mark.parametrize("way", ["rest", "grpc"])
+def test_a_dear_signature_does_not_stop_the_loop(server, way):
+    """Calls of a cheap signature were measured; then one of another signature of the same version takes 1.5 s."""
+    spec = field(1, b"m")
+    cheap = framed(field(1, spec) + field(2, field(1, b"x") + field(2, b"\x08\x01" + shape(1))))
+    dear = framed(field(1, spec + field(3, b"slow")) + field(2, field(1, b"x") + field(2, b"\x08\x01" + shape(1))))
+    with H2(server, server.grpc) as c, server.connect() as s:
+        for _ in range(100):
+            if way == "rest":
+                assert server.predict("m", {"instances": [1.0]}).status == 200
+            else:
+                c.answer(c.send(GRPC_PREDICT, cheap, GRPC))
+        if way == "rest":
+            body = b'{"signature_name": "slow", "instances": [1.0]}'
+            s.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        else:
+            stream = c.send(GRPC_PREDICT, dear, GRPC)
+        start = time.monotonic()
+        server.until(lambda: server.metric("tern_running") == 1, "an executor ran it")
+        assert time.monotonic() - start < 1
+        answer = s.recv(100) if way == "rest" else c.answer(stream)[0]
+        assert answer.startswith(b"HTTP/1.1 200 ") if way == "rest" else answer[":status"] == "200"
+
+
 def test_a_long_error_costs_little(server):
     """What an error quotes is cut at 4 kB: the rest is not printed first."""
     body = b'{"instances": [], "x": [' + b"0.1234567890123," * 100000 + b"1]}"

@@ -107,8 +107,10 @@ static const tern_engine_api without_cancel = {
 static const tn_engine engines[] = {{&without_cancel, NULL}, {&with_cancel, NULL}};
 
 static const tern_io io = {.name = TN_STR_INIT("x"), .dtype = TERN_FLOAT, .rank = -1};
-static const tern_signature signature = {
-    .name = TN_STR_INIT("serving_default"), .inputs = &io, .n_inputs = 1, .outputs = &io, .n_outputs = 1};
+/* One more than is measured. */
+static const tern_signature signatures[TN_COST_SIGNATURES + 1] = {
+    [0 ... TN_COST_SIGNATURES] = {.inputs = &io, .n_inputs = 1, .outputs = &io, .n_outputs = 1}};
+static const tern_signature_set set = {.signatures = signatures, .n_signatures = TN_COST_SIGNATURES + 1};
 
 typedef struct world {
     tern_engine_model model;
@@ -126,6 +128,7 @@ static world *make(int32_t executors, bool can_cancel, int64_t max_queue)
     w->version = &w->box->version;
     w->version->engine = &engines[can_cancel];
     w->version->loaded = &w->model;
+    w->version->signatures = &set;
     tn_schedule_options options = {.executors = executors, .limits = tn_limits_default()};
     if (max_queue > 0)
         options.limits.max_queue = max_queue;
@@ -154,6 +157,7 @@ typedef struct probe {
     long decode_us;
     bool skip;
     int order;
+    int signature;
 } probe;
 
 static atomic_int next_order;
@@ -167,7 +171,7 @@ static tern_code decode(tn_call *call, tern_status *st)
         pause_us(p->decode_us);
     if (p->decode_code != TERN_OK)
         return tern_fail(st, p->decode_code, "decode failed");
-    call->signature = &signature;
+    call->signature = &signatures[p->signature];
     call->skip_run = p->skip;
     call->stage_ns[TN_STAGE_DECODE] = 1;
     return p->skip ? TERN_OK : tn_call_all_outputs(call, st);
@@ -467,6 +471,39 @@ static void test_inline(void **state)
     unmake(w);
 }
 
+/* Calls of signature 0 until one of them runs here. */
+static void warm_up(probe *p, world *w)
+{
+    int tries = 0;
+    p->signature = 0;
+    atomic_store(&w->model.sleep_us, 0);
+    w->model.fail = TERN_OK;
+    do
+        assert_int_equal(once(p, w, 1000), TERN_OK);
+    while (!pthread_equal(p->threads[2], pthread_self()) && ++tries < 2000);
+    assert_true(pthread_equal(p->threads[2], pthread_self()));
+}
+
+/* What a cheap signature taught does not count for another one of the same version. */
+static void test_inline_by_signature(void **state)
+{
+    world *w = make(2, false, 0);
+    probe p = {0};
+    for (int i = 0; i < 5; i++) {
+        warm_up(&p, w);
+        p.signature = i < 4 ? 1 : TN_COST_SIGNATURES;
+        atomic_store(&w->model.sleep_us, 5000);
+        /* A dear run that fails teaches, too. */
+        w->model.fail = i % 2 == 1 ? TERN_ABORTED : TERN_OK;
+        assert_int_equal(once(&p, w, 1000), w->model.fail);
+        assert_true(pthread_equal(p.threads[0], pthread_self()));
+        assert_int_equal(p.decoded, 1);
+        assert_false(pthread_equal(p.threads[2], pthread_self()));
+    }
+    discard(&p);
+    unmake(w);
+}
+
 static void test_no_heap_when_warm(void **state)
 {
     world *w = make(1, false, 0);
@@ -627,6 +664,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_while_running),
         cmocka_unit_test(test_errors_end_a_call),
         cmocka_unit_test(test_inline),
+        cmocka_unit_test(test_inline_by_signature),
         cmocka_unit_test(test_no_heap_when_warm),
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_many_threads),
