@@ -35,11 +35,10 @@ __attribute__((weak)) void tn_absl_set_min_log_level(int severity) __asm__(
  */
 __attribute__((constructor)) static void keep_tensorflow_quiet(void)
 {
-    if (getenv("TF_CPP_MIN_LOG_LEVEL") != NULL)
-        return;
-    setenv("TF_CPP_MIN_LOG_LEVEL", "2", 1);
-    if (tn_absl_set_min_log_level != NULL)
-        tn_absl_set_min_log_level(2);
+    setenv("TF_CPP_MIN_LOG_LEVEL", "2", 0);
+    const char *level = getenv("TF_CPP_MIN_LOG_LEVEL");
+    if (level != NULL && level[0] >= '1' && level[0] <= '3' && tn_absl_set_min_log_level != NULL)
+        tn_absl_set_min_log_level(level[0] - '0');
 }
 
 static const char *runtime_version(void)
