@@ -118,6 +118,13 @@ static tern_code check_options(const tn_options *o, tern_status *st)
             st, TERN_INVALID_ARGUMENT,
             "tensorflow_session_parallelism cannot be set together with tensorflow_intra_op_parallelism or "
             "tensorflow_inter_op_parallelism; give one or the others");
+    /* To serve in the clear where keys were given would be worse than not to serve. */
+    if (o->ssl_config_file[0] != '\0' || o->use_alts_credentials)
+        return tern_fail(
+            st, TERN_UNIMPLEMENTED,
+            "--%s: TLS is not in this version; leave the flag out to serve without it, behind a proxy that "
+            "has the keys",
+            o->use_alts_credentials ? "use_alts_credentials" : "ssl_config_file");
     for (int i = 0; i < 4; i++)
         if (strcmp(o->log_level, levels[i]) == 0) {
             tn_log_level((tern_log_level)i);
@@ -373,7 +380,10 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     tn_options_log_unused(&p->o);
     if (start(p, &stop, &st) != TERN_OK) {
-        printf("Failed to start server. Error: %s: %s\n", tn_code_name(st.code), st.message);
+        if (manner == TN_MANNER_SERVING)
+            printf("Failed to start server. Error: %s: %s\n", tn_code_name(st.code), st.message);
+        else
+            fprintf(stderr, "tern serve: %s\n", st.message);
         fflush(stdout);
         result = manner == TN_MANNER_SERVING ? 255 : 1;
         stop_serving(p);
