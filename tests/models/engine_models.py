@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Writes the SavedModels of tests/server/test_engine_tensorflow.py into a folder: tests/models/engine_models.py FOLDER
+
+They have what server_models.py leaves out: tables, state, several functions, text and recurrent layers, graphs that fail.
+Deterministic. Layout: FOLDER/MODEL/VERSION/.
+"""
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from server_models import v1, write_graph  # noqa: E402
+
+WORDS = ["sea", "tern", "größe", "鳥", "x" * 200, "a b"]
+
+
+def spec(dtype, shape, name):
+    return tf.TensorSpec(shape, dtype, name=name)
+
+
+def table(folder):
+    """Words to numbers and back, by tables that a file in assets/ fills when the model is loaded."""
+    with tempfile.TemporaryDirectory() as place:
+        vocabulary = os.path.join(place, "words.txt")
+        with open(vocabulary, "w", encoding="utf-8") as f:
+            f.write("".join(word + "\n" for word in WORDS))
+
+        class Table(tf.Module):
+            def __init__(self):
+                super().__init__()
+                line, whole = tf.lookup.TextFileIndex.LINE_NUMBER, tf.lookup.TextFileIndex.WHOLE_LINE
+                self.asset = tf.saved_model.Asset(vocabulary)
+                self.ids = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+                    self.asset, tf.string, whole, tf.int64, line), -1)
+                self.words = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+                    self.asset, tf.int64, line, tf.string, whole), "?")
+
+            @tf.function(input_signature=[spec(tf.string, [None, None], "words")])
+            def to_ids(self, words):
+                return {"ids": self.ids.lookup(words)}
+
+            @tf.function(input_signature=[spec(tf.int64, [None], "ids")])
+            def to_words(self, ids):
+                return {"words": self.words.lookup(ids), "known": ids < self.words.size()}
+
+        module = Table()
+        tf.saved_model.save(module, str(folder / "table" / "1"), signatures={
+            "serving_default": module.to_ids, "to_words": module.to_words})
+
+
+def functions(folder):
+    """Several signatures of one module, that share aliases but not dtypes or shapes."""
+
+    class Functions(tf.Module):
+        @tf.function(input_signature=[spec(tf.float32, [None, None], "x"), spec(tf.float32, [], "scale")])
+        def scaled(self, x, scale):
+            return {"y": tf.nn.softmax(x * scale), "rows": tf.shape(x)[0], "x": x}
+
+        @tf.function(input_signature=[spec(tf.float64, [3, 3], "x")])
+        def inverse(self, x):
+            return {"y": tf.linalg.inv(x), "determinant": tf.linalg.det(x)}
+
+        @tf.function(input_signature=[spec(tf.string, [None], "x"), spec(tf.int32, [None], "times")])
+        def text(self, x, times):
+            joined = tf.strings.join([x, tf.strings.as_string(times)], "-")
+            return {"y": joined, "bytes": tf.strings.length(joined), "upper": tf.strings.upper(x, "utf-8")}
+
+        @tf.function(input_signature=[spec(tf.complex64, [None], "x")])
+        def spectrum(self, x):
+            return {"y": tf.signal.fft(x), "size": tf.abs(x)}
+
+    m = Functions()
+    tf.saved_model.save(m, str(folder / "functions" / "1"), signatures={
+        "serving_default": m.scaled, "inverse": m.inverse, "text": m.text, "spectrum": m.spectrum})
+
+
+def state(folder):
+    """Keeps what it is given, in TensorFlow's memory and perhaps in the caller's."""
+
+    class State(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.kept = tf.Variable(tf.zeros([0]), shape=tf.TensorShape(None), name="kept")
+
+        @tf.function(input_signature=[spec(tf.float32, None, "x")])
+        def keep(self, x):
+            self.kept.assign(x)
+            return {"size": tf.size(x)}
+
+        @tf.function(input_signature=[])
+        def recall(self):
+            return {"x": self.kept.read_value()}
+
+        @tf.function(input_signature=[spec(tf.float32, None, "x")])
+        def same(self, x):
+            return {"first": tf.identity(x), "second": x}
+
+    m = State()
+    tf.saved_model.save(m, str(folder / "state" / "1"), signatures={
+        "serving_default": m.same, "keep": m.keep, "recall": m.recall})
+
+
+def text(folder):
+    """Keras: text to words to a recurrent layer to classes."""
+    keras.utils.set_random_seed(5)
+    words = keras.layers.TextVectorization(vocabulary=["the", "sea", "is", "calm", "wild", "größe"],
+                                           output_sequence_length=12)
+    inputs = keras.Input((1,), dtype="string", name="text")
+    x = keras.layers.Embedding(words.vocabulary_size(), 16, mask_zero=True)(words(inputs))
+    x = keras.layers.Bidirectional(keras.layers.GRU(24))(x)
+    x = keras.layers.LayerNormalization()(x)
+    model = keras.Model(inputs, keras.layers.Dense(4, activation="softmax", name="classes")(x))
+    model.export(str(folder / "text" / "1"), verbose=False)
+
+
+def fails(folder):
+    """Signatures that fail for some inputs, each in another kernel."""
+
+    def build():
+        x, i, s = v1.placeholder(tf.float32, [None], "x"), v1.placeholder(tf.int32, [None], "i"), \
+            v1.placeholder(tf.string, [None], "s")
+        check = v1.Assert(tf.reduce_all(x > 0.0), ["größe \"x\" must be positive\n", x], name="check")
+        with tf.control_dependencies([check]):
+            checked = tf.identity(x, name="checked")
+        return {
+            "assert": ({"x": x}, {"y": checked}),
+            "gather": ({"i": i}, {"y": tf.gather(tf.constant([10.0, 20.0, 30.0]), i, name="gathered")}),
+            "divide": ({"i": i}, {"y": tf.math.floordiv(tf.constant(12), i, name="quotient")}),
+            "number": ({"s": s}, {"y": v1.string_to_number(s, tf.float32, name="number")}),
+            "base64": ({"s": s}, {"y": tf.io.decode_base64(s, name="decoded")}),
+            "reshape": ({"x": x, "i": i}, {"y": tf.reshape(x, i, name="reshaped")}),
+            "file": ({"s": s}, {"y": tf.io.read_file(s[0], name="read")}),
+        }
+
+    write_graph(folder / "fails" / "1", build)
+
+
+def large(folder):
+    """16 MB of weights: what stays behind after an unload is seen."""
+    weights = np.random.default_rng(2).normal(size=(2048, 2048)).astype("f4")
+
+    class Large(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = tf.Variable(weights)
+
+        @tf.function(input_signature=[spec(tf.float32, [None, 2048], "x")])
+        def predict(self, x):
+            return {"y": tf.matmul(x, self.weights)}
+
+    m = Large()
+    tf.saved_model.save(m, str(folder / "large" / "1"), signatures={"serving_default": m.predict})
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    for build in (table, functions, state, text, fails, large):
+        build(pathlib.Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
