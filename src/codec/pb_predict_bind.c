@@ -123,6 +123,11 @@ static tn_named_tensor *find_sent(tn_pb_predict_reader *r, tn_str alias)
     return NULL;
 }
 
+static tern_code no_tensor(const tern_io *io, tern_status *st)
+{
+    return tern_fail(st, TERN_INVALID_ARGUMENT, "tensor parsing error: %.*s", TN_FMT(io->name));
+}
+
 /* One signature input into *t: what was sent, moved, or the default. */
 static tern_code bind_one(tn_pb_predict_reader *r, const tern_signature *s, const tn_str *sent,
                           const tern_io *io, tn_arena *arena, tern_tensor *t, uint32_t *used, tern_status *st)
@@ -130,11 +135,13 @@ static tern_code bind_one(tn_pb_predict_reader *r, const tern_signature *s, cons
     tn_named_tensor *found = find_sent(r, io->name);
     if (found == NULL && io->default_tensor.ptr == NULL)
         return missing(r, s, sent, io, st);
-    if (found == NULL)
-        return tn_pb_read_tensor(io->default_tensor, arena, t, st);
+    if (found == NULL) {
+        tern_code code = tn_pb_read_tensor(io->default_tensor, arena, t, st);
+        return code == TERN_INVALID_ARGUMENT ? no_tensor(io, st) : code;
+    }
     ++*used;
     if (!found->valid)
-        return tern_fail(st, TERN_INVALID_ARGUMENT, "tensor parsing error: %.*s", TN_FMT(io->name));
+        return no_tensor(io, st);
     *t = found->tensor;
     found->tensor = (tern_tensor){0};
     return TERN_OK;

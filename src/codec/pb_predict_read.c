@@ -71,12 +71,13 @@ tn_pb_predict_reader *tn_pb_predict_new(const tn_pb_predict_limits *limits, tn_a
 static void entry_begin(tn_pb_predict_reader *r)
 {
     r->alias = TN_STR("");
+    r->passed_over = false;
     tn_build_free(&r->build);
     tn_build_init(&r->build, &r->room);
     tn_buf_clear(&r->deferred);
 }
 
-/* Typed values that came before their dtype: their fields, as they stood, are read now. */
+/* Typed values that came before their dtype, which is known now: their fields are read as they stood. */
 static tern_code replay_deferred(tn_pb_predict_reader *r, tern_status *st)
 {
     const tn_typed *t = tn_typed_of(r->build.dtype);
@@ -85,12 +86,15 @@ static tern_code replay_deferred(tn_pb_predict_reader *r, tern_status *st)
     tern_code code = TERN_OK;
     if (r->deferred.failed)
         return no_memory(r, st);
-    while (code == TERN_OK && t != NULL && tn_pb_more(&m)) {
+    while (code == TERN_OK && tn_pb_more(&m)) {
         if (!tn_pb_next(&m, &f))
             return broken(r, st);
-        if (f.number == t->field)
+        if (t != NULL && f.number == t->field)
             code = tn_predict_take_whole(r, t, &f, st);
+        else
+            r->passed_over = true;
     }
+    tn_buf_clear(&r->deferred);
     return code;
 }
 
@@ -123,12 +127,26 @@ static tern_code add_input(tn_pb_predict_reader *r, tn_named_tensor **slot, tern
     return TERN_OK;
 }
 
+/*
+ * Values are kept in the form of the dtype that was known when they came, and those of other fields are
+ * passed over. So after values a second dtype that says something else, which merged messages can have, makes
+ * no tensor.
+ */
+static tern_code set_dtype(tn_pb_predict_reader *r, tern_dtype dtype, tern_status *st)
+{
+    tern_dtype before = r->build.dtype;
+    if (dtype == before)
+        return TERN_OK;
+    r->build.dtype = dtype;
+    if (before != TERN_INVALID && (r->build.n_values > 0 || r->passed_over))
+        tn_build_disown_values(&r->build);
+    return before == TERN_INVALID ? replay_deferred(r, st) : TERN_OK;
+}
+
 static tern_code entry_end(tn_pb_predict_reader *r, tern_status *st)
 {
     tn_named_tensor *slot = NULL;
-    tern_code code = replay_deferred(r, st);
-    if (code == TERN_OK)
-        code = add_input(r, &slot, st);
+    tern_code code = add_input(r, &slot, st);
     if (code != TERN_OK)
         return code;
     slot->alias = r->alias;
@@ -228,12 +246,19 @@ static tern_code collected_end(tn_pb_predict_reader *r, tern_status *st)
             return broken(r, st);
         return keep_text(r, bytes, &r->alias) ? TERN_OK : no_memory(r, st);
     }
-    if (r->level == LEVEL_TENSOR && r->field == TN_TENSOR_SHAPE)
-        tn_build_shape(&r->build, bytes, r->arena);
+    if (r->level == LEVEL_TENSOR && r->field == TN_TENSOR_SHAPE &&
+        !tn_build_shape(&r->build, bytes, r->arena))
+        return broken(r, st);
     return TERN_OK;
 }
 
 /* ---- payloads ---- */
+
+/* Values of some dtype. Resources and variants, which lie between them, are of none of ours. */
+static bool is_typed_field(uint32_t field)
+{
+    return field >= TN_TENSOR_FLOAT_VAL && field <= TN_TENSOR_UINT64_VAL;
+}
 
 /* What is to be done with a length-delimited field of `length` bytes whose head was just read. */
 static tern_code payload_begin(tn_pb_predict_reader *r, uint64_t length, tern_status *st)
@@ -264,8 +289,7 @@ static tern_code payload_begin(tn_pb_predict_reader *r, uint64_t length, tern_st
         r->build.content_len = 0; /* a second one replaces the first */
     } else if (r->field == TN_TENSOR_STRING_VAL) {
         r->payload = PAYLOAD_STRING;
-    } else if (r->build.dtype == TERN_INVALID && r->field >= TN_TENSOR_FLOAT_VAL &&
-               r->field <= TN_TENSOR_UINT64_VAL) {
+    } else if (r->build.dtype == TERN_INVALID && is_typed_field(r->field)) {
         uint8_t head[20];
         r->payload = PAYLOAD_DEFER;
         tn_buf_append(&r->deferred, head, tn_pb_put_head(head, r->field, length));
@@ -273,6 +297,8 @@ static tern_code payload_begin(tn_pb_predict_reader *r, uint64_t length, tern_st
         r->payload = t->wire == TN_PB_VARINT ? PAYLOAD_VARINTS : PAYLOAD_FIXED;
         if (t->wire != TN_PB_VARINT && length % t->unit != 0)
             return broken(r, st);
+    } else if (is_typed_field(r->field)) {
+        r->passed_over = true;
     }
     r->n_scratch = 0;
     return TERN_OK;
@@ -488,14 +514,10 @@ static tern_code take_scalar(tn_pb_predict_reader *r, const tn_pb_field *f, tern
     if (r->level != LEVEL_TENSOR)
         return TERN_OK;
     if (f->number == TN_TENSOR_DTYPE && f->type == TN_PB_VARINT) {
-        if (r->build.n_values == 0)
-            r->build.dtype = (tern_dtype)(uint32_t)f->value;
-        else if ((uint32_t)f->value != (uint32_t)r->build.dtype)
-            r->build.shape_bad = true; /* values of another dtype lie there already */
+        code = set_dtype(r, (tern_dtype)(uint32_t)f->value, st);
     } else if (t != NULL && f->number == t->field) {
         code = tn_predict_take_whole(r, t, f, st);
-    } else if (r->build.dtype == TERN_INVALID && f->number >= TN_TENSOR_FLOAT_VAL &&
-               f->number <= TN_TENSOR_UINT64_VAL) {
+    } else if (r->build.dtype == TERN_INVALID && is_typed_field(f->number)) {
         uint8_t bytes[24];
         size_t n = tn_pb_put_varint(bytes, (uint64_t)f->number << 3 | f->type);
         if (f->type == TN_PB_VARINT) {
@@ -506,6 +528,8 @@ static tern_code take_scalar(tn_pb_predict_reader *r, const tn_pb_field *f, tern
             n += width;
         }
         tn_buf_append(&r->deferred, bytes, n);
+    } else {
+        r->passed_over |= is_typed_field(f->number);
     }
     r->failed |= code != TERN_OK;
     return code;

@@ -41,6 +41,7 @@ struct tn_pb_predict_reader {
     tn_model_spec spec;
     tn_str alias;
     tn_tensor_build build;
+    bool passed_over; /* typed values that are not of the tensor's dtype */
     tn_named_tensor *inputs;
     uint32_t n_inputs, cap_inputs;
     int64_t n_entries; /* of the map, repeated keys counted */

@@ -78,15 +78,17 @@ static bool read_dim(tn_str message, int64_t *size)
             return false;
         if (f.number == 1 && f.type == TN_PB_VARINT)
             *size = (int64_t)f.value;
+        if (f.number == 2 && f.type == TN_PB_BYTES && !tn_str_is_utf8(f.bytes))
+            return false; /* the dimension's name */
     }
-    return *size >= 0;
+    return true;
 }
 
 /*
  * TensorShapeProto{dim = 2, unknown_rank = 3}; a second message of it adds its dims, as protobuf merges. A
  * tensor's shape is its dims, whatever unknown_rank says: TensorFlow reads it so.
  */
-void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
+bool tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
 {
     int64_t dims[TERN_MAX_RANK];
     const size_t before = (size_t)b->rank;
@@ -96,17 +98,17 @@ void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
     if (rank > 0)
         memcpy(dims, b->dims, rank * sizeof dims[0]);
     while (tn_pb_more(&r)) {
-        if (!tn_pb_next(&r, &f)) {
-            b->shape_bad = true;
-            return;
-        }
+        int64_t size = 0;
+        if (!tn_pb_next(&r, &f))
+            return false;
         if (f.number != 2 || f.type != TN_PB_BYTES)
             continue;
-        if (rank == TERN_MAX_RANK || !read_dim(f.bytes, &dims[rank])) {
+        if (!read_dim(f.bytes, &size))
+            return false;
+        if (rank < TERN_MAX_RANK)
+            dims[rank++] = size;
+        else
             b->shape_bad = true;
-            return;
-        }
-        rank++;
     }
     if (b->dims == NULL || rank > (size_t)b->cap_dims) {
         /* What comes in many small messages gets the most there can be, once. */
@@ -115,11 +117,12 @@ void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena)
     }
     if (b->dims == NULL || !tn_shape_count((int32_t)rank, dims, &b->count)) {
         b->shape_bad = true;
-        return;
+        return true;
     }
     if (rank > 0)
         memcpy((int64_t *)(uintptr_t)b->dims, dims, rank * sizeof dims[0]);
     b->rank = (int32_t)rank;
+    return true;
 }
 
 /*
@@ -181,6 +184,15 @@ tern_code tn_build_values(tn_tensor_build *b, const tn_typed *t, size_t more, ch
     }
     *at = (char *)b->values->data + b->n_values * t->unit;
     return TERN_OK;
+}
+
+void tn_build_disown_values(tn_tensor_build *b)
+{
+    b->room->used -= b->values != NULL ? b->values->size : 0;
+    tern_buffer_release(b->values);
+    b->values = NULL;
+    b->n_values = b->cap_values = 0; /* the capacity counts units of the old dtype */
+    b->ambiguous = true;
 }
 
 void tn_build_put(tern_dtype dtype, char *at, uint64_t value)
@@ -357,5 +369,5 @@ tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out,
         content_to_tensor(b, (size_t)t->unit * t->parts, out, valid);
         return TERN_OK;
     }
-    return values_to_tensor(b, t, out, valid, st);
+    return b->ambiguous ? TERN_OK : values_to_tensor(b, t, out, valid, st);
 }

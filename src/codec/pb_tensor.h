@@ -51,6 +51,7 @@ typedef struct tn_tensor_build {
     tn_tensor_room *room;
     tern_dtype dtype;
     bool shape_bad;
+    bool ambiguous; /* the dtype changed after there were values */
     int32_t rank;
     int32_t cap_dims; /* of dims, when they are the build's own */
     const int64_t *dims;
@@ -78,8 +79,8 @@ const tn_typed *tn_typed_of(tern_dtype dtype);
 void tn_build_init(tn_tensor_build *b, tn_tensor_room *room);
 /* Releases what was not handed out. */
 void tn_build_free(tn_tensor_build *b);
-/* A whole TensorShapeProto message. Never fails: a bad shape makes the tensor invalid. */
-void tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena);
+/* A whole TensorShapeProto message. False: malformed. A shape that cannot be only makes the tensor invalid. */
+TERN_MUST_USE bool tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena);
 /*
  * Where the next n bytes of tensor_content go; content_len grows by what the caller adds. NULL over the limit
  * or without memory.
@@ -88,6 +89,11 @@ TERN_MUST_USE tern_code tn_build_content(tn_tensor_build *b, size_t more, char *
 /* Room for n more typed values of the dtype's unit: address of the next one. */
 TERN_MUST_USE tern_code tn_build_values(tn_tensor_build *b, const tn_typed *t, size_t more, char **at,
                                         tern_status *st);
+/*
+ * The dtype changed after there were values: gives them back, and makes the tensor invalid unless it has
+ * tensor_content.
+ */
+void tn_build_disown_values(tn_tensor_build *b);
 /* Stores one varint as a value of this dtype at `at`. */
 void tn_build_put(tern_dtype dtype, char *at, uint64_t value);
 /* ends the string being collected */

@@ -170,8 +170,9 @@ static bool integer(tn_str t, bool is_signed, int bits, uint64_t *value)
 static bool real(tn_str t, double *value)
 {
     char text[64], *end;
-    if (t.len > 1 && (t.ptr[t.len - 1] == 'f' || t.ptr[t.len - 1] == 'F') && t.ptr[0] != 'i' &&
-        t.ptr[0] != '-')
+    /* 1.5f, but not inf */
+    if (t.len > 1 && (t.ptr[t.len - 1] == 'f' || t.ptr[t.len - 1] == 'F') &&
+        ((t.ptr[t.len - 2] >= '0' && t.ptr[t.len - 2] <= '9') || t.ptr[t.len - 2] == '.'))
         t.len--;
     if (!token_text(t, text))
         return false;
@@ -316,6 +317,28 @@ static tern_code list_value(reader *r, const ProtobufCFieldDescriptor *f, int de
     }
 }
 
+/* A name may stand once unless it is repeated, and of a oneof one member may. `seen`: fields by index. */
+static tern_code check_once(const reader *r, const ProtobufCMessageDescriptor *type,
+                            const ProtobufCFieldDescriptor *f, uint64_t *seen)
+{
+    if (f->label == PROTOBUF_C_LABEL_REPEATED)
+        return TERN_OK;
+    for (unsigned i = 0; i < type->n_fields && i < 64; i++) {
+        const ProtobufCFieldDescriptor *other = &type->fields[i];
+        if ((*seen >> i & 1) == 0)
+            continue;
+        if (other == f)
+            return fail(r, "this field is not repeated, but stands here twice");
+        if ((f->flags & other->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
+            other->quantifier_offset == f->quantifier_offset)
+            return fail(r, "only one field of this group may be given, and another one was");
+    }
+    size_t index = (size_t)(f - type->fields);
+    if (index < 64)
+        *seen |= UINT64_C(1) << index;
+    return TERN_OK;
+}
+
 static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64_t *seen, int depth,
                        tn_buf *out)
 {
@@ -339,14 +362,12 @@ static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64
         snprintf(text, sizeof text, "message %s has no field named \"%.100s\"", type->name, name);
         return fail(r, text);
     }
-    size_t index = (size_t)(f - type->fields);
-    if (f->label != PROTOBUF_C_LABEL_REPEATED && index < 64) {
-        if (*seen >> index & 1) {
-            r->at = from;
-            return fail(r, "this field is not repeated, but stands here twice");
-        }
-        *seen |= UINT64_C(1) << index;
-    }
+    size_t after = r->at;
+    r->at = from;
+    tern_code code = check_once(r, type, f, seen);
+    if (code != TERN_OK)
+        return code;
+    r->at = after;
     /* The colon may be left out before a message. */
     if (!accept(r, ':') && f->type != PROTOBUF_C_TYPE_MESSAGE)
         return fail(r, "':' is wanted here");

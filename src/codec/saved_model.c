@@ -125,40 +125,70 @@ static tern_code read_tensor_info(tn_str bytes, tn_arena *arena, tern_io *io, te
     return code;
 }
 
-static int by_io_name(const void *a, const void *b)
+/* One entry of a map field: key and value are slices of the message. */
+typedef struct entry {
+    tn_str key;
+    tn_str value;
+    tn_str bytes; /* the whole entry */
+} entry;
+
+/* Entries with one key stay in the order of the message. */
+static int by_key(const void *a, const void *b)
 {
-    return tn_str_cmp(((const tern_io *)a)->name, ((const tern_io *)b)->name);
+    const entry *x = a, *y = b;
+    int order = tn_str_cmp(x->key, y->key);
+    return order != 0 ? order : (x->bytes.ptr > y->bytes.ptr) - (x->bytes.ptr < y->bytes.ptr);
 }
 
-/* The map field `number` of a SignatureDef, sorted by key; of a key that comes twice the last one counts. */
-static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, const tern_io **out,
-                          uint32_t *n, tern_status *st)
+/*
+ * The entries of map field `number`, sorted by key; of a key that comes twice the last one counts. `what`
+ * names the message in errors.
+ */
+static tern_code read_map(tn_str message, uint32_t number, int64_t most, const char *what, tn_arena *arena,
+                          entry **out, uint32_t *n, tern_status *st)
 {
-    tn_pb r = tn_pb_from(signature);
+    tn_pb r = tn_pb_from(message);
     tn_pb_field f = {0};
-    tn_str key, value;
-    int64_t count = count_fields(signature, number);
-    if (count < 0 || count > MAX_IOS)
-        return broken(st, "a signature");
-    tern_io *ios = tn_arena_zalloc(arena, (size_t)count * sizeof *ios);
-    if (ios == NULL)
+    uint32_t used = 0, kept = 0;
+    int64_t count = count_fields(message, number);
+    if (count < 0 || count > most)
+        return broken(st, what);
+    entry *entries = tn_arena_array(arena, (size_t)count, sizeof *entries);
+    if (entries == NULL)
         return no_memory(st);
-    uint32_t used = 0;
     while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
         if (f.number != number || f.type != TN_PB_BYTES)
             continue;
-        if (!read_entry(f.bytes, &key, &value))
-            return broken(st, "a signature's entry");
-        tern_io *io = &ios[used++];
-        io->name = tn_arena_dup(arena, key);
-        tern_code code = read_tensor_info(value, arena, io, st);
-        if (code != TERN_OK)
-            return code;
+        entry *e = &entries[used++];
+        e->bytes = f.bytes;
+        if (!read_entry(f.bytes, &e->key, &e->value))
+            return broken(st, what);
     }
-    qsort(ios, used, sizeof *ios, by_io_name);
-    *out = ios;
-    *n = used;
+    qsort(entries, used, sizeof *entries, by_key);
+    for (uint32_t i = 0; i < used; i++)
+        if (i + 1 == used || !tn_str_eq(entries[i].key, entries[i + 1].key))
+            entries[kept++] = entries[i];
+    *out = entries;
+    *n = kept;
     return TERN_OK;
+}
+
+static tern_code read_ios(tn_str signature, uint32_t number, tn_arena *arena, const tern_io **out,
+                          uint32_t *n, tern_status *st)
+{
+    entry *entries;
+    tern_code code = read_map(signature, number, MAX_IOS, "a signature", arena, &entries, n, st);
+    if (code != TERN_OK)
+        return code;
+    tern_io *ios = tn_arena_zalloc(arena, *n * sizeof *ios);
+    if (ios == NULL)
+        return no_memory(st);
+    for (uint32_t i = 0; code == TERN_OK && i < *n; i++) {
+        ios[i].name = tn_arena_dup(arena, entries[i].key);
+        code = read_tensor_info(entries[i].value, arena, &ios[i], st);
+    }
+    *out = ios;
+    return code;
 }
 
 static tern_code read_defaults(tn_str signature, tn_arena *arena, tern_signature *s, tern_status *st)
@@ -196,56 +226,40 @@ static tern_code read_signature(tn_str name, tn_str bytes, tn_arena *arena, tern
     return code;
 }
 
-static int by_signature_name(const void *a, const void *b)
-{
-    return tn_str_cmp(((const tern_signature *)a)->name, ((const tern_signature *)b)->name);
-}
-
-/* MetaGraphDef.signature_def entries, as they stand, under the number that SignatureDefMap gives them. */
-static void put_map_entry(tn_buf *map, tn_str entry)
+/* A MetaGraphDef.signature_def entry, as it stands, under the number that SignatureDefMap gives them. */
+static void put_map_entry(tn_buf *map, tn_str bytes)
 {
     uint8_t head[20];
-    tn_buf_append(map, head, tn_pb_put_head(head, SIGNATURE_MAP_ENTRY, entry.len));
-    tn_buf_str(map, entry);
-}
-
-static tern_code read_signatures(tn_str bytes, tn_arena *arena, tern_signature *signatures, tn_buf *map,
-                                 uint32_t *n, tern_status *st)
-{
-    tn_pb r = tn_pb_from(bytes);
-    tn_pb_field f = {0};
-    tn_str key, value;
-    while (tn_pb_more(&r) && tn_pb_next(&r, &f)) {
-        if (f.number != META_GRAPH_SIGNATURE_DEF || f.type != TN_PB_BYTES)
-            continue;
-        if (!read_entry(f.bytes, &key, &value))
-            return broken(st, "a signature's entry");
-        put_map_entry(map, f.bytes);
-        tern_code code = read_signature(key, value, arena, &signatures[(*n)++], st);
-        if (code != TERN_OK)
-            return code;
-    }
-    return TERN_OK;
+    tn_buf_append(map, head, tn_pb_put_head(head, SIGNATURE_MAP_ENTRY, bytes.len));
+    tn_buf_str(map, bytes);
 }
 
 tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *out, tern_status *st)
 {
     uint32_t n = 0;
+    entry *entries;
     tn_buf map;
     *out = (tern_signature_set){0};
-    int64_t count = count_fields(bytes, META_GRAPH_SIGNATURE_DEF);
-    if (count < 0 || count > MAX_SIGNATURES)
-        return broken(st, "the MetaGraphDef");
-    tern_signature *signatures = tn_arena_zalloc(arena, (size_t)count * sizeof *signatures);
+    tern_code code = read_map(bytes, META_GRAPH_SIGNATURE_DEF, MAX_SIGNATURES, "the MetaGraphDef", arena,
+                              &entries, &n, st);
+    if (code != TERN_OK)
+        return code;
+    tern_signature *signatures = tn_arena_zalloc(arena, n * sizeof *signatures);
     if (signatures == NULL)
         return no_memory(st);
     tn_buf_init(&map, bytes.len + 32);
-    tern_code code = read_signatures(bytes, arena, signatures, &map, &n, st);
+    for (uint32_t i = 0; code == TERN_OK && i < n; i++) {
+        put_map_entry(&map, entries[i].bytes);
+        code = read_signature(entries[i].key, entries[i].value, arena, &signatures[i], st);
+    }
+    if (code == TERN_OK && map.len > 0) {
+        out->signature_def_map = tn_arena_dup(arena, tn_buf_view(&map));
+        if (map.failed || out->signature_def_map.ptr == NULL)
+            code = no_memory(st);
+    }
     if (code == TERN_OK) {
-        qsort(signatures, n, sizeof *signatures, by_signature_name);
-        *out = (tern_signature_set){.signatures = signatures, .n_signatures = n};
-        if (map.len > 0)
-            out->signature_def_map = tn_arena_dup(arena, tn_buf_view(&map));
+        out->signatures = signatures;
+        out->n_signatures = n;
     }
     tn_buf_free(&map);
     return code;

@@ -71,6 +71,43 @@ static void values_before_their_dtype_are_kept(void **state)
     assert_int_equal(((int32_t *)t.data)[0], 1);
     assert_int_equal(((int32_t *)t.data)[1], 2);
     tn_tensor_release(&t);
+    /* before and behind the dtype: the order of the message */
+    assert_int_equal(READ("\x12\x04\x12\x02\x08\x03\x38\x01\x08\x03\x38\x02\x3A\x01\x05", &a, &t), TERN_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(((int32_t *)t.data)[i], i < 2 ? i + 1 : 5);
+    tn_tensor_release(&t);
+    tn_arena_free(&a);
+}
+
+static void a_dtype_that_changes_its_mind_makes_no_tensor(void **state)
+{
+    tn_arena a;
+    tern_tensor t;
+    tn_arena_init(&a, 1u << 20);
+    /* int8 300, then int32: the value was cut already */
+    assert_int_equal(READ("\x08\x06\x38\xAC\x02\x08\x03", &a, &t), TERN_INVALID_ARGUMENT);
+    /* int32 with a float_val that was passed over, then float */
+    assert_int_equal(READ("\x08\x03\x2D\x00\x00\x80\x3F\x08\x01", &a, &t), TERN_INVALID_ARGUMENT);
+    /* tensor_content is not of any dtype until the end */
+    assert_int_equal(READ("\x08\x06\x38\x07\x22\x04\x01\x00\x00\x00\x08\x03", &a, &t), TERN_OK);
+    assert_int_equal(*(int32_t *)t.data, 1);
+    tn_tensor_release(&t);
+    /* the same one again */
+    assert_int_equal(READ("\x08\x06\x38\x07\x08\x06", &a, &t), TERN_OK);
+    assert_int_equal(*(int8_t *)t.data, 7);
+    tn_tensor_release(&t);
+    tn_arena_free(&a);
+}
+
+static void a_broken_shape_breaks_the_message(void **state)
+{
+    tn_arena a;
+    tern_tensor t;
+    tn_arena_init(&a, 1u << 20);
+    assert_int_equal(READ("\x08\x01\x12\x02\x12\x05", &a, &t),
+                     TERN_INTERNAL); /* a dim longer than its shape */
+    assert_int_equal(READ("\x08\x01\x12\x05\x12\x03\x12\x01\xFF", &a, &t),
+                     TERN_INTERNAL); /* a name that is not UTF-8 */
     tn_arena_free(&a);
 }
 
@@ -341,7 +378,14 @@ static void signatures_come_out_of_a_meta_graph(void **state)
     tern_signature_set set;
     tern_status st;
     tn_arena a;
+    /* "s" with method "p", then "b", then "s" again with method "q": of a key that comes twice the last one counts */
+    static const char twice[] = "\x2A\x08\x0A\x01s\x12\x03\x1A\x01p\x2A\x03\x0A\x01"
+                                "b\x2A\x08\x0A\x01s\x12\x03\x1A\x01q";
     tn_arena_init(&a, 1u << 20);
+    assert_int_equal(tn_read_meta_graph((tn_str){twice, sizeof twice - 1}, &a, &set, &st), TERN_OK);
+    assert_int_equal(set.n_signatures, 2);
+    assert_true(tn_str_eq(set.signatures[0].name, TN_STR("b")));
+    assert_true(tn_str_eq(set.signatures[1].method_name, TN_STR("q")));
     assert_int_equal(tn_read_meta_graph((tn_str){bytes, sizeof bytes - 1}, &a, &set, &st), TERN_OK);
     assert_int_equal(set.n_signatures, 1);
     const tern_signature *s = tn_signatures_find(&set, TN_STR("s"));
@@ -374,6 +418,12 @@ static void text_files_are_read_and_faults_are_placed(void **state)
                      TERN_INVALID_ARGUMENT);
     assert_string_equal(
         st.message, "line 2, column 12: message tensorflow.serving.ModelConfig has no field named \"nme\"");
+    assert_int_equal(
+        tn_pb_text_parse(
+            TN_STR("model_config_list {\n config { model_version_policy { all {} latest {} } }\n}"),
+            &tensorflow__serving__model_server_config__descriptor, &m, &st),
+        TERN_INVALID_ARGUMENT);
+    assert_true(tn_str_starts((tn_str){st.message, st.length}, TN_STR("line 2, column 41: only one field")));
 }
 
 int main(void)
@@ -381,6 +431,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(typed_values_repeat_and_are_cut),
         cmocka_unit_test(values_before_their_dtype_are_kept),
+        cmocka_unit_test(a_dtype_that_changes_its_mind_makes_no_tensor),
+        cmocka_unit_test(a_broken_shape_breaks_the_message),
         cmocka_unit_test(content_must_fit_the_shape),
         cmocka_unit_test(a_huge_claim_takes_no_memory),
         cmocka_unit_test(what_is_repeated_is_paid_for),
