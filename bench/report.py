@@ -75,7 +75,8 @@ def markdown(result):
     m = result["machine"]
     lines = ["# Bench", "", f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}; TensorFlow {result['tensorflow']}, "
              f"{result['rounds']} rounds, every contestant once a round in turn, client on the same machine. "
-             "Times are the client's, from the first byte sent to the last byte read, over a kept connection.", "",
+             "Times are the client's, from the first byte sent to the last byte read, over a kept connection. A ratio is the "
+             "median of the rounds' own ratios.", "",
              "![medians](plot.png)", ""]
     for case in result["cases"]:
         lines += payload_section(case)

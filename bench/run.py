@@ -3,14 +3,15 @@
 
     make bench            about ten minutes; QUICK=1 about three
 
-For each payload every contestant is called once a round, the order turning by one each round, so that what the machine
-does meanwhile hits all alike. Ratios are medians over the medians of the limit in the same run: the bare engine for
-tensors (bench tool of the TensorFlow engine: same library, same inputs, no server), the C features plus the bare engine
-for raw HTML. Writes bench/report/: report.md, report.json, plot.png, plot.svg.
+For each payload every contestant has its turn once a round, the order turning by one each round, so that what the machine
+does meanwhile hits all alike. A ratio is taken within each round, to the limit of that round, and its median over the
+rounds is told: the limit is the bare engine for tensors (bench/bare_engine.c: same library, same inputs, no server), and
+the C features plus the bare engine for raw HTML. Writes bench/report/: report.md, report.json, plot.png, plot.svg.
 """
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path[:0] = [str(HERE), str(ROOT / "tests" / "server"), str(ROOT / "models" / "html" / "train")]
+sys.path[:0] = [str(HERE), *(str(ROOT / f) for f in ("tests/server", "models/html", "models/html/train"))]
 
 import payloads as p  # noqa: E402
 
@@ -44,9 +45,9 @@ class Progress:
 
 
 def measure(payload, contestants, rounds, progress):
-    """-> {name: {"ms": [all], "stages": {stage: [all]}}}"""
+    """-> {name: {"rounds": [[ms, ...] of each round], "stages": {stage: [all]}}}"""
     able = [c for c in contestants if c.takes(payload)]
-    found = {c.name: {"ms": [], "stages": {}} for c in able}
+    found = {c.name: {"rounds": [], "stages": {}} for c in able}
     repeats = {}
     for c in able:  # warm up: caches, lazy graph work, measured costs of the server
         progress(f"{payload.name}: warming up {c.name}")
@@ -57,33 +58,34 @@ def measure(payload, contestants, rounds, progress):
     for turn in range(rounds):
         for c in able[turn % len(able):] + able[:turn % len(able)]:
             progress(f"{payload.name}: round {turn + 1}/{rounds}, {c.name}")
-            for ms, stages in many(c, payload, repeats[c.name]):
-                found[c.name]["ms"].append(ms)
-                for stage, value in stages.items():
-                    found[c.name]["stages"].setdefault(stage, []).append(value)
+            calls = [c.call(payload) for _ in range(repeats[c.name])]
+            found[c.name]["rounds"].append([ms for ms, _ in calls])
+            for stage, value in (item for _, stages in calls for item in stages.items()):
+                found[c.name]["stages"].setdefault(stage, []).append(value)
     return found
 
 
-def many(contestant, payload, count):
-    if hasattr(contestant, "calls"):
-        return contestant.calls(payload, count)
-    return [contestant.call(payload) for _ in range(count)]
+def limit_of(name, payload, found):
+    """Which contestants' times a contestant's are compared with; none for the limits themselves."""
+    if not name.startswith(("Tern", "Flask")):
+        return ()
+    names = ("C features alone", "bare engine") if "HTML" in name else ("bare engine",)
+    return names if all(n in found for n in names) else ()
 
 
 def judge(payload, found):
-    """Rows with medians, spread, stages, and the ratio to the limit."""
+    """Rows with medians, spread, stages, and the ratio to the limit: the median over the rounds of each round's own ratio."""
     import report
-    medians = {name: statistics.median(f["ms"]) for name, f in found.items()}
-    bare, features = medians.get("bare engine"), medians.get("C features alone")
+    by_round = {name: [statistics.median(r) for r in f["rounds"]] for name, f in found.items()}
     rows = []
     for name, f in found.items():
-        row = {"name": name, "ms": report.summary(f["ms"])}
+        row = {"name": name, "ms": report.summary([ms for r in f["rounds"] for ms in r])}
         if f["stages"]:
             row["stages"] = {s: statistics.median(v) for s, v in f["stages"].items() if s in STAGES}
-        if name.startswith(("Tern", "Flask")) and bare:
-            html = "HTML" in name
-            row["ratio"] = medians[name] / (bare + (features if html else 0))
-            row["limit"] = "C features + bare engine" if html else "bare engine"
+        limit = limit_of(name, payload, found)
+        if limit:
+            ratios = [mine / sum(parts) for mine, *parts in zip(by_round[name], *(by_round[n] for n in limit))]
+            row["ratio"], row["limit"] = statistics.median(ratios), " + ".join(limit)
         rows.append(row)
     return {"payload": payload.name, "title": title(payload), "about": about(payload), "client_ms": payload.client_ms,
             "bytes": {"html": len(payload.html or b""), "json": len(payload.json), "grpc": len(payload.proto)}, "rows": rows}
@@ -113,13 +115,18 @@ def page_payloads(args, extractor, features, tern_grpc, progress):
 
 
 def heavy_payload(args, tern_grpc, progress):
-    """The heavy model (made once) and its inputs at 8,192 elements."""
+    """The heavy model (made once, by its own script) and its inputs at 8,192 elements of a real page."""
     import heavy
     folder = args.build / "bench-heavy"
-    if not (folder / "1" / "saved_model.pb").exists():
+    if not (folder / "request.json").exists():
         progress("making the heavy model")
-        heavy.export(folder / "1")
-    return folder, p.encode(p.Payload("heavy", "random tensors", "heavy", None, heavy.inputs(8192)), tern_grpc)
+        subprocess.run([sys.executable, str(ROOT / "models" / "html" / "heavy.py"), "--out", str(folder)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    cached = args.build / "bench-pages" / "widest.html"
+    page = cached if cached.exists() else ROOT / "models" / "html" / "pages" / "article.html"
+    text = f"{'the page with the most blocks' if page == cached else page.name}, repeated"
+    tensors = heavy.payload(page.read_bytes(), 8192)
+    return folder, p.encode(p.Payload("heavy", text, "heavy", None, tensors), tern_grpc)
 
 
 def run_group(payloads, model_folder, with_features, extractor, args, work, progress):
@@ -165,7 +172,7 @@ def arguments():
 
 
 def main():
-    args, progress = arguments(), Progress()
+    args, progress, busy = arguments(), Progress(), os.getloadavg()[0]
     os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
     only = set((args.only or "median,largest,widest,heavy,small").split(","))
     progress.step("loading TensorFlow, making the payloads")
@@ -177,6 +184,8 @@ def main():
     extractor = features.Extractor()
     pages = [x for x in page_payloads(args, extractor, features, tern_grpc, progress) if x.name in only]
     result = {"machine": report.machine(), "tensorflow": tensorflow.__version__, "rounds": args.rounds, "cases": [], "notes": []}
+    if busy > 0.7 * (os.cpu_count() or 1):
+        result["notes"].append(f"the machine was busy with something else at the start (load {busy:.1f}).")
     with tempfile.TemporaryDirectory(prefix="tern-bench-") as work:
         work = Path(work)
         if pages:
