@@ -71,6 +71,34 @@ def small_section(rows):
                           "nginx's CPU / its CPU", "requests/s / nginx's"], out)
 
 
+AIMS = {"Tern, gRPC": 1.03, "Tern, tensors as JSON": 1.08, "Tern, raw HTML": 1.05}
+
+
+def short_section(cases):
+    """Every payload's ratios beside the design's aims, and how many times slower the old way is."""
+    rows = []
+    for name, aim in AIMS.items():
+        cells = [row["ratio"] for case in cases for row in case["rows"] if row["name"] == name and row.get("ratio")]
+        if cells:
+            rows.append([f"{name} / its limit", *(cell(case, name) for case in cases), f"at most {aim}"])
+    for form in ("tensors as JSON", "raw HTML"):
+        for way in ("predict()", "signature"):
+            found = [against(case, f"Flask, {form}, {way}", f"Tern, {form}") for case in cases]
+            if any(found):
+                aim = "at least 5 (median page)" if form != "raw HTML" else ""
+                rows.append([f"Flask ({way}) / Tern, {form}", *found, aim])
+    return table(["", *(case["title"] for case in cases), "aim"], rows)
+
+
+def cell(case, name):
+    return next((f"{row['ratio']:.2f}" for row in case["rows"] if row["name"] == name and row.get("ratio")), "")
+
+
+def against(case, one, other):
+    medians = {row["name"]: row["ms"]["median"] for row in case["rows"]}
+    return f"{medians[one] / medians[other]:.1f}" if one in medians and other in medians else ""
+
+
 def markdown(result):
     m = result["machine"]
     lines = ["# Bench", "", f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}; TensorFlow {result['tensorflow']}, "
@@ -78,6 +106,8 @@ def markdown(result):
              "Times are the client's, from the first byte sent to the last byte read, over a kept connection. A ratio is the "
              "median of the rounds' own ratios.", "",
              "![medians](plot.png)", ""]
+    if result["cases"]:
+        lines += short_section(result["cases"])
     for case in result["cases"]:
         lines += payload_section(case)
     if result.get("small"):
@@ -112,16 +142,23 @@ def plot(result, folder):
 def bars(axis, case):
     rows = case["rows"][::-1]
     medians = [r["ms"]["median"] for r in rows]
+    # Keras' predict() is so far off that it would hide the rest: its bars end at the edge.
+    edge = 1.6 * max(m for m, r in zip(medians, rows) if "predict()" not in r["name"])
     errors = [[m - r["ms"]["low"] for m, r in zip(medians, rows)], [r["ms"]["high"] - m for m, r in zip(medians, rows)]]
     colours = [next((c for k, c in COLOURS.items() if r["name"].startswith(k)), "#888888") for r in rows]
     axis.barh([r["name"] for r in rows], medians, xerr=errors, color=colours, error_kw={"ecolor": "#444444", "capsize": 2})
     axis.set_title(case["title"], loc="left", fontsize=10, fontweight="bold")
-    axis.set_xlabel("ms (median, bars: middle half)", fontsize=8)
+    axis.set_xlabel("ms (median; whiskers: middle half; x: times its limit)", fontsize=8)
     axis.tick_params(labelsize=8)
-    axis.margins(x=0.18)
+    axis.set_xlim(0, edge)
     for i, row in enumerate(rows):
         text = number(medians[i]) + (f"   {row['ratio']:.2f} x" if row.get("ratio") else "")
-        axis.annotate(text, (row["ms"]["high"], i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
+        if medians[i] > 0.8 * edge:
+            axis.annotate(text + ("  \u2192" if medians[i] > edge else ""), (edge, i), xytext=(-5, 0),
+                          textcoords="offset points", va="center", ha="right", fontsize=8)
+        else:
+            axis.annotate(text, (min(row["ms"]["high"], 0.78 * edge), i), xytext=(5, 0), textcoords="offset points",
+                          va="center", fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axis.spines[["top", "right"]].set_visible(False)
 
 
