@@ -14,6 +14,7 @@
 #include "codec/number.h"
 
 #define FIRST_VALUES 512 /* room for so many values before the rest is estimated */
+#define MAX_DIGITS   20  /* of 2^64 - 1 */
 
 typedef struct decoder {
     const char *p;
@@ -36,10 +37,16 @@ typedef struct shape {
     int32_t rank;                /* -1: not known yet */
 } shape;
 
+static inline const char *behind_blanks(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+        p++;
+    return p;
+}
+
 static void skip_blanks(decoder *d)
 {
-    while (d->p < d->end && (*d->p == ' ' || *d->p == '\n' || *d->p == '\t' || *d->p == '\r'))
-        d->p++;
+    d->p = behind_blanks(d->p, d->end);
 }
 
 static bool accept(decoder *d, char c)
@@ -88,114 +95,155 @@ static bool is_digit(char c)
     return (unsigned char)(c - '0') <= 9;
 }
 
-/* A whole number of at most 18 digits that ends where a number may end; 0 bytes when it is something else. */
-static inline size_t short_whole(const char *p, const char *end, uint64_t *magnitude, bool *negative)
+/*
+ * Digits at p, of which at least eight bytes can be read: how many there are, 8 at most, and their value. No
+ * branch on each digit: lengths of numbers are hard to foretell.
+ */
+static inline size_t digits_of_eight(const char *p, uint64_t *value)
+{
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    x ^= UINT64_C(0x3030303030303030);
+    /* The lowest byte over 9; carries go to higher bytes only. */
+    uint64_t other = ((x + UINT64_C(0x7676767676767676)) | x) & UINT64_C(0x8080808080808080);
+    size_t n = other != 0 ? (size_t)__builtin_ctzll(other) / 8 : 8;
+    if (n == 0)
+        return 0;
+    x <<= 64 - 8 * n; /* zeros before the first digit */
+    x = (x * (10 << 8 | 1)) >> 8 & UINT64_C(0x00FF00FF00FF00FF);
+    x = (x * (100 << 16 | 1)) >> 16 & UINT64_C(0x0000FFFF0000FFFF);
+    *value = (x * (UINT64_C(10000) << 32 | 1)) >> 32;
+    return n;
+}
+
+/* A sign and digits that make 64 bits at most, whatever follows; 0 bytes when it is something else. */
+static inline size_t whole_part(const char *p, const char *end, uint64_t *magnitude, bool *negative)
 {
     const char *from = p;
     uint64_t v = 0;
-    *negative = p < end && *p == '-';
-    p += *negative;
+    *negative = false;
+    if (__builtin_expect(p < end && *p == '-', 0)) { /* most lists are of numbers without a sign */
+        *negative = true;
+        p++;
+    }
     const char *first = p;
-    while (p < end && is_digit(*p) && p - first < 19)
-        v = v * 10 + (uint64_t)(*p++ - '0');
-    size_t n = (size_t)(p - first);
-    if (n == 0 || n > 18 || (n > 1 && *first == '0') || (p < end && (*p == '.' || (*p | 0x20) == 'e')))
+    size_t n = 0;
+    if (end - p >= 8 && is_digit(p[1])) {
+        n = digits_of_eight(p, &v);
+        p += n;
+    }
+    if (n == 0 || n == 8) {
+        while (p < end && is_digit(*p) && p - first < MAX_DIGITS)
+            v = v * 10 + (uint64_t)(*p++ - '0');
+        n = (size_t)(p - first);
+    }
+    if (n == 0 || (n > 1 && *first == '0'))
         return 0;
+    if (n == MAX_DIGITS && (*first != '1' || v < UINT64_C(10000000000000000000)))
+        return 0; /* more than 64 bits */
     *magnitude = v;
     return (size_t)(p - from);
 }
 
-static inline bool put_int32(decoder *d, char *at)
+/* Whether a number goes on behind its whole part. */
+static inline bool goes_on(const char *p, const char *end)
 {
-    uint64_t v = 0;
-    bool negative = false;
-    size_t n = short_whole(d->p, d->end, &v, &negative);
-    if (n == 0 || v > (uint64_t)INT32_MAX + negative)
-        return false;
-    int32_t value = (int32_t)(negative ? -(int64_t)v : (int64_t)v);
-    memcpy(at, &value, sizeof value);
-    d->p += n;
-    return true;
+    return p < end && (*p == '.' || (*p | 0x20) == 'e');
 }
 
-static bool put_whole(decoder *d, tern_dtype dtype, char *at)
+/* ".0" and no more: so are whole numbers written where a list is of floats. */
+static inline bool only_point_zero(const char *p, const char *end)
+{
+    return end - p > 2 && p[0] == '.' && p[1] == '0' && !is_digit(p[2]) && (p[2] | 0x20) != 'e';
+}
+
+/* These read one value at p into the tensor's memory and return its bytes, or 0. */
+
+static inline size_t put_whole(const char *p, const char *end, tern_dtype dtype, char *at)
 {
     uint64_t v = 0;
     bool negative = false;
-    size_t n = short_whole(d->p, d->end, &v, &negative);
+    size_t n = whole_part(p, end, &v, &negative);
+    if (goes_on(p + n, end))
+        return 0;
     negative = negative && v > 0;
-    bool narrow = dtype == TERN_INT16 || dtype == TERN_INT8 || dtype == TERN_UINT8;
+    bool narrow = dtype == TERN_INT32 || dtype == TERN_INT16 || dtype == TERN_INT8 || dtype == TERN_UINT8;
     if (n == 0 || (narrow && v > (uint64_t)INT32_MAX + negative) ||
+        (dtype == TERN_INT64 && v > (uint64_t)INT64_MAX + negative) ||
         (dtype == TERN_UINT32 && (negative || v > UINT32_MAX)) || (dtype == TERN_UINT64 && negative))
-        return false;
-    tn_build_put(dtype, at, negative ? 0 - v : v);
-    d->p += n;
-    return true;
+        return 0;
+    v = negative ? 0 - v : v;
+    if (dtype == TERN_INT32)
+        memcpy(at, &v, sizeof(int32_t)); /* little-endian */
+    else if (dtype == TERN_INT64)
+        memcpy(at, &v, sizeof v);
+    else
+        tn_build_put(dtype, at, v);
+    return n;
 }
 
-static inline bool put_float(decoder *d, char *at)
+static inline size_t put_float(const char *p, const char *end, char *at)
 {
     uint64_t v = 0;
     bool negative = false;
     float value;
-    size_t n = short_whole(d->p, d->end, &v, &negative);
-    if (n > 0 && v < (UINT64_C(1) << 53)) {
-        value = (float)(double)v; /* the double is exact: rounded once */
-        value = negative && v > 0 ? -value : value;
+    size_t n = end - p > 2 && p[1] == '.' && p[2] != '0' ? 0 : whole_part(p, end, &v, &negative);
+    bool exact = n > 0 && v < (UINT64_C(1) << 53); /* as a double: rounded once */
+    if (exact && !goes_on(p + n, end)) {
+        value = negative && v > 0 ? -(float)(double)v : (float)(double)v;
+    } else if (exact && only_point_zero(p + n, end)) {
+        value = negative ? -(float)(double)v : (float)(double)v;
+        n += 2;
     } else {
-        n = tn_number_read_float(d->p, d->end, &value);
+        n = tn_number_read_float(p, end, &value);
         if (n == 0 || isinf(value))
-            return false;
+            return 0;
     }
     memcpy(at, &value, sizeof value);
-    d->p += n;
-    return true;
+    return n;
 }
 
-static inline bool put_double(decoder *d, char *at)
+static inline size_t put_double(const char *p, const char *end, char *at)
 {
     double value;
-    size_t n = tn_number_read_double(d->p, d->end, &value);
+    size_t n = tn_number_read_double(p, end, &value);
     if (n == 0 || isinf(value))
-        return false;
-    if (value == 0 && n == 2 && d->p[0] == '-')
+        return 0;
+    if (value == 0 && n == 2 && p[0] == '-')
         value = 0; /* "-0" is a whole number */
     memcpy(at, &value, sizeof value);
-    d->p += n;
-    return true;
+    return n;
 }
 
-static bool put_literal(decoder *d, char *at)
+static size_t put_literal(const char *p, const char *end, char *at)
 {
-    tn_str rest = {d->p, (size_t)(d->end - d->p)};
+    tn_str rest = {p, (size_t)(end - p)};
     bool yes = tn_str_starts(rest, TN_STR("true"));
     if (!yes && !tn_str_starts(rest, TN_STR("false")))
-        return false;
+        return 0;
     *at = yes;
-    d->p += yes ? 4 : 5;
-    return true;
+    return yes ? 4 : 5;
 }
 
-static bool put_value(decoder *d, tern_dtype dtype, char *at)
+static inline size_t put_value(const char *p, const char *end, tern_dtype dtype, char *at)
 {
     switch (dtype) {
-    case TERN_INT32:
-        return put_int32(d, at);
     case TERN_FLOAT:
-        return put_float(d, at);
+        return put_float(p, end, at);
     case TERN_DOUBLE:
-        return put_double(d, at);
+        return put_double(p, end, at);
+    case TERN_INT32:
     case TERN_INT64:
     case TERN_INT16:
     case TERN_INT8:
     case TERN_UINT8:
     case TERN_UINT32:
     case TERN_UINT64:
-        return put_whole(d, dtype, at);
+        return put_whole(p, end, dtype, at);
     case TERN_BOOL:
-        return put_literal(d, at);
+        return put_literal(p, end, at);
     default:
-        return false;
+        return 0;
     }
 }
 
@@ -208,30 +256,62 @@ static bool put_string(decoder *d, tn_tensor_build *b)
     return tn_build_string(b, d->st) == TERN_OK;
 }
 
-/* A list of numbers without lists in it, from behind its '[' to behind its ']'. */
+/* A list of numbers without lists in it, from behind its '[' to behind its ']'. One copy for each dtype. */
+static inline __attribute__((always_inline)) bool list_of(decoder *d, tn_tensor_build *b, tern_dtype dtype,
+                                                          const tn_typed *t, const char *from)
+{
+    const char *p = d->p, *end = d->end;
+    const size_t unit = t->unit;
+    char *at = b->values != NULL ? (char *)b->values->data + b->n_values * unit : NULL;
+    size_t left = b->cap_values - b->n_values;
+    for (;;) {
+        if (left == 0) {
+            d->p = p;
+            if (!make_room(d, b, t, from, &at))
+                return false;
+            left = b->cap_values - b->n_values;
+        }
+        p = behind_blanks(p, end);
+        size_t n = put_value(p, end, dtype, at);
+        if (n == 0)
+            return false;
+        at += unit;
+        left--;
+        b->n_values++;
+        p += n;
+        if (p < end && *p == ',') {
+            p++;
+            continue;
+        }
+        p = behind_blanks(p, end);
+        if (p == end || (*p != ',' && *p != ']'))
+            return false;
+        if (*p++ == ']')
+            break;
+    }
+    d->p = p;
+    return true;
+}
+
 static bool flat_list(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from, int64_t *count)
 {
-    char *at = b->values != NULL ? (char *)b->values->data + b->n_values * t->unit : NULL;
     size_t before = b->n_values;
-    for (;;) {
-        if (b->n_values == b->cap_values && !make_room(d, b, t, from, &at))
-            return false;
-        skip_blanks(d);
-        if (!put_value(d, b->dtype, at))
-            return false;
-        at += t->unit;
-        b->n_values++;
-        skip_blanks(d);
-        if (d->p == d->end)
-            return false;
-        char c = *d->p++;
-        if (c == ']')
-            break;
-        if (c != ',')
-            return false;
+    bool good;
+    switch (b->dtype) {
+    case TERN_FLOAT:
+        good = list_of(d, b, TERN_FLOAT, t, from);
+        break;
+    case TERN_INT32:
+        good = list_of(d, b, TERN_INT32, t, from);
+        break;
+    case TERN_INT64:
+        good = list_of(d, b, TERN_INT64, t, from);
+        break;
+    default:
+        good = list_of(d, b, b->dtype, t, from);
     }
     *count = (int64_t)(b->n_values - before);
-    return true;
+    return good;
 }
 
 static bool one_leaf(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from)
@@ -243,10 +323,10 @@ static bool one_leaf(decoder *d, tn_tensor_build *b, const tn_typed *t, const ch
         at = (char *)b->values->data + b->n_values * t->unit;
     else if (!make_room(d, b, t, from, &at))
         return false;
-    if (!put_value(d, b->dtype, at))
-        return false;
-    b->n_values++;
-    return true;
+    size_t n = put_value(d->p, d->end, b->dtype, at);
+    d->p += n;
+    b->n_values += n > 0;
+    return n > 0;
 }
 
 /* A list of `level` was closed with so many elements: all of a level must be alike. */
