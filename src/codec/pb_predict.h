@@ -86,7 +86,8 @@ typedef struct tn_piece {
 /*
  * Serializes PredictResponse{model_spec, outputs} as pieces for scatter-gather: heads and converted values in
  * the arena, large fixed-width values left in tensor memory. as_content: tensor_content instead of typed
- * fields (not for strings). *pieces is an array in the arena of *n; *total the sum of lengths.
+ * fields; for strings that is their lengths as varints, then their bytes. *pieces is an array in the arena of
+ * *n; *total the sum of lengths.
  */
 TERN_MUST_USE tern_code tn_pb_encode_predict(tn_str model, int64_t version, tn_str signature,
                                              const tn_str *names, const tern_tensor *tensors,

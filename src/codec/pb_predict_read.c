@@ -535,7 +535,7 @@ static tern_code take_scalar(tn_pb_predict_reader *r, const tn_pb_field *f, tern
     return code;
 }
 
-/* ---- heads: tag, then value or length, byte by byte ---- */
+/* ---- heads: tag, then value or length ---- */
 
 static tern_code head_complete(tn_pb_predict_reader *r, uint64_t value, tern_status *st)
 {
@@ -579,6 +579,32 @@ static tern_code take_head_byte(tn_pb_predict_reader *r, uint8_t byte, tern_stat
     return head_complete(r, value, st);
 }
 
+/* A head that lies whole in these bytes: both parts in one go. *used is 0 when it does not. */
+static tern_code take_whole_head(tn_pb_predict_reader *r, const uint8_t *p, size_t n, size_t *used,
+                                 tern_status *st)
+{
+    uint64_t tag, value = 0;
+    const size_t first = tn_pb_varint(p, p + n, &tag);
+    size_t second = 0;
+    *used = 0;
+    if (first == 0)
+        return TERN_OK;
+    if ((tag & 7) == TN_PB_VARINT || (tag & 7) == TN_PB_BYTES)
+        second = tn_pb_varint(p + first, p + n, &value);
+    else if ((tag & 7) == TN_PB_FIXED32 || (tag & 7) == TN_PB_FIXED64)
+        second = (tag & 7) == TN_PB_FIXED32 ? 4 : 8;
+    if (second == 0 || second > n - first)
+        return TERN_OK;
+    if (first + second > r->end[r->level] - r->position)
+        return broken(r, st);
+    if ((tag & 7) == TN_PB_FIXED32 || (tag & 7) == TN_PB_FIXED64)
+        memcpy(&value, p + first, second);
+    *used = first + second;
+    r->position += *used;
+    tern_code code = head_complete(r, tag, st);
+    return code == TERN_OK ? head_complete(r, value, st) : code;
+}
+
 /* Messages that end here. */
 static tern_code leave_levels(tn_pb_predict_reader *r, tern_status *st)
 {
@@ -599,8 +625,15 @@ tern_code tn_pb_predict_feed(tn_pb_predict_reader *r, const void *bytes, size_t 
     tern_code code = r->failed ? broken(r, st) : TERN_OK;
     while (code == TERN_OK && n > 0) {
         if (r->payload == PAYLOAD_NONE) {
-            code = take_head_byte(r, (uint8_t)*p++, st);
-            n--;
+            size_t used = 0;
+            if (r->head == HEAD_TAG && r->n_scratch == 0)
+                code = take_whole_head(r, (const uint8_t *)p, n, &used, st);
+            if (code == TERN_OK && used == 0) {
+                code = take_head_byte(r, (uint8_t)*p, st);
+                used = 1;
+            }
+            p += used;
+            n -= used;
         } else {
             size_t part = n < r->payload_left ? n : (size_t)r->payload_left;
             code = take_payload(r, p, part, st);

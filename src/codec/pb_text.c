@@ -174,7 +174,7 @@ static bool real(tn_str t, double *value)
     if (t.len > 1 && (t.ptr[t.len - 1] == 'f' || t.ptr[t.len - 1] == 'F') &&
         ((t.ptr[t.len - 2] >= '0' && t.ptr[t.len - 2] <= '9') || t.ptr[t.len - 2] == '.'))
         t.len--;
-    if (!token_text(t, text))
+    if (!token_text(t, text) || strpbrk(text, "xXpP(") != NULL) /* what only C calls a number */
         return false;
     *value = strtod(text, &end);
     return *end == '\0';
@@ -286,6 +286,9 @@ static tern_code one_value(reader *r, const ProtobufCFieldDescriptor *f, int dep
         code = string_value(r, &inner);
         if (code == TERN_OK && f->type == PROTOBUF_C_TYPE_STRING && !tn_str_is_utf8(tn_buf_view(&inner)))
             code = fail(r, "the string is not UTF-8");
+        else if (code == TERN_OK && f->type == PROTOBUF_C_TYPE_STRING &&
+                 tn_str_chr(tn_buf_view(&inner), '\0') >= 0)
+            code = fail(r, "the string has a NUL in it"); /* protobuf-c's strings end there */
     } else if (accept(r, '{')) {
         code = message_body(r, f->descriptor, '}', depth + 1, &inner);
     } else if (accept(r, '<')) {

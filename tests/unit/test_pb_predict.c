@@ -424,6 +424,18 @@ static void text_files_are_read_and_faults_are_placed(void **state)
             &tensorflow__serving__model_server_config__descriptor, &m, &st),
         TERN_INVALID_ARGUMENT);
     assert_true(tn_str_starts((tn_str){st.message, st.length}, TN_STR("line 2, column 41: only one field")));
+    /* what protobuf-c would cut, and what only C calls a number */
+    assert_int_equal(tn_pb_text_parse(TN_STR("model_config_list { config { name: 'a\\0b' } }"),
+                                      &tensorflow__serving__model_server_config__descriptor, &m, &st),
+                     TERN_INVALID_ARGUMENT);
+    assert_int_equal(tn_pb_text_parse(TN_STR("sampling_rate: 0x.1"),
+                                      &tensorflow__serving__sampling_config__descriptor, &m, &st),
+                     TERN_INVALID_ARGUMENT);
+    assert_int_equal(tn_pb_text_parse(TN_STR("sampling_rate: -1.5f"),
+                                      &tensorflow__serving__sampling_config__descriptor, &m, &st),
+                     TERN_OK);
+    assert_true(((const Tensorflow__Serving__SamplingConfig *)(const void *)m)->sampling_rate == -1.5);
+    protobuf_c_message_free_unpacked(m, NULL);
 }
 
 int main(void)
