@@ -339,6 +339,7 @@ static void stop_serving(parts *p)
         /* A run that cannot be stopped holds its buffers: leave them to the system. */
         tn_warn("serve", "calls were still under way after --drain_timeout_ms=%lld; they were cut off",
                 (long long)s->limits.drain_timeout_ms);
+        tn_schedule_leave(s->schedule);
         fflush(NULL);
         _exit(0);
     }

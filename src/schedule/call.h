@@ -109,5 +109,7 @@ size_t tn_schedule_running(tn_schedule *s);
 void tn_schedule_close(tn_schedule *s);
 /* Closes, and ends the executors after what is queued. Nobody else may use it any more. Accepts NULL. */
 void tn_schedule_free(tn_schedule *s);
+/* Instead of free, right before the process ends: nobody waits for the executors any more. Accepts NULL. */
+void tn_schedule_leave(tn_schedule *s);
 
 #endif

@@ -268,6 +268,12 @@ void tn_schedule_close(tn_schedule *s)
     tn_taskq_close(&s->queue);
 }
 
+void tn_schedule_leave(tn_schedule *s)
+{
+    for (uint32_t i = 0; s != NULL && i < s->n_threads; i++)
+        pthread_detach(s->threads[i]);
+}
+
 void tn_schedule_free(tn_schedule *s)
 {
     if (s == NULL)

@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "model/config.h"
 
+static volatile int64_t seen; /* what was read goes here, so that the sanitizers see it */
+
 static void use(tn_str s)
 {
     if (s.ptr == NULL || s.ptr[s.len] != '\0')
@@ -32,12 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use(c->platform);
         if (c->base_path.ptr[0] != '/' || (c->policy == TN_POLICY_LATEST && c->latest == 0))
             abort();
-        volatile int64_t sum = 0; /* read, so that the sanitizers see it */
         for (uint32_t j = 0; j < c->n_specific; j++)
-            sum ^= c->specific[j];
+            seen ^= c->specific[j];
         for (uint32_t j = 0; j < c->n_labels; j++) {
             use(c->label_names[j]);
-            sum ^= c->label_versions[j];
+            seen ^= c->label_versions[j];
         }
     }
     tn_arena_free(&arena);
