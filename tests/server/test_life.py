@@ -139,7 +139,13 @@ def test_queue_full(start, flags):
     """Over --max_queue: refused at once with 429 and Retry-After, RESOURCE_EXHAUSTED over gRPC."""
     server = start(*flags, "--num_executors=1", "--max_queue=2", "--drain_timeout_ms=1000")
     sockets = [server.connect() for _ in range(8)]
-    for s in sockets:
+    sockets[0].sendall(raw_request("stuck"))
+    # Until the executor has taken the first one, it fills a place of the queue.
+    end = time.monotonic() + PATIENCE
+    while b"\ntern_running 1\n" not in server.get("/metrics").body:
+        assert time.monotonic() < end, "the first call never ran"
+        time.sleep(0.01)
+    for s in sockets[1:]:
         s.sendall(raw_request("stuck"))
     refused = []
     while len(refused) < 5:  # one runs, two wait
