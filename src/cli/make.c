@@ -1,0 +1,88 @@
+/* cli/make.c - engines, models and the server out of flags. See cli/parts.h. */
+#include <stdlib.h>
+
+#include "api/request.h"
+#include "cli/memory.h"
+#include "cli/parts.h"
+
+tern_code tn_parts_models(tn_parts *p, tern_status *st)
+{
+    tn_options *o = &p->o;
+    tn_str tags[16];
+    uint32_t n_tags = 0;
+    for (tn_str rest = tn_str_from(o->saved_model_tags); rest.len > 0 && n_tags < 16;) {
+        ptrdiff_t comma = tn_str_chr(rest, ',');
+        tags[n_tags++] = tn_str_sub(rest, 0, comma >= 0 ? (size_t)comma : rest.len);
+        rest = tn_str_sub(rest, comma >= 0 ? (size_t)comma + 1 : rest.len, rest.len);
+    }
+    const tn_models_options options = {
+        .engines = p->engines,
+        .default_engine = tn_str_from(o->engine),
+        .tags = tags,
+        .n_tags = n_tags,
+        .poll_seconds = o->file_system_poll_wait_seconds,
+        .load_threads = (int32_t)o->num_load_threads,
+        .max_load_retries = (int32_t)o->max_num_load_retries,
+        .load_retry_interval_us = o->load_retry_interval_micros,
+        .labels_for_unavailable = o->allow_version_labels_for_unavailable_models,
+        .hooks = {.context = p->handlers, .attach = tn_handlers_attach, .detach = tn_handlers_detach},
+    };
+    return tn_models_new(&options, p->configs, p->n_configs, &p->server.models, st);
+}
+
+tern_code tn_parts_engines(tn_parts *p, tern_status *st)
+{
+    /* TensorFlow Serving is built without oneDNN's kernels, whose error texts and last bits differ. */
+    if (p->manner == TN_MANNER_SERVING)
+        setenv("TF_ENABLE_ONEDNN_OPTS", "0", 0);
+    const tn_options *o = &p->o;
+    int64_t both = o->tensorflow_session_parallelism;
+    const tn_engines_config config = {
+        .path = tn_text_or_null(o->engine_path),
+        .options = {.struct_size = sizeof(tern_engine_options),
+                    .intra_op_threads = (int32_t)(both > 0 ? both : o->tensorflow_intra_op_parallelism),
+                    .inter_op_threads = (int32_t)(both > 0 ? both : o->tensorflow_inter_op_parallelism)}};
+    const tn_handlers_config handlers = {.path = tn_text_or_null(o->handler_path),
+                                         .allow_model_code = o->allow_model_code};
+    p->engines = tn_engines_new(&config);
+    p->handlers = tn_handlers_new(&handlers);
+    if (p->engines == NULL || p->handlers == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
+    return TERN_OK;
+}
+
+static void on_loop_end(void *context, tn_loop *loop)
+{
+    (void)context;
+    tn_request_pool_free(loop);
+}
+
+tern_code tn_parts_server(tn_parts *p, tern_status *st)
+{
+    tn_options *o = &p->o;
+    tn_server *s = &p->server;
+    s->limits = o->limits;
+    if (s->limits.max_bytes_in_flight == 0)
+        s->limits.max_bytes_in_flight = tn_memory_limit() / 2;
+    tn_budget_init(&s->budget, (size_t)s->limits.max_bytes_in_flight);
+    s->strict = p->manner == TN_MANNER_SERVING;
+    s->cors = o->rest_api_enable_cors_support;
+    s->as_tensor_content = o->enable_serialization_as_tensor_content;
+    s->health_service = o->enable_grpc_healthcheck_service;
+    s->method_name_check = o->enable_signature_method_name_check;
+    s->rest_timeout_ms = o->rest_api_timeout_in_ms;
+    s->default_model = o->default_model[0] != '\0' ? tn_str_from(o->default_model)
+                       : p->n_configs > 0          ? p->configs[0].name
+                                                   : TN_STR_NONE;
+    s->handlers = p->handlers;
+    s->started_ns = tn_wall_ns();
+    const tn_schedule_options schedule = {.executors = (int32_t)o->num_executors, .limits = s->limits};
+    const tn_net_options net = {
+        .loops = (int32_t)o->num_loops,
+        .limits = s->limits,
+        .app = {.context = s, .on_request = tn_server_on_request, .on_loop_end = on_loop_end}};
+    tern_code code = tn_schedule_new(&schedule, &s->schedule, st);
+    if (code == TERN_OK)
+        code = tn_net_new(&net, &s->net, st);
+    return code;
+}

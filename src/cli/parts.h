@@ -1,0 +1,51 @@
+/*
+ * cli/parts.h - inside of `tern serve`: what a server is made of, and the steps that make it.
+ *
+ *   config_files.c  the files that flags name: read and parsed
+ *   checks.c        flags that cannot be, or not together
+ *   make.c          engines, models, the server
+ *   ports.c         listeners, the port file
+ *   serve.c         order of the start, signals, drain, end
+ *
+ * One struct, made in the order of its fields and freed in the other. All functions: the main thread.
+ */
+#ifndef TN_CLI_PARTS_H
+#define TN_CLI_PARTS_H
+
+#include "api/server.h"
+#include "cli/options.h"
+
+typedef struct tn_parts {
+    tn_options o;
+    tn_manner manner;
+    tn_arena arena;
+    const tn_model_config *configs;
+    uint32_t n_configs;
+    tn_engines *engines;
+    tn_handlers *handlers;
+    tn_server server;
+    int rest_port, grpc_port;
+} tn_parts;
+
+/* NULL for an empty flag. */
+static inline const char *tn_text_or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+/* The whole file, in the arena. NOT_FOUND when it cannot be opened. */
+TERN_MUST_USE tern_code tn_config_read(const char *path, tn_arena *arena, tn_str *text, tern_status *st);
+/* Models of --model_config_file, or the one of --model_base_path: p->configs. */
+TERN_MUST_USE tern_code tn_parts_configs(tn_parts *p, tern_status *st);
+/* INVALID_ARGUMENT that names the flag. Sets the log level. */
+TERN_MUST_USE tern_code tn_parts_check(const tn_options *o, tern_status *st);
+/* p->engines and p->handlers. */
+TERN_MUST_USE tern_code tn_parts_engines(tn_parts *p, tern_status *st);
+/* p->server.models; nothing is started. */
+TERN_MUST_USE tern_code tn_parts_models(tn_parts *p, tern_status *st);
+/* The rest of p->server: settings, scheduler, net; no port is open yet. */
+TERN_MUST_USE tern_code tn_parts_server(tn_parts *p, tern_status *st);
+/* Opens the ports and writes --port_file. */
+TERN_MUST_USE tern_code tn_parts_listen(tn_parts *p, tern_status *st);
+
+#endif
