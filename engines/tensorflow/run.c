@@ -3,13 +3,13 @@
  *
  * An input's TF_Tensor holds a reference to the tern_buffer and gives it back in its deallocator, whenever
  * TensorFlow lets go of it: an identity output or a variable may keep it longer than the run. Strings are
- * copied, since TF_TString is TensorFlow's own.
+ * copied, since TF_TString is TensorFlow's own. What is fed and fetched stands in the signature's order,
+ * whatever the order of the run: see fetches.h. A run's own lists are in the memory that the host gives for
+ * it.
  */
 #include <stdlib.h>
 
 #include "tensorflow_engine.h"
-
-#define MANY_TENSORS 32 /* on the stack up to here */
 
 /* ---- inputs ---- */
 
@@ -112,15 +112,15 @@ static bool carries_bytes(TF_DataType type)
     return type != TF_RESOURCE && type != TF_VARIANT;
 }
 
-/* Takes the tensor when it succeeds. */
-static tern_code take_output(const tern_engine_model *m, const tern_run *run, uint32_t i, TF_Tensor **tensor,
+/* Takes the tensor of that output when it succeeds. */
+static tern_code take_output(const tern_engine_model *m, const tern_run *run, uint32_t id, TF_Tensor **tensor,
                              tern_tensor *out, tern_status *st)
 {
     TF_DataType type = TF_TensorType(*tensor);
     int rank = TF_NumDims(*tensor);
     int64_t *dims = run->alloc(run->alloc_context, sizeof *dims * (size_t)(rank > 0 ? rank : 1));
     if (!carries_bytes(type)) {
-        tern_str name = run->signature->outputs[run->output_ids[i]].name;
+        tern_str name = run->signature->outputs[id].name;
         return tern_fail(st, TERN_UNIMPLEMENTED, "Output %.*s is a %s, which cannot leave the process",
                          (int)name.len, name.ptr, type == TF_RESOURCE ? "resource" : "variant");
     }
@@ -166,11 +166,39 @@ static size_t run_options(const tern_run *run, uint8_t *bytes)
     return n;
 }
 
-/* The tensors and ends of one run; arrays of n_inputs and n_outputs. */
-typedef struct run_arrays {
+/* What one run feeds and fetches, both in the signature's order and each once. */
+typedef struct run_lists {
     TF_Output *in_ends, *out_ends;
-    TF_Tensor **in, **out;
-} run_arrays;
+    TF_Tensor **in, **out; /* n_in, n_out of them, or NULL */
+    uint32_t n_in, n_out;
+    uint32_t *at;       /* by input's or output's id: its place in the run or in `out`, plus 1; 0: none */
+    tern_tensor *taken; /* as run->outputs */
+    uint64_t *set;      /* the outputs that are asked for */
+} run_lists;
+
+static void *zeroed(const tern_run *run, size_t n, size_t size)
+{
+    void *p = run->alloc(run->alloc_context, (n > 0 ? n : 1) * size);
+    return p != NULL ? memset(p, 0, n * size) : NULL;
+}
+
+static tern_code make_lists(const tern_run *run, run_lists *l, tern_status *st)
+{
+    const tern_signature *s = run->signature;
+    size_t n = (size_t)s->n_inputs + s->n_outputs;
+    TF_Tensor **tensors = zeroed(run, n, sizeof *tensors);
+    TF_Output *ends = zeroed(run, n, sizeof *ends);
+    l->at = zeroed(run, s->n_inputs > s->n_outputs ? s->n_inputs : s->n_outputs, sizeof *l->at);
+    l->taken = zeroed(run, run->n_outputs, sizeof *l->taken);
+    l->set = zeroed(run, TN_TF_SET_WORDS(s->n_outputs), sizeof *l->set);
+    if (tensors == NULL || ends == NULL || l->at == NULL || l->taken == NULL || l->set == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %zu tensors; try again later", n);
+    l->in = tensors;
+    l->out = tensors + s->n_inputs;
+    l->in_ends = ends;
+    l->out_ends = ends + s->n_inputs;
+    return TERN_OK;
+}
 
 /*
  * A tensor that the signature names and the graph lacks. TensorFlow's words for it (CallableOptions), since a
@@ -184,74 +212,108 @@ static tern_code not_in_graph(const tern_io *io, tern_status *st)
         (int)io->tensor_name.len, io->tensor_name.ptr);
 }
 
-static tern_code gather(const tern_engine_model *m, const tern_run *run, const run_arrays *a, tern_status *st)
+static tern_code feed(const tn_tf_ends *ends, const tern_run *run, run_lists *l, tern_status *st)
 {
-    const tn_tf_ends *ends = &m->ends[run->signature - m->signatures.signatures];
-    for (uint32_t i = 0; i < run->n_inputs; i++) {
-        const tern_io *io = &run->signature->inputs[run->input_ids[i]];
-        a->in_ends[i] = ends->inputs[run->input_ids[i]];
-        if (a->in_ends[i].oper == NULL)
-            return not_in_graph(io, st);
-        a->in[i] = make_input(&run->inputs[i]);
-        if (a->in[i] == NULL)
+    const tern_signature *s = run->signature;
+    for (uint32_t i = 0; i < run->n_inputs; i++)
+        l->at[run->input_ids[i]] = i + 1;
+    for (uint32_t id = 0; id < s->n_inputs; id++) {
+        if (l->at[id] == 0)
+            continue;
+        if (ends->inputs[id].oper == NULL)
+            return not_in_graph(&s->inputs[id], st);
+        l->in_ends[l->n_in] = ends->inputs[id];
+        l->in[l->n_in] = make_input(&run->inputs[l->at[id] - 1]);
+        if (l->in[l->n_in++] == NULL)
             return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for input %.*s; try again later",
-                             (int)io->name.len, io->name.ptr);
-    }
-    for (uint32_t i = 0; i < run->n_outputs; i++) {
-        const tern_io *io = &run->signature->outputs[run->output_ids[i]];
-        a->out_ends[i] = ends->outputs[run->output_ids[i]];
-        if (a->out_ends[i].oper == NULL)
-            return not_in_graph(io, st);
+                             (int)s->inputs[id].name.len, s->inputs[id].name.ptr);
     }
     return TERN_OK;
 }
 
-static tern_code run_gathered(tern_engine_model *m, const tern_run *run, const run_arrays *a, tern_status *st)
+static bool asked_for(const run_lists *l, uint32_t id)
+{
+    return (l->set[id / 64] >> (id % 64)) & 1;
+}
+
+static tern_code fetch(tn_tf_ends *ends, const tern_run *run, run_lists *l, tern_status *st)
+{
+    const tern_signature *s = run->signature;
+    uint32_t distinct = 0;
+    for (uint32_t i = 0; i < run->n_outputs; i++) {
+        uint32_t id = run->output_ids[i];
+        if (ends->outputs[id].oper == NULL)
+            return not_in_graph(&s->outputs[id], st);
+        distinct += !asked_for(l, id);
+        l->set[id / 64] |= UINT64_C(1) << (id % 64);
+    }
+    bool all = distinct == s->n_outputs || !tn_tf_fetches_admit(&ends->fetches, l->set);
+    for (uint32_t id = 0; id < s->n_outputs; id++) {
+        l->at[id] = 0;
+        if (ends->outputs[id].oper == NULL || (!all && !asked_for(l, id)))
+            continue;
+        l->out_ends[l->n_out] = ends->outputs[id];
+        l->at[id] = ++l->n_out;
+    }
+    return TERN_OK;
+}
+
+/* Hands out what was asked for, all or nothing. */
+static tern_code take_outputs(const tern_engine_model *m, const tern_run *run, run_lists *l, tern_status *st)
+{
+    tern_code code = TERN_OK;
+    uint32_t done = 0;
+    for (; code == TERN_OK && done < run->n_outputs; done++) {
+        uint32_t id = run->output_ids[done], first = 0;
+        TF_Tensor **tensor = &l->out[l->at[id] - 1];
+        if (*tensor != NULL) {
+            code = take_output(m, run, id, tensor, &l->taken[done], st);
+            continue;
+        }
+        while (run->output_ids[first] != id)
+            first++;
+        l->taken[done] = l->taken[first];
+        if (l->taken[done].buffer != NULL)
+            tern_buffer_retain(l->taken[done].buffer);
+    }
+    if (code == TERN_OK && done > 0)
+        memcpy(run->outputs, l->taken, done * sizeof *l->taken);
+    while (code != TERN_OK && done-- > 0)
+        tern_buffer_release(l->taken[done].buffer);
+    return code;
+}
+
+static tern_code run_session(tern_engine_model *m, const tern_run *run, const run_lists *l, tern_status *st)
 {
     uint8_t bytes[24];
     TF_Buffer options = {.data = bytes, .length = run_options(run, bytes)};
     TF_Status *status = TF_NewStatus();
-    tern_code code = TERN_OK;
-    TF_SessionRun(m->session, options.length > 0 ? &options : NULL, a->in_ends, a->in, (int)run->n_inputs,
-                  a->out_ends, a->out, (int)run->n_outputs, NULL, 0, NULL, status);
-    if (TF_GetCode(status) != TF_OK)
-        code = tn_tf_fail(status, st);
+    TF_SessionRun(m->session, options.length > 0 ? &options : NULL, l->in_ends, l->in, (int)l->n_in,
+                  l->out_ends, l->out, (int)l->n_out, NULL, 0, NULL, status);
+    tern_code code = TF_GetCode(status) == TF_OK ? TERN_OK : tn_tf_fail(status, st);
     TF_DeleteStatus(status);
-    uint32_t done = 0;
-    for (; code == TERN_OK && done < run->n_outputs; done++)
-        code = take_output(m, run, done, &a->out[done], &run->outputs[done], st);
-    if (code != TERN_OK)
-        while (done-- > 0) {
-            tern_buffer_release(run->outputs[done].buffer);
-            run->outputs[done] = (tern_tensor){0};
-        }
     return code;
 }
 
 tern_code tn_tf_run(tern_engine_model *m, const tern_run *run, tern_status *st)
 {
-    TF_Output ends[2 * MANY_TENSORS];
-    TF_Tensor *tensors[2 * MANY_TENSORS] = {0};
-    size_t n = (size_t)run->n_inputs + run->n_outputs;
-    bool many = n > 2 * MANY_TENSORS;
-    TF_Output *all_ends = many ? calloc(n, sizeof *all_ends) : ends;
-    TF_Tensor **all = many ? calloc(n, sizeof(TF_Tensor *)) : tensors;
-    tern_code code;
-    if (all_ends == NULL || all == NULL) {
-        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %zu tensors; try again later", n);
-        goto out;
-    }
-    const run_arrays a = {all_ends, all_ends + run->n_inputs, all, all + run->n_inputs};
-    code = gather(m, run, &a, st);
+    tn_tf_ends *ends = &m->ends[run->signature - m->signatures.signatures];
+    run_lists l = {0};
+    tern_code code = make_lists(run, &l, st);
+    if (code != TERN_OK)
+        return code;
+    code = feed(ends, run, &l, st);
     if (code == TERN_OK)
-        code = run_gathered(m, run, &a, st);
-out:
-    for (size_t i = 0; all != NULL && i < n; i++)
-        if (all[i] != NULL)
-            TF_DeleteTensor(all[i]);
-    if (many) {
-        free(all_ends);
-        free((void *)all);
-    }
+        code = fetch(ends, run, &l, st);
+    if (code == TERN_OK)
+        code = run_session(m, run, &l, st);
+    if (code == TERN_OK)
+        code = take_outputs(m, run, &l, st);
+    for (uint32_t i = 0; i < l.n_in; i++)
+        if (l.in[i] != NULL)
+            TF_DeleteTensor(l.in[i]);
+    for (uint32_t i = 0; i < l.n_out; i++)
+        if (l.out[i] != NULL)
+            TF_DeleteTensor(l.out[i]);
     return code;
 }

@@ -7,6 +7,8 @@
  */
 #include "tensorflow_engine.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -22,8 +24,8 @@ tern_code tn_tf_fail(const TF_Status *from, tern_status *st)
 }
 
 /*
- * absl::log_internal::RawSetMinLogLevel(absl::LogSeverityAtLeast) in TensorFlow 2.21: stores a number. Weak: in
- * another version it may be missing, and only noise comes back.
+ * absl::log_internal::RawSetMinLogLevel(absl::LogSeverityAtLeast) in TensorFlow 2.21: stores a number. Weak:
+ * in another version it may be missing, and only noise comes back.
  */
 __attribute__((weak)) void tn_absl_set_min_log_level(int severity) __asm__(
     "_ZN4absl12lts_2025081412log_internal17RawSetMinLogLevelENS0_18LogSeverityAtLeastE");
@@ -130,6 +132,26 @@ static int probe(tern_engine *e, const char *directory)
            file_exists(directory, "saved_model.pbtxt", &size);
 }
 
+/* The graph and its variables, in however many shards. */
+static uint64_t size_on_disk(const char *directory)
+{
+    static const char prefix[] = "variables.data-";
+    char folder[4096], name[NAME_MAX + sizeof "variables/"];
+    uint64_t size = 0;
+    if (!file_exists(directory, "saved_model.pb", &size))
+        file_exists(directory, "saved_model.pbtxt", &size);
+    int n = snprintf(folder, sizeof folder, "%s/variables", directory);
+    DIR *shards = n > 0 && (size_t)n < sizeof folder ? opendir(folder) : NULL;
+    for (struct dirent *e; shards != NULL && (e = readdir(shards)) != NULL;)
+        if (strncmp(e->d_name, prefix, sizeof prefix - 1) == 0) {
+            snprintf(name, sizeof name, "variables/%s", e->d_name);
+            file_exists(directory, name, &size);
+        }
+    if (shards != NULL)
+        closedir(shards);
+    return size;
+}
+
 /* ---- load ---- */
 
 /* "name:index" to a graph end; ":0" may be left out. */
@@ -170,8 +192,10 @@ static tern_code resolve(tern_engine_model *m, tern_status *st)
     m->ends = tn_arena_array(&m->arena, m->signatures.n_signatures, sizeof *m->ends);
     for (uint32_t i = 0; m->ends != NULL && i < m->signatures.n_signatures; i++) {
         const tern_signature *s = &m->signatures.signatures[i];
-        m->ends[i] = (tn_tf_ends){ends_of(m, s->inputs, s->n_inputs), ends_of(m, s->outputs, s->n_outputs)};
-        if (m->ends[i].inputs == NULL || m->ends[i].outputs == NULL)
+        m->ends[i].inputs = ends_of(m, s->inputs, s->n_inputs);
+        m->ends[i].outputs = ends_of(m, s->outputs, s->n_outputs);
+        bool room = tn_tf_fetches_init(&m->ends[i].fetches, s->n_outputs, &m->arena);
+        if (m->ends[i].inputs == NULL || m->ends[i].outputs == NULL || !room)
             m->ends = NULL;
     }
     return m->ends != NULL ? TERN_OK
@@ -244,8 +268,7 @@ static tern_code load(tern_engine *e, const tern_load_options *options, tern_eng
         unload(m);
         return code;
     }
-    file_exists(options->directory, "saved_model.pb", &m->bytes);
-    file_exists(options->directory, "variables/variables.data-00000-of-00001", &m->bytes);
+    m->bytes = size_on_disk(options->directory);
     *model = m;
     return TERN_OK;
 }

@@ -5,6 +5,7 @@
 #define TN_TENSORFLOW_ENGINE_H
 
 #include "base/arena.h"
+#include "fetches.h"
 #include "tensorflow/c/c_api.h"
 #include "tensorflow/c/tf_tstring.h"
 #include "tern/engine.h"
@@ -14,10 +15,11 @@ struct tern_engine {
     TF_SessionOptions *options;
 };
 
-/* One signature, resolved: graph ends of its inputs and outputs. An absent operation has oper NULL. */
+/* One signature, resolved: graph ends of its inputs and outputs, by id. An absent operation has oper NULL. */
 typedef struct tn_tf_ends {
     TF_Output *inputs;
     TF_Output *outputs;
+    tn_tf_fetches fetches;
 } tn_tf_ends;
 
 struct tern_engine_model {
@@ -27,7 +29,7 @@ struct tern_engine_model {
     tn_arena arena; /* signatures and ends */
     tern_signature_set signatures;
     tn_tf_ends *ends; /* one for each signature */
-    uint64_t bytes;   /* estimate: files of the folder */
+    uint64_t bytes;   /* estimate: graph and variables as files */
 };
 
 /* Copies TensorFlow's code and words; returns the code. */

@@ -81,8 +81,8 @@ typedef struct tern_run {
     const uint32_t *output_ids;
     tern_tensor *outputs; /* filled on success: each owns one reference to its buffer. On failure untouched */
     int64_t timeout_us;   /* 0: none. A hint: an engine that cannot stop a run lets it end */
-    /* Memory that lives as long as the outputs; for their dims. Never NULL unless memory is short. Not
-     * thread-safe: call it only from the thread of run(). */
+    /* Memory that lives as long as the outputs; for their dims, and for lists of the run. Never NULL unless
+     * memory is short. Not thread-safe: call it only from the thread of run(). */
     void *(*alloc)(void *alloc_context, size_t size);
     void *alloc_context;
 } tern_run;

@@ -159,10 +159,42 @@ def large(folder):
     tf.saved_model.save(m, str(folder / "large" / "1"), signatures={"serving_default": m.predict})
 
 
+def outputs(folder):
+    """Twelve outputs, each a step further than the one before: 4095 sets of them."""
+
+    def build():
+        x = v1.placeholder(tf.float32, [None], "x")
+        y, out = x, {}
+        for i in range(12):
+            y = tf.tanh(y) + tf.constant(float(i), name=f"step{i}")
+            out[f"y{i:02}"] = y
+        return {"serving_default": ({"x": x}, out)}
+
+    write_graph(folder / "outputs" / "1", build)
+
+
+def sharded(folder):
+    """Four variables of 256 kB, each in a file of its own."""
+
+    class Sharded(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = [tf.Variable(tf.fill([256, 256], float(i)), name=f"part{i}") for i in range(4)]
+
+        @tf.function(input_signature=[spec(tf.float32, [256], "x")])
+        def predict(self, x):
+            return {"y": tf.add_n([tf.linalg.matvec(p, x) for p in self.parts])}
+
+    m = Sharded()
+    tf.saved_model.save(m, str(folder / "sharded" / "1"), signatures={"serving_default": m.predict},
+                        options=tf.saved_model.SaveOptions(
+                            experimental_sharding_callback=tf.train.experimental.MaxShardSizePolicy(300000)))
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    for build in (table, functions, state, text, fails, large):
+    for build in (table, functions, state, text, fails, large, outputs, sharded):
         build(pathlib.Path(sys.argv[1]))
 
 
