@@ -37,13 +37,11 @@ static tern_code check_flags(const tn_options *o, tern_status *st)
             st, TERN_INVALID_ARGUMENT,
             "tensorflow_session_parallelism cannot be set together with tensorflow_intra_op_parallelism or "
             "tensorflow_inter_op_parallelism; give one or the others");
-    /* To serve in the clear where keys were given would be worse than not to serve. */
-    if (o->ssl_config_file[0] != '\0' || o->use_alts_credentials)
-        return tern_fail(
-            st, TERN_UNIMPLEMENTED,
-            "--%s: TLS is not in this version; leave the flag out to serve without it, behind a proxy that "
-            "has the keys",
-            o->use_alts_credentials ? "use_alts_credentials" : "ssl_config_file");
+    /* To serve in the clear where credentials were asked for would be worse than not to serve. */
+    if (o->use_alts_credentials)
+        return tern_fail(st, TERN_UNIMPLEMENTED,
+                         "--use_alts_credentials: ALTS works only inside Google's own network and is not "
+                         "supported; use --ssl_config_file for TLS");
     for (int i = 0; i < 4; i++)
         if (strcmp(o->log_level, levels[i]) == 0) {
             tn_log_level((tern_log_level)i);

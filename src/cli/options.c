@@ -46,6 +46,7 @@ tn_options tn_options_default(tn_manner manner)
     if (manner == TN_MANNER_TERN) {
         o.rest_api_port = 8501;
         o.enable_grpc_healthcheck_service = true;
+        o.rest_api_tls = true;
     }
     return o;
 }

@@ -25,7 +25,7 @@
     X(INT, rest_api_num_threads, 0, 0, "Listening", "threads of the original's REST pool")                   \
     X(INT, rest_api_timeout_in_ms, 30000, 1, "Listening", "time for one REST call, 0: no limit")             \
     X(BOOL, rest_api_enable_cors_support, false, 1, "Listening", "send Access-Control-Allow-* headers")      \
-    X(TEXT, ssl_config_file, "", 1, "Listening", "keys for TLS: refused in this version")                    \
+    X(TEXT, ssl_config_file, "", 1, "Listening", "keys for TLS: SSLConfig, text; gRPC port and socket")      \
     X(BOOL, use_alts_credentials, false, 1, "Listening", "Google ALTS: refused")                             \
     X(TEXT, grpc_channel_arguments, "", 0, "Listening", "grpc++ channel arguments")                          \
     X(INT, grpc_max_threads, 0, 0, "Listening", "threads of the original's gRPC server")                     \
@@ -73,6 +73,7 @@
     X(BOOL, version, false, 1, "Answers", "print the version and end")                                       \
     X(TEXT, address, "", 1, "Tern", "address to listen on; default: all")                                    \
     X(TEXT, port_file, "", 1, "Tern", "write the ports as JSON to this file once they are open")             \
+    X(BOOL, rest_api_tls, false, 1, "Tern", "with --ssl_config_file the REST port speaks TLS, too")          \
     X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \
     X(TEXT, engine, "tensorflow", 1, "Tern", "engine of models that name none")                              \
     X(TEXT, engine_path, "", 1, "Tern",                                                                      \

@@ -5,6 +5,7 @@
  *   checks.c        flags that cannot be, or not together
  *   make.c          engines, models, the server
  *   ports.c         listeners, the port file
+ *   ssl_config.c    keys for TLS
  *   serve.c         order of the start, signals, drain, end
  *
  * One struct, made in the order of its fields and freed in the other. All functions: the main thread.
@@ -12,8 +13,16 @@
 #ifndef TN_CLI_PARTS_H
 #define TN_CLI_PARTS_H
 
+#include <signal.h>
+
 #include "api/server.h"
 #include "cli/options.h"
+
+/* Of a file that is looked at again and again. */
+typedef struct tn_file_state {
+    uint64_t inode;
+    int64_t size, mtime_ns;
+} tn_file_state;
 
 typedef struct tn_parts {
     tn_options o;
@@ -23,6 +32,8 @@ typedef struct tn_parts {
     uint32_t n_configs;
     tn_engines *engines;
     tn_handlers *handlers;
+    tn_tls *tls; /* NULL: no --ssl_config_file */
+    tn_file_state tls_seen;
     tn_server server;
     int rest_port, grpc_port;
 } tn_parts;
@@ -39,6 +50,15 @@ TERN_MUST_USE tern_code tn_config_read(const char *path, tn_arena *arena, tn_str
 TERN_MUST_USE tern_code tn_parts_configs(tn_parts *p, tern_status *st);
 /* INVALID_ARGUMENT that names the flag. Sets the log level. */
 TERN_MUST_USE tern_code tn_parts_check(const tn_options *o, tern_status *st);
+/* --ssl_config_file to p->tls; INVALID_ARGUMENT names the field. */
+TERN_MUST_USE tern_code tn_parts_tls(tn_parts *p, tern_status *st);
+/* Gives p->tls to the listeners that are to have it. Before tn_parts_listen(). */
+void tn_parts_secure(tn_parts *p);
+/*
+ * Waits for one of the signals, which are blocked, and returns it; reads the keys again at SIGHUP (blocked,
+ * too, where there are keys) and when their file has changed.
+ */
+int tn_parts_wait(tn_parts *p, const sigset_t *stop);
 /* p->engines and p->handlers. */
 TERN_MUST_USE tern_code tn_parts_engines(tn_parts *p, tern_status *st);
 /* p->server.models; nothing is started. */

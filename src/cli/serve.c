@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "cli/commands.h"
 #include "cli/parts.h"
+#include "net/tls.h"
 
 #define START_POLL_NS (20 * TN_NS_PER_MS)
 #define STOP_POLL_NS  (2 * TN_NS_PER_MS)
@@ -48,6 +49,8 @@ static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
 {
     tern_code code = tn_parts_check(&p->o, st);
     if (code == TERN_OK)
+        code = tn_parts_tls(p, st);
+    if (code == TERN_OK)
         code = tn_parts_configs(p, st);
     if (code == TERN_OK)
         code = tn_parts_engines(p, st);
@@ -59,8 +62,10 @@ static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
         code = tn_models_start(p->server.models, st);
     if (code == TERN_OK && p->server.strict)
         code = wait_for_a_model(p, stop, st);
-    if (code == TERN_OK)
+    if (code == TERN_OK) {
+        tn_parts_secure(p);
         code = tn_parts_listen(p, st);
+    }
     if (code == TERN_OK)
         code = tn_net_start(p->server.net, st);
     return code;
@@ -98,6 +103,7 @@ static void stop_serving(tn_parts *p)
     }
     tn_schedule_free(s->schedule);
     tn_net_free(s->net);
+    tn_tls_free(p->tls);
     tn_models_free(s->models);
     tn_handlers_free(p->handlers);
     tn_engines_free(p->engines);
@@ -130,7 +136,10 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
     sigemptyset(&stop);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    sigset_t blocked = stop;
+    if (p->o.ssl_config_file[0] != '\0')
+        sigaddset(&blocked, SIGHUP); /* new keys, see tn_parts_wait() */
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     signal(SIGPIPE, SIG_IGN);
     tn_options_log_unused(&p->o);
     if (start(p, &stop, &st) != TERN_OK) {
@@ -143,7 +152,7 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
         stop_serving(p);
         goto out;
     }
-    sigwait(&stop, &signal_number);
+    signal_number = tn_parts_wait(p, &stop);
     tn_info("serve", "%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
     stop_serving(p);
     tn_info("serve", "ended");

@@ -59,7 +59,7 @@ static void socket_close(tn_conn *conn)
     close(conn->fd);
 }
 
-static const tn_conn_io socket_io = {socket_recv, socket_send, socket_shut, socket_close};
+static const tn_conn_io socket_io = {socket_recv, socket_send, socket_shut, socket_close, NULL};
 
 /* Lists. */
 
@@ -336,15 +336,6 @@ static void feed_stash(tn_conn *conn)
     }
 }
 
-void tn_conn_continue(tn_conn *conn)
-{
-    conn->turn = 0;
-    conn->now_ns = tn_now_ns();
-    if (may_parse(conn))
-        feed_stash(conn);
-    tn_conn_dirty(conn);
-}
-
 static bool wants_input(const tn_conn *conn)
 {
     if (conn->dead || conn->eof)
@@ -400,14 +391,36 @@ static bool read_once(tn_conn *conn, size_t *total)
     return (size_t)n == space && *total < TN_CONN_TURN_BYTES;
 }
 
-void tn_conn_readable(tn_conn *conn)
+static void read_turn(tn_conn *conn)
 {
     size_t total = 0;
+    while (wants_input(conn) && conn->turn < TN_CONN_TURN && read_once(conn, &total))
+        continue;
+}
+
+void tn_conn_readable(tn_conn *conn)
+{
     conn->turn = 0;
     conn->now_ns = tn_now_ns();
     tn_conn_dirty(conn);
-    while (wants_input(conn) && conn->turn < TN_CONN_TURN && read_once(conn, &total))
-        continue;
+    read_turn(conn);
+}
+
+/* True when it should read without being woken by its socket. */
+static bool reads_unasked(const tn_conn *conn)
+{
+    return conn->io->pending != NULL && wants_input(conn) && conn->io->pending(conn);
+}
+
+void tn_conn_continue(tn_conn *conn)
+{
+    conn->turn = 0;
+    conn->now_ns = tn_now_ns();
+    if (may_parse(conn))
+        feed_stash(conn);
+    if (reads_unasked(conn))
+        read_turn(conn);
+    tn_conn_dirty(conn);
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events)
@@ -497,6 +510,8 @@ static void watch(tn_conn *conn)
     int events = UV_PRIORITIZED;
     if (conn->fd < 0)
         return;
+    if (reads_unasked(conn))
+        tn_loop_again(conn->loop, conn);
     if (wants_input(conn))
         events = UV_READABLE;
     if (conn->blocked)

@@ -3,9 +3,9 @@
  * be sent.
  *
  * The protocols (http1.c, http2.c) are pure of I/O: they take bytes by feed() and put bytes into conn->out.
- * Reading and writing go through the two functions of conn->io, which is where TLS goes, and what a fuzzer
- * replaces. Nothing here is torn down while code of the connection is on the stack: tn_conn_kill() only notes
- * it, tn_conn_settle() does it. One thread: the loop's.
+ * Reading and writing go through the two functions of conn->io, which is where TLS goes (tls.c), and what a
+ * fuzzer replaces. Nothing here is torn down while code of the connection is on the stack: tn_conn_kill()
+ * only notes it, tn_conn_settle() does it. One thread: the loop's.
  */
 #ifndef TN_NET_CONN_H
 #define TN_NET_CONN_H
@@ -28,6 +28,8 @@ typedef struct tn_conn_io {
     void (*shut)(tn_conn *conn);
     /* The connection is over; called once, the last of all. */
     void (*close)(tn_conn *conn);
+    /* recv() would give more even if the socket never turns readable. NULL: never. */
+    bool (*pending)(const tn_conn *conn);
 } tn_conn_io;
 
 typedef enum tn_protocol { TN_PROTOCOL_UNKNOWN, TN_PROTOCOL_HTTP1, TN_PROTOCOL_HTTP2 } tn_protocol;

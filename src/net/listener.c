@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/conn.h"
+#include "net/tls_conn.h"
 
 #define BACKLOG  4096
 #define PAUSE_NS (50 * TN_NS_PER_MS)
@@ -31,12 +32,20 @@ typedef struct handover {
     tn_loop *loop;
     int fd;
     int32_t tag;
+    tn_tls *tls;
 } handover;
+
+static void open_connection(const handover *given)
+{
+    tn_conn *conn = tn_conn_open(given->loop, given->fd, given->tag, NULL, NULL);
+    if (conn != NULL && given->tls != NULL && !tn_tls_attach(given->tls, conn))
+        tn_conn_kill(conn);
+}
 
 static void take_over(tn_task *task)
 {
     handover *given = TN_CONTAINER(task, handover, task);
-    tn_conn_open(given->loop, given->fd, given->tag, NULL, NULL);
+    open_connection(given);
     free(given);
 }
 
@@ -76,8 +85,10 @@ static void accepted(tn_listener *listener, int fd)
     }
     tn_loop *loop = least_loaded(net);
     tn_count(&loop->handed, 1);
+    const handover what = {
+        .task.run = take_over, .loop = loop, .fd = fd, .tag = listener->tag, .tls = listener->tls};
     if (loop == listener->loop) {
-        tn_conn_open(loop, fd, listener->tag, NULL, NULL);
+        open_connection(&what);
         return;
     }
     handover *given = malloc(sizeof *given);
@@ -86,7 +97,7 @@ static void accepted(tn_listener *listener, int fd)
         tn_net_give_place(net);
         return;
     }
-    *given = (handover){.task.run = take_over, .loop = loop, .fd = fd, .tag = listener->tag};
+    *given = what;
     tn_loop_post(loop, &given->task);
 }
 

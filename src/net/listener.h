@@ -12,7 +12,8 @@ struct tn_listener {
     tn_loop *loop; /* that accepts */
     int fd;
     int32_t tag;
-    char *path; /* of a Unix socket, unlinked at the end; or NULL */
+    tn_tls *tls; /* of its connections, or NULL */
+    char *path;  /* of a Unix socket, unlinked at the end; or NULL */
     tn_task open_task, close_task;
     uv_poll_t poll;
     tn_timer pause;

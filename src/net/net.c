@@ -5,6 +5,7 @@
  * asked of every loop by a task; the owner then looks at the counters until nothing is left or its time is
  * up.
  */
+#include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,6 +24,11 @@ struct tn_net {
     int32_t n_loops;
     bool started;
     tn_loop *loops;
+    struct {
+        int tag;
+        tn_tls *tls;
+    } secured[TN_TLS_TAGS];
+    size_t n_secured;
     pthread_mutex_t lock; /* listeners */
     tn_listener *listeners;
     bool closed;                 /* no more listeners */
@@ -100,8 +106,18 @@ tern_code tn_net_new(const tn_net_options *options, tn_net **out, tern_status *s
     return TERN_OK;
 }
 
+void tn_net_secure(tn_net *net, int tag, tn_tls *tls)
+{
+    assert(net->n_secured < TN_TLS_TAGS);
+    net->secured[net->n_secured].tag = tag;
+    net->secured[net->n_secured++].tls = tls;
+}
+
 static tern_code add_listener(tn_net *net, tn_listener *listener, tern_status *st)
 {
+    for (size_t i = 0; i < net->n_secured; i++)
+        if (net->secured[i].tag == listener->tag)
+            listener->tls = net->secured[i].tls;
     pthread_mutex_lock(&net->lock);
     bool closed = net->closed;
     if (!closed) {

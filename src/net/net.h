@@ -18,6 +18,7 @@ typedef struct tn_net tn_net;
 typedef struct tn_loop tn_loop;
 typedef struct tn_exchange tn_exchange;
 typedef struct tn_sink tn_sink;
+typedef struct tn_tls tn_tls; /* net/tls.h */
 
 typedef struct tn_header {
     tn_str name; /* lower case */
@@ -163,6 +164,12 @@ typedef struct tn_net_options {
 } tn_net_options;
 
 TERN_MUST_USE tern_code tn_net_new(const tn_net_options *options, tn_net **out, tern_status *st);
+/*
+ * Connections of listeners with this tag speak TLS; for those that are made afterwards. Borrows tls until
+ * tn_net_free(). At most TN_TLS_TAGS tags.
+ */
+#define TN_TLS_TAGS 4
+void tn_net_secure(tn_net *net, int tag, tn_tls *tls);
 /*
  * Binds and listens: address "::" / "0.0.0.0" / "127.0.0.1" / NULL (dual-stack any, else IPv4 any), port 0 =
  * free one; *bound_port gets the real one. May be called before or after start. UNAVAILABLE names address and

@@ -279,7 +279,7 @@ static void memory_close(tn_conn *conn)
     ((net_memory *)conn->io_user)->conn = NULL;
 }
 
-static const tn_conn_io memory_io = {memory_recv, memory_send, memory_shut, memory_close};
+static const tn_conn_io memory_io = {memory_recv, memory_send, memory_shut, memory_close, NULL};
 
 void net_memory_open(net_memory *m, const tn_limits *limits)
 {
