@@ -8,6 +8,7 @@
 #include "api/grpc.h"
 
 #include "api/surfaces.h"
+#include "codec/pb_wire.h"
 
 #define PREFIX_BYTES 5
 #define MAX_UNARY                                                                                            \
@@ -228,9 +229,22 @@ static tern_code grpc_commit(tn_sink *sink, const char *ptr, size_t n)
     return code;
 }
 
+/* The bytes of field 1, or absent. */
+static tn_str first_field(tn_str message)
+{
+    tn_pb at = tn_pb_from(message);
+    tn_pb_field f;
+    while (tn_pb_more(&at) && tn_pb_next(&at, &f))
+        if (f.number == 1 && f.type == TN_PB_BYTES)
+            return f.bytes;
+    return TN_STR_NONE;
+}
+
 static void answer_unary(tn_request *r, const grpc_state *s)
 {
     tern_status st;
+    if (s->method->names_model) /* message.model_spec.name */
+        tn_request_for(r, first_field(first_field(tn_region_view(&r->body))));
     tern_code code = s->method->unary(r->server, tn_region_view(&r->body), &r->call.arena, &r->out, &st);
     if (code == TERN_OK && r->out.failed)
         code = tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes");
@@ -278,6 +292,7 @@ static tern_code begin(tn_request *r, const tn_grpc_method *method, tern_status 
     if (s == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this call; try again later");
     s->method = method;
+    r->method = method->method;
     r->surface_state = s;
     if (method->predict) {
         s->reader = tn_pb_predict_new(&limits, &r->call.arena);

@@ -15,6 +15,8 @@ typedef struct tn_grpc_method {
      */
     tern_code (*unary)(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out, tern_status *st);
     bool predict;
+    tn_method method; /* under which its calls are counted */
+    bool names_model; /* unary: field 1 of its message is a ModelSpec */
 } tn_grpc_method;
 
 /* The method of that path, or NULL. Static. */

@@ -1,143 +1,140 @@
 /*
- * api/metrics.c - /metrics: what was counted, in Prometheus' text form. Labels come from loaded models only,
- * never from what a client sent, so their number is bounded.
+ * api/metrics.c - the surface of metrics: /metrics, and TensorFlow Serving's page at the path of
+ * --monitoring_config_file.
+ *
+ * A page is written on the server's worker thread, for it may be long, and comes back to its loop. The loop
+ * alone touches the exchange; a client that vanishes meanwhile leaves the page to be freed when it comes
+ * back.
  */
+#include "api/metrics.h"
+
+#include <stdlib.h>
+
 #include "api/http.h"
 #include "api/surfaces.h"
 
-typedef struct version_list {
-    tn_arena *arena;
-    tn_version **items;
-    size_t n, cap;
-} version_list;
+#define PAGE_MAX (256u << 20)
 
-static void collect(void *context, tn_version *v)
+typedef struct metrics_page {
+    tn_task task; /* on its way to the worker, then back */
+    tn_server *server;
+    tn_loop *loop;
+    tn_exchange *ex; /* NULL: the client is gone. Only on the loop */
+    void (*write)(tn_server *server, tn_buf *out);
+    tn_str content_type;
+    tn_buf text;
+    tn_chunk chunk;
+} metrics_page;
+
+static void on_gone(void *user, tn_exchange *ex)
 {
-    version_list *list = context;
-    if (list->n < list->cap) {
-        tn_version_retain(v);
-        list->items[list->n++] = v;
+    (void)ex;
+    ((metrics_page *)user)->ex = NULL;
+}
+
+static void free_page(void *arg, bool sent)
+{
+    metrics_page *p = arg;
+    (void)sent;
+    tn_buf_free(&p->text);
+    free(p);
+}
+
+/* On the loop: the page is written. */
+static void answer(metrics_page *p)
+{
+    if (p->ex == NULL) {
+        free_page(p, false);
+        return;
     }
-}
-
-static void count_one(void *context, tn_version *v)
-{
-    (void)v;
-    ++*(size_t *)context;
-}
-
-/* `model="m",version="1"` and room for more. */
-static void version_labels(tn_buf *labels, const tn_version *v)
-{
-    tn_buf_clear(labels);
-    tn_buf_z(labels, "model=\"");
-    tn_expo_escape(labels, v->model);
-    tn_buf_printf(labels, "\",version=\"%lld\"", (long long)v->number);
-}
-
-static void write_stages(tn_buf *out, tn_buf *labels, const version_list *list)
-{
-    tn_expo_head(out, "tern_stage_seconds", "histogram", "Time of one stage of a request.");
-    for (size_t i = 0; i < list->n; i++)
-        for (int stage = 0; stage < TN_STAGES; stage++) {
-            version_labels(labels, list->items[i]);
-            tn_buf_printf(labels, ",stage=\"%s\"", tn_stage_name((tn_stage)stage));
-            tn_expo_histogram(out, "tern_stage_seconds", tn_buf_view(labels),
-                              &list->items[i]->stats.stage[stage]);
-        }
-    tn_expo_head(out, "tern_request_seconds", "histogram", "Time from a request's first byte to its answer.");
-    for (size_t i = 0; i < list->n; i++) {
-        version_labels(labels, list->items[i]);
-        tn_expo_histogram(out, "tern_request_seconds", tn_buf_view(labels), &list->items[i]->stats.total);
+    if (p->text.failed) {
+        tn_http_text(p->server, p->ex, 500, TN_STR("text/plain"),
+                     TN_STR("There is no memory for all the metrics\n"), TERN_INTERNAL);
+        free_page(p, false);
+        return;
     }
-    tn_expo_head(out, "tern_calls_total", "counter", "Calls that reached a model, by canonical code.");
-    for (size_t i = 0; i < list->n; i++)
-        for (int code = 0; code < TN_CODES; code++) {
-            uint64_t n = atomic_load_explicit(&list->items[i]->stats.requests[code], memory_order_relaxed);
-            if (n == 0 && code != TERN_OK)
-                continue;
-            version_labels(labels, list->items[i]);
-            tn_buf_printf(labels, ",code=\"%s\"", tn_code_name((tern_code)code));
-            tn_expo_value(out, "tern_calls_total", tn_buf_view(labels), n);
-        }
+    const tn_header type = {TN_STR("content-type"), p->content_type};
+    p->chunk = (tn_chunk){p->text.ptr, p->text.len};
+    const tn_response response = {.status = 200,
+                                  .headers = &type,
+                                  .n_headers = 1,
+                                  .body = &p->chunk,
+                                  .n_body = 1,
+                                  .release = free_page,
+                                  .release_arg = p};
+    atomic_fetch_add_explicit(&p->server->answers[TERN_OK], 1, memory_order_relaxed);
+    tn_exchange_send(p->ex, &response);
 }
 
-static void one(tn_buf *out, const char *name, const char *type, const char *help, uint64_t value)
+static void answer_task(tn_task *task)
 {
-    tn_expo_head(out, name, type, help);
-    tn_expo_value(out, name, TN_STR_NONE, value);
+    answer(TN_CONTAINER(task, metrics_page, task));
 }
 
-static void write_server(tn_buf *out, tn_buf *labels, tn_server *server)
+/* On the worker. */
+static void write_task(tn_task *task)
 {
-    tn_net_counts net = tn_net_count(server->net);
-    tn_models_counts models = tn_models_count(server->models);
-    tn_expo_head(out, "tern_build_info", "gauge", "Version of this program.");
-    tn_expo_value(out, "tern_build_info", TN_STR("version=\"" TERN_VERSION "\""), 1);
-    tn_expo_head(out, "tern_answers_total", "counter", "Answers sent on all surfaces, by canonical code.");
-    for (int code = 0; code < TN_CODES; code++) {
-        tn_buf_clear(labels);
-        tn_buf_printf(labels, "code=\"%s\"", tn_code_name((tern_code)code));
-        tn_expo_value(out, "tern_answers_total", tn_buf_view(labels),
-                      atomic_load_explicit(&server->answers[code], memory_order_relaxed));
+    metrics_page *p = TN_CONTAINER(task, metrics_page, task);
+    p->write(p->server, &p->text);
+    p->task.run = answer_task;
+    tn_loop_post(p->loop, &p->task);
+}
+
+static void begin(tn_server *server, tn_exchange *ex, void (*write)(tn_server *, tn_buf *), tn_str type)
+{
+    metrics_page *p = calloc(1, sizeof *p);
+    if (p != NULL) {
+        p->server = server;
+        p->loop = tn_exchange_loop(ex);
+        p->ex = ex;
+        p->write = write;
+        p->content_type = type;
+        p->task.run = write_task;
+        tn_buf_init(&p->text, PAGE_MAX);
     }
-    one(out, "tern_start_time_seconds", "gauge", "Unix time of the start.",
-        (uint64_t)(server->started_ns / TN_NS_PER_S));
-    one(out, "tern_models", "gauge", "Configured models.", models.models);
-    one(out, "tern_models_ready", "gauge", "Models that can answer.", models.ready);
-    one(out, "tern_queue_length", "gauge", "Calls that wait for an executor.",
-        tn_schedule_queued(server->schedule));
-    one(out, "tern_running", "gauge", "Calls on executors now.", tn_schedule_running(server->schedule));
-    one(out, "tern_bytes_in_flight", "gauge", "Bytes of bodies and tensors of all requests.",
-        atomic_load_explicit(&server->budget.used, memory_order_relaxed));
-    one(out, "tern_bytes_in_flight_limit", "gauge", "Limit of tern_bytes_in_flight.", server->budget.limit);
-    one(out, "tern_connections", "gauge", "Open connections.", net.connections_open);
-    one(out, "tern_connections_total", "counter", "Connections accepted.", net.connections_total);
-    one(out, "tern_connections_refused_total", "counter", "Connections over the limit.",
-        net.refused_connections);
-    one(out, "tern_requests_total", "counter", "Requests whose head arrived.", net.requests_total);
-    one(out, "tern_exchanges", "gauge", "Requests not yet answered.", net.exchanges_open);
-    one(out, "tern_read_bytes_total", "counter", "Bytes read from clients.", net.bytes_read);
-    one(out, "tern_written_bytes_total", "counter", "Bytes written to clients.", net.bytes_written);
-    one(out, "tern_protocol_errors_total", "counter", "Connections closed for broken HTTP.",
-        net.protocol_errors);
+    if (p == NULL || !tn_worker_do(server->worker, &p->task)) {
+        free(p);
+        tn_http_text(server, ex, 503, TN_STR("text/plain"),
+                     TN_STR("Too many ask for metrics; try again later\n"), TERN_UNAVAILABLE);
+        return;
+    }
+    tn_exchange_on_gone(ex, on_gone, p);
 }
 
-static void write_all(tn_server *server, tn_buf *out)
+/* TensorFlow Serving's library finds the page by the decoded path, the page itself wants the whole target. */
+static bool serving_page(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
 {
+    if (server->metrics_path.len == 0 || (server->strict && tn_exchange_listener(ex) != TN_LISTENER_REST))
+        return false;
     tn_arena arena;
-    tn_buf labels;
-    version_list list = {.arena = &arena};
-    tn_arena_init(&arena, 16u << 20);
-    tn_buf_init(&labels, 16u << 10);
-    tn_models_each(server->models, count_one, &list.cap);
-    list.items = tn_arena_array(&arena, list.cap, sizeof *list.items);
-    if (list.items == NULL)
-        list.cap = 0;
-    tn_models_each(server->models, collect, &list);
-    write_server(out, &labels, server);
-    write_stages(out, &labels, &list);
-    for (size_t i = 0; i < list.n; i++)
-        tn_version_release(list.items[i]);
-    tn_buf_free(&labels);
+    tn_arena_init(&arena, (size_t)server->limits.max_request_line_bytes * 2 + 4096);
+    bool found = tn_str_eq(parts->path, server->metrics_path) ||
+                 (tn_str_chr(parts->path, '%') >= 0 &&
+                  tn_str_eq(tn_percent_decode(parts->path, &arena), server->metrics_path));
     tn_arena_free(&arena);
+    if (!found)
+        return false;
+    tn_str full = parts->path;
+    if (parts->has_query)
+        full.len += 1 + parts->query.len;
+    if (!server->strict || tn_str_eq(full, server->metrics_path)) {
+        begin(server, ex, tn_metrics_serving, TN_STR("text/plain"));
+        return true;
+    }
+    tn_buf text;
+    tn_buf_init(&text, 64u << 10);
+    tn_buf_printf(&text, "Unexpected path: %.*s. Should be %.*s", TN_FMT(full), TN_FMT(server->metrics_path));
+    tn_http_text(server, ex, 400, TN_STR("text/plain"), tn_buf_view(&text), TERN_INVALID_ARGUMENT);
+    tn_buf_free(&text);
+    return true;
 }
 
 bool tn_metrics_on_request(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
 {
-    bool own = tn_str_eq(parts->path, TN_STR("/metrics"));
-    bool configured = server->metrics_path.len > 0 && tn_str_eq(parts->path, server->metrics_path);
-    if (!own && !configured)
+    if (serving_page(server, ex, parts))
+        return true;
+    if (!tn_str_eq(parts->path, TN_STR("/metrics")))
         return false;
-    tn_buf out;
-    tn_buf_init(&out, 64u << 20);
-    write_all(server, &out);
-    if (out.failed)
-        tn_http_text(server, ex, 500, TN_STR("text/plain"), TN_STR("The metrics are larger than 64 MB\n"),
-                     TERN_INTERNAL);
-    else
-        tn_http_text(server, ex, 200, TN_STR("text/plain; version=0.0.4; charset=utf-8"), tn_buf_view(&out),
-                     TERN_OK);
-    tn_buf_free(&out);
+    begin(server, ex, tn_metrics_tern, TN_STR("text/plain; version=0.0.4; charset=utf-8"));
     return true;
 }

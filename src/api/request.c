@@ -114,6 +114,8 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     r->ex = ex;
     r->sink = (tn_sink){0};
     r->deadline = (tn_timer){0};
+    r->stats = NULL;
+    r->method = steps->method;
     r->started_ns = tn_exchange_started_ns(ex);
     r->charged = 0;
     r->sent_ns = 0;
@@ -191,9 +193,20 @@ tern_code tn_request_charge(tn_request *r, size_t bytes, tern_status *st)
     return TERN_OK;
 }
 
+void tn_request_for(tn_request *r, tn_str model)
+{
+    if (r->server->stats != NULL)
+        r->stats = tn_stats_find(r->server->stats, model);
+}
+
 tern_code tn_request_acquire(tn_request *r, const tn_target *target, tern_status *st)
 {
-    return tn_models_acquire(r->server->models, target, &r->call.version, st);
+    tern_code code = tn_models_acquire(r->server->models, target, &r->call.version, st);
+    if (code == TERN_OK && r->call.version->stats.model != NULL)
+        r->stats = r->call.version->stats.model;
+    else
+        tn_request_for(r, target->name);
+    return code;
 }
 
 /* The call is back on its loop. */
@@ -258,9 +271,10 @@ void tn_request_fail(tn_request *r, const tern_status *st)
 /* Counts an answer, and starts the clock of its writing. */
 static void answered(tn_request *r, tern_code code)
 {
-    if ((unsigned)code < TN_CODES)
-        atomic_fetch_add_explicit(&r->server->answers[code], 1, memory_order_relaxed);
     r->sent_ns = tn_now_ns();
+    /* While the call is away its stamps are not ours. */
+    int64_t run_ns = r->submitted ? 0 : r->call.stage_ns[TN_STAGE_RUN];
+    tn_server_count(r->server, r->stats, r->method, code, r->sent_ns - r->started_ns, run_ns);
 }
 
 static void send_now(tn_request *r, const tn_response *response)

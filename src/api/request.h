@@ -36,14 +36,16 @@ struct tn_request {
     tn_timer deadline;              /* fires 504 / DEADLINE_EXCEEDED */
     tn_task finished;               /* carries the call back to the loop */
     tn_request *next_free;
-    int64_t started_ns; /* head's first byte */
-    int64_t sent_ns;    /* when the answer was given to net */
-    size_t charged;     /* budget taken beside the body's */
-    bool submitted;     /* the scheduler has the call */
-    bool row;           /* REST: answer in row form */
-    bool gzip;          /* REST: the body is gzip */
-    tn_buf out;         /* answer bytes */
-    tn_piece *pieces;   /* answer by pieces (gRPC), in the arena */
+    tn_model_stats *stats; /* of the model that is asked, or NULL: none that is configured */
+    tn_method method;      /* under which it is counted; at first steps->method */
+    int64_t started_ns;    /* head's first byte */
+    int64_t sent_ns;       /* when the answer was given to net */
+    size_t charged;        /* budget taken beside the body's */
+    bool submitted;        /* the scheduler has the call */
+    bool row;              /* REST: answer in row form */
+    bool gzip;             /* REST: the body is gzip */
+    tn_buf out;            /* answer bytes */
+    tn_piece *pieces;      /* answer by pieces (gRPC), in the arena */
     uint32_t n_pieces;
     size_t pieces_bytes;
     tn_chunk chunk;      /* answer in one piece */
@@ -78,7 +80,9 @@ void tn_request_done(tn_call *call);
 void tn_request_pool_free(tn_loop *loop);
 /* Frees a request without an answer: only when the exchange is gone. */
 void tn_request_drop(tn_request *r);
-/* Looks up the version for a target; sets call.version. */
+/* The request is for a model of this name: what becomes of it is counted there. */
+void tn_request_for(tn_request *r, tn_str model);
+/* Looks up the version for a target; sets call.version, and stats as tn_request_for() does. */
 TERN_MUST_USE tern_code tn_request_acquire(tn_request *r, const tn_target *target, tern_status *st);
 /*
  * `server-timing` of this request's stages so far, written to text; returns the length. RFC-less: W3C Server

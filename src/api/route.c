@@ -4,6 +4,17 @@
 #include "api/http.h"
 #include "api/surfaces.h"
 
+void tn_server_count(tn_server *server, tn_model_stats *stats, tn_method method, tern_code code,
+                     int64_t took_ns, int64_t run_ns)
+{
+    if ((unsigned)code < TN_CODES)
+        atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
+    if (stats == NULL && server->stats != NULL)
+        stats = tn_stats_find(server->stats, TN_STR(""));
+    if (stats != NULL)
+        tn_stats_answer(stats, method, code, took_ns, run_ns);
+}
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')

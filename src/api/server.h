@@ -11,6 +11,7 @@
 #include "handler/handler.h"
 #include "model/model.h"
 #include "net/net.h"
+#include "observe/worker.h"
 #include "schedule/call.h"
 
 /*
@@ -24,6 +25,8 @@ typedef struct tn_server {
     tn_schedule *schedule;
     tn_handlers *handlers;
     tn_net *net;
+    tn_stats *stats;   /* NULL in tests: nothing is counted by model */
+    tn_worker *worker; /* writes the pages of metrics */
     tn_limits limits;
     tn_budget budget;
     bool strict;             /* called as tensorflow_model_server: nothing that a client could tell apart */
@@ -42,6 +45,13 @@ typedef struct tn_server {
 
 /* tn_net_app.on_request with context = tn_server: finds the surface that answers. On the exchange's loop. */
 void tn_server_on_request(void *server, tn_exchange *ex);
+
+/*
+ * Counts an answer: by code over all surfaces, and for its model (NULL: none that is configured). took_ns:
+ * since the head's first byte; run_ns: inside the engine, 0: not. Any thread.
+ */
+void tn_server_count(tn_server *server, tn_model_stats *stats, tn_method method, tern_code code,
+                     int64_t took_ns, int64_t run_ns);
 
 /* One look at a target: path and query, apart. The query is without '?'; absent when there is none. */
 typedef struct tn_target_parts {

@@ -36,8 +36,11 @@ static tern_code predict_encode(tn_call *call, tern_status *st)
     return code;
 }
 
-const tn_call_steps tn_grpc_predict_steps = {
-    .name = "predict", .kind = 1, .encode = predict_encode, .done = tn_request_done};
+const tn_call_steps tn_grpc_predict_steps = {.name = "predict",
+                                             .kind = 1,
+                                             .method = TN_METHOD_GRPC_PREDICT,
+                                             .encode = predict_encode,
+                                             .done = tn_request_done};
 
 /* ModelSpec to what tn_models_acquire() wants. */
 static tern_code target_of_spec(const tn_model_spec *spec, tn_target *target, tern_status *st)
@@ -282,10 +285,18 @@ static tern_code health_check(tn_server *server, tn_str message, tn_arena *arena
 /* ---- table ---- */
 
 static const tn_grpc_method methods[] = {
-    {.path = "/tensorflow.serving.PredictionService/Predict", .predict = true},
-    {.path = "/tensorflow.serving.PredictionService/GetModelMetadata", .unary = get_model_metadata},
-    {.path = "/tensorflow.serving.ModelService/GetModelStatus", .unary = get_model_status},
-    {.path = "/grpc.health.v1.Health/Check", .unary = health_check},
+    {.path = "/tensorflow.serving.PredictionService/Predict",
+     .predict = true,
+     .method = TN_METHOD_GRPC_PREDICT},
+    {.path = "/tensorflow.serving.PredictionService/GetModelMetadata",
+     .unary = get_model_metadata,
+     .method = TN_METHOD_GRPC_METADATA,
+     .names_model = true},
+    {.path = "/tensorflow.serving.ModelService/GetModelStatus",
+     .unary = get_model_status,
+     .method = TN_METHOD_GRPC_STATUS,
+     .names_model = true},
+    {.path = "/grpc.health.v1.Health/Check", .unary = health_check, .method = TN_METHOD_GRPC_OTHER},
 };
 
 const tn_grpc_method *tn_grpc_find(const tn_server *server, tn_str path)

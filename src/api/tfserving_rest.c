@@ -112,9 +112,18 @@ static bool match_post(tn_str target, rest_route *route)
     return true;
 }
 
+/* Counts an answer that is given without a tn_request. */
+static void count(tn_server *server, const tn_exchange *ex, tn_method method, tn_str model, tern_code code)
+{
+    if (server->stats != NULL)
+        tn_stats_answer(tn_stats_find(server->stats, model), method, code,
+                        tn_now_ns() - tn_exchange_started_ns(ex), 0);
+}
+
 static void malformed(tn_server *server, tn_exchange *ex, tn_str target)
 {
     tern_status st;
+    count(server, ex, TN_METHOD_REST_OTHER, TN_STR(""), TERN_INVALID_ARGUMENT);
     tern_fail(&st, TERN_INVALID_ARGUMENT, "Malformed request: %.*s %.*s", TN_FMT(tn_exchange_method(ex)),
               TN_FMT(target));
     tn_http_error(server, ex, &st);
@@ -155,7 +164,7 @@ static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *rou
 {
     tn_arena arena;
     tn_buf out;
-    tn_target target;
+    tn_target target = {0};
     tern_status st;
     tern_code code;
     tn_arena_init(&arena, (size_t)server->limits.max_call_arena_bytes);
@@ -169,6 +178,8 @@ static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *rou
                                             : tn_status_json(server->models, &target, &arena, &out, &st);
     if (code == TERN_OK && out.failed)
         code = tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes");
+    count(server, ex, route->verb == VERB_METADATA ? TN_METHOD_REST_METADATA : TN_METHOD_REST_STATUS,
+          target.name, code);
     if (code == TERN_OK)
         tn_http_text(server, ex, 200, TN_STR("application/json"), tn_buf_view(&out), TERN_OK);
     else
@@ -259,8 +270,12 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
     return code;
 }
 
-static const tn_call_steps predict_steps = {
-    .name = "predict", .kind = 0, .decode = rest_decode, .encode = rest_encode, .done = tn_request_done};
+static const tn_call_steps predict_steps = {.name = "predict",
+                                            .kind = 0,
+                                            .method = TN_METHOD_REST_PREDICT,
+                                            .decode = rest_decode,
+                                            .encode = rest_encode,
+                                            .done = tn_request_done};
 
 static void rest_answer(tn_request *r)
 {
@@ -335,6 +350,7 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
     state->target = *target;
     state->target.name = tn_arena_dup(&r->call.arena, target->name);
     state->target.label = tn_arena_dup(&r->call.arena, target->label);
+    tn_request_for(r, target->name);
     tn_request_read_body(r, rest_on_body);
 }
 
@@ -351,7 +367,10 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
     if (r == NULL)
         return;
     rest_state *state = r->surface_state;
-    if (target_of(route, &r->call.arena, &state->target, &st) != TERN_OK) {
+    tern_code code = target_of(route, &r->call.arena, &state->target, &st);
+    tn_request_for(r, state->target.name);
+    if (code != TERN_OK) {
+        count(server, ex, r->method, state->target.name, code);
         refuse(server, ex, &st);
         r->ex = NULL;
         tn_request_drop(r);

@@ -4,8 +4,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/parts.h"
+#include "codec/pb_text.h"
 #include "model/config.h"
+#include "server_config.pb-c.h"
 
 #define CONFIG_FILE_MAX (16u << 20)
 
@@ -48,5 +51,33 @@ tern_code tn_parts_configs(tn_parts *p, tern_status *st)
     one->base_path = tn_str_from(p->o.model_base_path);
     p->configs = one;
     p->n_configs = 1;
+    return TERN_OK;
+}
+
+tern_code tn_parts_monitoring(tn_parts *p, tern_status *st)
+{
+    typedef Tensorflow__Serving__MonitoringConfig config;
+    const char *path = p->o.monitoring_config_file;
+    ProtobufCMessage *message = NULL;
+    tn_str text;
+    if (path[0] == '\0')
+        return TERN_OK;
+    tern_code code = tn_config_read(path, &p->arena, &text, st);
+    if (code == TERN_OK)
+        code = tn_pb_text_parse(text, &tensorflow__serving__monitoring_config__descriptor, &message, st);
+    if (code != TERN_OK) {
+        if (!p->server.strict)
+            return code;
+        /* That is all that happens there (golden corpus: cli_config-027). */
+        tn_error("serve", "--monitoring_config_file=%s: %s; there is no REST port", path, st->message);
+        p->no_rest = true;
+        return TERN_OK;
+    }
+    const Tensorflow__Serving__PrometheusConfig *prometheus = ((config *)message)->prometheus_config;
+    if (prometheus != NULL && prometheus->enable)
+        p->server.metrics_path = prometheus->path[0] != '\0'
+                                     ? tn_arena_dup(&p->arena, tn_str_from(prometheus->path))
+                                     : TN_STR("/monitoring/prometheus/metrics");
+    protobuf_c_message_free_unpacked(message, NULL);
     return TERN_OK;
 }

@@ -5,6 +5,9 @@
 #include "cli/memory.h"
 #include "cli/parts.h"
 
+/* Pages of metrics that may wait to be written. */
+#define MAX_PAGES 16
+
 tern_code tn_parts_models(tn_parts *p, tern_status *st)
 {
     tn_options *o = &p->o;
@@ -15,6 +18,11 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         tags[n_tags++] = tn_str_sub(rest, 0, comma >= 0 ? (size_t)comma : rest.len);
         rest = tn_str_sub(rest, comma >= 0 ? (size_t)comma + 1 : rest.len, rest.len);
     }
+    p->server.stats = tn_stats_new();
+    if (p->server.stats == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
+    for (uint32_t i = 0; i < p->n_configs; i++)
+        (void)tn_stats_model(p->server.stats, p->configs[i].name);
     const tn_models_options options = {
         .engines = p->engines,
         .default_engine = tn_str_from(o->engine),
@@ -26,6 +34,7 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         .load_retry_interval_us = o->load_retry_interval_micros,
         .labels_for_unavailable = o->allow_version_labels_for_unavailable_models,
         .hooks = {.context = p->handlers, .attach = tn_handlers_attach, .detach = tn_handlers_detach},
+        .stats = p->server.stats,
     };
     return tn_models_new(&options, p->configs, p->n_configs, &p->server.models, st);
 }
@@ -81,7 +90,11 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
         .loops = (int32_t)o->num_loops,
         .limits = s->limits,
         .app = {.context = s, .on_request = tn_server_on_request, .on_loop_end = on_loop_end}};
-    tern_code code = tn_schedule_new(&schedule, &s->schedule, st);
+    s->worker = tn_worker_new("tern-pages", MAX_PAGES);
+    tern_code code =
+        s->worker != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start a thread");
+    if (code == TERN_OK)
+        code = tn_schedule_new(&schedule, &s->schedule, st);
     if (code == TERN_OK)
         code = tn_net_new(&net, &s->net, st);
     return code;

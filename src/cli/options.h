@@ -69,7 +69,8 @@
     X(BOOL, enable_per_model_batching_parameters, false, 0, "Batching",                                      \
       "batching_params.pbtxt in the model's folder")                                                         \
     X(BOOL, enable_serialization_as_tensor_content, false, 1, "Answers", "gRPC answers as tensor_content")   \
-    X(TEXT, monitoring_config_file, "", 0, "Answers", "MonitoringConfig, text")                              \
+    X(TEXT, monitoring_config_file, "", 1, "Answers",                                                        \
+      "MonitoringConfig, text: path of TensorFlow Serving's own metrics")                                    \
     X(BOOL, version, false, 1, "Answers", "print the version and end")                                       \
     X(TEXT, address, "", 1, "Tern", "address to listen on; default: all")                                    \
     X(TEXT, port_file, "", 1, "Tern", "write the ports as JSON to this file once they are open")             \

@@ -36,6 +36,7 @@ typedef struct tn_parts {
     tn_file_state tls_seen;
     tn_server server;
     int rest_port, grpc_port;
+    bool no_rest; /* --monitoring_config_file is broken: the original goes on without */
 } tn_parts;
 
 /* NULL for an empty flag. */
@@ -65,6 +66,11 @@ TERN_MUST_USE tern_code tn_parts_engines(tn_parts *p, tern_status *st);
 TERN_MUST_USE tern_code tn_parts_models(tn_parts *p, tern_status *st);
 /* The rest of p->server: settings, scheduler, net; no port is open yet. */
 TERN_MUST_USE tern_code tn_parts_server(tn_parts *p, tern_status *st);
+/*
+ * server.metrics_path, from --monitoring_config_file. A broken file is an error for tern; called
+ * tensorflow_model_server it is logged, and costs the REST port.
+ */
+TERN_MUST_USE tern_code tn_parts_monitoring(tn_parts *p, tern_status *st);
 /* Opens the ports and writes --port_file. */
 TERN_MUST_USE tern_code tn_parts_listen(tn_parts *p, tern_status *st);
 

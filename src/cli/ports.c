@@ -27,7 +27,10 @@ tern_code tn_parts_listen(tn_parts *p, tern_status *st)
     bool strict = p->server.strict;
     bool grpc = strict ? o->port > 0 : o->port >= 0;
     bool rest = strict ? o->rest_api_port > 0 : o->rest_api_port >= 0;
-    tern_code code = TERN_OK;
+    tern_code code = tn_parts_monitoring(p, st);
+    if (code != TERN_OK)
+        return code;
+    rest = rest && !p->no_rest;
     if (rest && grpc && o->port == o->rest_api_port && o->port != 0) {
         rest = false; /* one port speaks all */
         p->rest_port = (int)o->port;

@@ -102,9 +102,11 @@ static void stop_serving(tn_parts *p)
         _exit(0);
     }
     tn_schedule_free(s->schedule);
+    tn_worker_free(s->worker);
     tn_net_free(s->net);
     tn_tls_free(p->tls);
     tn_models_free(s->models);
+    tn_stats_free(s->stats);
     tn_handlers_free(p->handlers);
     tn_engines_free(p->engines);
     tn_arena_free(&p->arena);

@@ -213,6 +213,7 @@ void tn_life_retire_all(tn_models *m)
 
 static void free_box(tn_box *box)
 {
+    tn_version_stats_free(&box->version.stats);
     free(box->directory);
     free(box);
 }
@@ -262,6 +263,8 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
     box->version.model = e->model->config->name;
     box->version.number = e->number;
     box->version.directory = box->directory;
+    if (m->options.stats != NULL)
+        box->version.stats.model = tn_stats_model(m->options.stats, box->version.model);
     return box;
 }
 
@@ -353,11 +356,15 @@ static void load_task(tn_entry *e, tn_models *m)
     int64_t start = tn_now_ns();
     tern_code code = box != NULL ? load(m, e->model->config, box, &st)
                                  : tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for a version");
+    int64_t took_ns = tn_now_ns() - start;
+    if (box != NULL && m->options.stats != NULL)
+        tn_stats_load(m->options.stats, box->version.stats.model, box->directory, e->number, code == TERN_OK,
+                      took_ns);
     pthread_mutex_lock(&m->lock);
     e->busy = false;
     if (code == TERN_OK) {
         m->boxes++;
-        load_succeeded(m, e, box, tn_now_ns() - start);
+        load_succeeded(m, e, box, took_ns);
     } else {
         if (box != NULL)
             free_box(box);

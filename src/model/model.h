@@ -26,7 +26,7 @@
 
 #include "base/arena.h"
 #include "engine/engine.h"
-#include "observe/metrics.h"
+#include "observe/stats.h"
 #include "tensor/tensor.h"
 
 /* tensorflow.serving.ModelVersionStatus.State */
@@ -103,6 +103,7 @@ typedef struct tn_models_options {
     int64_t load_retry_interval_us;
     bool labels_for_unavailable;
     tn_model_hooks hooks;
+    tn_stats *stats; /* where calls and loads are counted; NULL: nowhere. Outlives the models */
 } tn_models_options;
 
 typedef struct tn_models tn_models;

@@ -41,12 +41,12 @@ uint64_t tn_histogram_count(const tn_histogram *h);
 /* Number of canonical codes, for counters by code. */
 #define TN_CODES 17
 
-/* Counted for each loaded version; lives in it. */
-typedef struct tn_version_stats {
-    tn_histogram stage[TN_STAGES];
-    tn_histogram total;
-    atomic_uint_fast64_t requests[TN_CODES];
-} tn_version_stats;
+/* Adds what h holds to the plain counts of to (buckets not cumulative). */
+typedef struct tn_histogram_sum {
+    uint64_t bucket[TN_HISTOGRAM_BUCKETS];
+    uint64_t sum_ns;
+} tn_histogram_sum;
+void tn_histogram_add(tn_histogram_sum *to, const tn_histogram *h);
 
 /* Text exposition, version 0.0.4. Labels are written as given: `labels` is `name="value",...`, already
  * escaped. */
@@ -54,7 +54,18 @@ void tn_expo_head(tn_buf *out, const char *name, const char *type, const char *h
 void tn_expo_value(tn_buf *out, const char *name, tn_str labels, uint64_t value);
 /* Buckets in seconds. */
 void tn_expo_histogram(tn_buf *out, const char *name, tn_str labels, const tn_histogram *h);
-/* Appends s with \, " and newline escaped. */
+/* Value with its fraction. */
+void tn_expo_real(tn_buf *out, const char *name, tn_str labels, double value);
+/*
+ * TensorFlow Serving's own form (util/prometheus_exporter.cc): no HELP, braces without labels too, bounds and
+ * sums in microseconds.
+ */
+void tn_serving_head(tn_buf *out, const char *name, const char *type);
+void tn_serving_value(tn_buf *out, const char *name, tn_str labels, uint64_t value);
+/* n buckets, not cumulative, of first * factor^k, the last without bound. */
+void tn_serving_histogram(tn_buf *out, const char *name, tn_str labels, double first, double factor,
+                          const uint64_t *bucket, size_t n, double sum);
+/* Appends s with \, " and newline escaped; what is not ASCII as '?' when s is not UTF-8. */
 void tn_expo_escape(tn_buf *out, tn_str s);
 
 #endif

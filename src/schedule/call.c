@@ -37,14 +37,10 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
 /* Only calls that were submitted: before that no model was asked. */
 static void record(tn_call *call)
 {
-    tn_version_stats *stats = &call->version->stats;
-    for (int i = 0; i < TN_STAGES; i++)
-        if (call->stage_ns[i] > 0)
-            tn_histogram_record(&stats->stage[i], call->stage_ns[i]);
-    tn_histogram_record(&stats->total, tn_now_ns() - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
-    unsigned code = (unsigned)call->status.code;
-    atomic_fetch_add_explicit(&stats->requests[code < TN_CODES ? code : TERN_UNKNOWN], 1,
-                              memory_order_relaxed);
+    const tn_version *v = call->version;
+    int64_t signature = call->signature != NULL ? call->signature - v->signatures->signatures : -1;
+    tn_stats_call(&call->version->stats, tn_stats_cell(signature), call->steps->method, call->status.code,
+                  call->stage_ns, tn_now_ns() - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
 }
 
 void tn_call_finish(tn_call *call)

@@ -37,6 +37,7 @@ typedef struct tn_call_steps {
     tern_code (*encode)(tn_call *call, tern_status *st);
     /* The call goes back to the surface; status says how it ended. Always called exactly once. Any thread. */
     void (*done)(tn_call *call);
+    tn_method method; /* under which it is counted */
 } tn_call_steps;
 
 struct tn_call {

@@ -202,7 +202,7 @@ static void run_example(tn_handlers *h, const char *base)
     assert_int_equal(r->call.status.code, TERN_RESOURCE_EXHAUSTED);
     assert_non_null(strstr(r->call.status.message, "the limit is 60"));
     finish(r);
-    assert_int_equal(tn_histogram_count(&v->stats.stage[TN_STAGE_PREPROCESS]), 52);
+    assert_int_equal(tn_stats_stage_count(&v->stats, TN_STAGE_PREPROCESS), 52);
     tn_arena_free(&r->call.arena);
     free(r);
     tn_schedule_free(s);

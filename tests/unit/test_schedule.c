@@ -141,6 +141,7 @@ static void unmake(world *w)
 {
     tn_schedule_free(w->schedule);
     assert_int_equal(atomic_load(&w->box->refs), 1);
+    tn_version_stats_free(&w->version->stats);
     free(w->box);
     free(w);
 }
@@ -241,7 +242,7 @@ static tern_code once(probe *p, world *w, size_t body)
 
 static uint64_t requests(const world *w, tern_code code)
 {
-    return atomic_load(&w->version->stats.requests[code]);
+    return tn_stats_count(&w->version->stats, code);
 }
 
 /* ---- Tests ---- */
@@ -278,10 +279,10 @@ static void test_order(void **state)
         discard(&p[i]);
     }
     assert_int_equal(requests(w, TERN_OK), N);
-    assert_int_equal(tn_histogram_count(&w->version->stats.stage[TN_STAGE_RUN]), N);
-    assert_int_equal(tn_histogram_count(&w->version->stats.stage[TN_STAGE_DECODE]), N);
-    assert_int_equal(tn_histogram_count(&w->version->stats.stage[TN_STAGE_WRITE]), 0);
-    assert_int_equal(tn_histogram_count(&w->version->stats.total), N);
+    assert_int_equal(tn_stats_stage_count(&w->version->stats, TN_STAGE_RUN), N);
+    assert_int_equal(tn_stats_stage_count(&w->version->stats, TN_STAGE_DECODE), N);
+    assert_int_equal(tn_stats_stage_count(&w->version->stats, TN_STAGE_WRITE), 0);
+    assert_int_equal(tn_stats_stage_count(&w->version->stats, TN_STAGES), N);
     free(p);
     unmake(w);
 }
