@@ -1,27 +1,36 @@
 /*
  * api/grpc.c - see api/grpc.h.
  *
- * The sink takes the length-prefixed message apart as it arrives: Predict's bytes go straight to the
- * incremental reader, and from there into tensors; what is small is collected. Errors are trailers-only
- * answers.
+ * The sink takes the length-prefixed message apart as it arrives (codec/grpc_message.h): Predict's bytes go
+ * straight to the incremental reader, and from there into tensors, inflated on the way when they are
+ * compressed; what is small is collected. Errors are trailers-only answers.
  */
 #include "api/grpc.h"
 
 #include "api/surfaces.h"
+#include "codec/grpc_message.h"
 #include "codec/pb_wire.h"
 
 #define PREFIX_BYTES 5
 #define MAX_UNARY                                                                                            \
     (1u << 20) /* messages that are unpacked whole, on the loop: names of models and of fields */
 #define MAX_MESSAGE_TEXT 1024 /* TensorFlow Serving cuts error texts here (prediction_service_impl.cc) */
+/* Inflated on the loop before other connections get their turn. */
+#define INFLATE_TURN  (1u << 20)
+#define INFLATE_PIECE (32u << 10)
+/* Answers of up to this size that nobody compressed before are compressed on the loop. */
+#define PACK_ON_LOOP (256u << 10)
 
 typedef struct grpc_state {
     const tn_grpc_method *method;
+    tn_grpc_reader *messages;
     tn_pb_predict_reader *reader;
-    unsigned char prefix[PREFIX_BYTES];
-    uint32_t prefix_len;
-    uint64_t announced; /* message length from the prefix */
-    uint64_t arrived;
+    uint32_t n_messages;
+    uint64_t arrived;  /* of the message, inflated */
+    uint64_t inflated; /* since others had their turn */
+    tn_coding answer_coding;
+    bool refuses_coding; /* the error names what would have been accepted */
+    bool packed;         /* r->out is the compressed answer */
     unsigned char answer_prefix[PREFIX_BYTES];
 } grpc_state;
 
@@ -87,11 +96,11 @@ static tn_str encode_message(tn_str message, char *text, size_t size)
     return (tn_str){text, n};
 }
 
-/* The three headers of a trailers-only answer. */
+/* The headers of a trailers-only answer. */
 typedef struct grpc_error {
     char message[MAX_MESSAGE_TEXT * 3 + 64];
     char code[4];
-    tn_header headers[3];
+    tn_header headers[4];
     tn_response response;
 } grpc_error;
 
@@ -107,8 +116,11 @@ static void make_error(grpc_error *e, const tern_status *st)
 
 static void grpc_request_error(tn_request *r, const tern_status *st)
 {
+    const grpc_state *s = r->surface_state;
     grpc_error e;
     make_error(&e, st);
+    if (s != NULL && s->refuses_coding)
+        e.headers[e.response.n_headers++] = (tn_header){TN_STR("grpc-accept-encoding"), TN_STR(TN_CODINGS)};
     tn_request_send(r, &e.response, st->code);
 }
 
@@ -133,26 +145,51 @@ static size_t put_chunks(const tn_request *r, const unsigned char *prefix, tn_ch
     return n;
 }
 
+void tn_grpc_pack_answer(tn_request *r)
+{
+    grpc_state *s = r->surface_state;
+    const tn_piece whole = {r->out.ptr, r->out.len};
+    tn_buf packed;
+    if (s->packed || s->answer_coding == TN_CODING_IDENTITY)
+        return;
+    tn_buf_init(&packed, r->out.max);
+    s->packed = r->n_pieces > 0 ? tn_grpc_compress(s->answer_coding, r->pieces, r->n_pieces, &packed)
+                                : tn_grpc_compress(s->answer_coding, &whole, 1, &packed);
+    if (!s->packed) {
+        tn_buf_free(&packed);
+        return;
+    }
+    tn_buf_free(&r->out);
+    r->out = packed;
+    r->n_pieces = 0;
+}
+
 /* Prefix and pieces, then grpc-status 0 as trailer. */
 static void grpc_answer(tn_request *r)
 {
     grpc_state *s = r->surface_state;
     static const tn_header trailers[] = {{TN_STR_INIT("grpc-status"), TN_STR_INIT("0")}};
     char timing[512];
-    tn_header headers[3] = {{TN_STR("content-type"), TN_STR("application/grpc")},
-                            {TN_STR("grpc-accept-encoding"), TN_STR("identity")}};
+    tn_header headers[4] = {{TN_STR("content-type"), TN_STR("application/grpc")},
+                            {TN_STR("grpc-accept-encoding"), TN_STR(TN_CODINGS)}};
     tn_response response = {
         .status = 200, .headers = headers, .n_headers = 2, .trailers = trailers, .n_trailers = 1};
+    size_t plain = r->pieces_bytes > 0 ? r->pieces_bytes : r->out.len;
+    if (plain <= PACK_ON_LOOP)
+        tn_grpc_pack_answer(r);
     size_t length = r->n_pieces > 0 ? r->pieces_bytes : r->out.len;
     tn_chunk *chunks = tn_arena_array(&r->call.arena, (size_t)r->n_pieces + 2, sizeof *chunks);
-    if (chunks == NULL || length > UINT32_MAX) {
+    if (chunks == NULL || length > UINT32_MAX || plain > (uint64_t)r->server->grpc_max_send) {
         tern_status st;
-        tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "The answer of %zu bytes is too large for one gRPC message",
-                  length);
+        tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "Sent message larger than max (%zu vs. %lld)", plain,
+                  (long long)r->server->grpc_max_send);
         grpc_request_error(r, &st);
         return;
     }
-    s->answer_prefix[0] = 0;
+    s->answer_prefix[0] = s->packed;
+    if (s->packed)
+        headers[response.n_headers++] =
+            (tn_header){TN_STR("grpc-encoding"), tn_coding_name(s->answer_coding)};
     for (int i = 0; i < 4; i++)
         s->answer_prefix[1 + i] = (unsigned char)(length >> (24 - 8 * i));
     response.body = chunks;
@@ -167,46 +204,53 @@ static const tn_surface grpc_surface = {.answer = grpc_answer, .error = grpc_req
 
 /* ---- the message as it arrives ---- */
 
-static tern_code take_prefix(tn_request *r, grpc_state *s, const char **p, size_t *n, tern_status *st)
+/* Where a compressed message is inflated to: into the tensor that it belongs to, if there is one now. */
+static char *inflate_room(const grpc_state *s, size_t *space)
 {
-    while (*n > 0 && s->prefix_len < PREFIX_BYTES) {
-        s->prefix[s->prefix_len++] = (unsigned char)**p;
-        ++*p;
-        --*n;
+    static _Thread_local char room[INFLATE_PIECE];
+    char *direct = NULL;
+    *space = 0;
+    if (s->reader != NULL && tn_grpc_is_compressed(s->messages))
+        tn_pb_predict_room(s->reader, &direct, space);
+    if (*space >= INFLATE_PIECE)
+        return direct;
+    *space = sizeof room;
+    return room;
+}
+
+static tern_code take_piece(tn_request *r, tn_str piece, tern_status *st)
+{
+    grpc_state *s = r->surface_state;
+    s->arrived += piece.len;
+    if (tn_grpc_is_compressed(s->messages)) {
+        s->inflated += piece.len;
+        if (s->inflated >= INFLATE_TURN) {
+            s->inflated = 0;
+            tn_exchange_yield(r->ex);
+        }
     }
-    if (s->prefix_len < PREFIX_BYTES)
-        return TERN_OK;
-    if (s->prefix[0] != 0)
-        return tern_fail(st, TERN_UNIMPLEMENTED,
-                         "Compressed messages are not in this version; send grpc-encoding: identity");
-    s->announced = (uint64_t)s->prefix[1] << 24 | (uint64_t)s->prefix[2] << 16 | (uint64_t)s->prefix[3] << 8 |
-                   s->prefix[4];
-    if (s->announced > (uint64_t)r->server->limits.max_body_bytes)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
-                         "Received message larger than max (%llu vs. %lld); raise --max_body_bytes",
-                         (unsigned long long)s->announced, (long long)r->server->limits.max_body_bytes);
-    if (s->reader == NULL && s->announced > MAX_UNARY)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Received message larger than max (%llu vs. %u)",
-                         (unsigned long long)s->announced, MAX_UNARY);
-    return TERN_OK;
+    if (s->reader == NULL)
+        return tn_region_append(&r->body, piece.ptr, piece.len, st);
+    tern_code code = tn_request_charge(r, piece.len, st);
+    return code == TERN_OK ? tn_pb_predict_feed(s->reader, piece.ptr, piece.len, st) : code;
 }
 
 static tern_code take(tn_request *r, const char *p, size_t n, tern_status *st)
 {
     grpc_state *s = r->surface_state;
-    tern_code code = TERN_OK;
-    if (s->prefix_len < PREFIX_BYTES)
-        code = take_prefix(r, s, &p, &n, st);
-    if (code != TERN_OK || n == 0)
-        return code;
-    if (n > s->announced - s->arrived)
-        return tern_fail(st, TERN_INTERNAL,
-                         "More bytes than the gRPC message prefix announced; a unary call has one message");
-    s->arrived += n;
-    if (s->reader == NULL)
-        return tn_region_append(&r->body, p, n, st);
-    code = tn_request_charge(r, n, st);
-    return code == TERN_OK ? tn_pb_predict_feed(s->reader, p, n, st) : code;
+    for (;;) {
+        tn_grpc_event event;
+        tn_str piece;
+        size_t space;
+        char *room = inflate_room(s, &space);
+        tern_code code = tn_grpc_read(s->messages, &p, &n, room, space, &event, &piece, st);
+        if (code == TERN_OK && event == TN_GRPC_BEGIN && s->n_messages++ > 0)
+            code = tern_fail(st, TERN_INTERNAL, "A unary call has one message; a second one began");
+        if (code == TERN_OK && event == TN_GRPC_PIECE)
+            code = take_piece(r, piece, st);
+        if (code != TERN_OK || event == TN_GRPC_NEED)
+            return code;
+    }
 }
 
 /* nghttp2 hands out pieces of its own buffer, so there is nothing to reserve. */
@@ -262,10 +306,10 @@ static void grpc_end(tn_sink *sink)
     tern_code code = TERN_OK;
     r->call.stage_ns[TN_STAGE_READ] = tn_now_ns() - r->started_ns;
     r->call.body_bytes = (size_t)s->arrived;
-    if (s->prefix_len < PREFIX_BYTES || s->arrived < s->announced)
+    if (s->n_messages == 0 || !tn_grpc_at_end(s->messages))
         code = tern_fail(&st, TERN_INTERNAL,
                          "The stream ended before the gRPC message did: %llu of %llu bytes arrived",
-                         (unsigned long long)s->arrived, (unsigned long long)s->announced);
+                         (unsigned long long)s->arrived, (unsigned long long)tn_grpc_announced(s->messages));
     else if (s->reader != NULL)
         code = tn_pb_predict_finish(s->reader, &st);
     if (code != TERN_OK)
@@ -283,17 +327,49 @@ static void grpc_abort(tn_sink *sink)
 
 /* ---- entry ---- */
 
+/* grpc-encoding and grpc-accept-encoding: how the request comes, and how the answer goes. */
+static tern_code agree_codings(tn_request *r, grpc_state *s, tn_coding *coding, tern_status *st)
+{
+    tn_str name = tn_exchange_header(r->ex, "grpc-encoding");
+    tn_coding wish = r->server->grpc_coding;
+    *coding = tn_coding_of(name);
+    if (*coding == TN_CODING_UNKNOWN) {
+        s->refuses_coding = true;
+        return tern_fail(st, TERN_UNIMPLEMENTED,
+                         "grpc-encoding %.*s is not supported; use one of " TN_CODINGS,
+                         TN_FMT(tn_str_sub(name, 0, 64)));
+    }
+    if (*coding != TN_CODING_IDENTITY)
+        wish = *coding; /* who compresses likes it compressed */
+    if (wish != TN_CODING_IDENTITY &&
+        tn_coding_accepted(tn_exchange_header(r->ex, "grpc-accept-encoding"), wish))
+        s->answer_coding = wish;
+    return TERN_OK;
+}
+
 static tern_code begin(tn_request *r, const tn_grpc_method *method, tern_status *st)
 {
     const tn_pb_predict_limits limits = {.max_tensor_bytes = r->server->limits.max_body_bytes,
                                          .max_inputs = r->server->limits.max_inputs,
                                          .budget = &r->server->budget};
     grpc_state *s = tn_arena_zalloc(&r->call.arena, sizeof *s);
+    tn_coding coding;
     if (s == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this call; try again later");
     s->method = method;
     r->method = method->method;
     r->surface_state = s;
+    tern_code code = agree_codings(r, s, &coding, st);
+    if (code != TERN_OK)
+        return code;
+    int64_t max = r->server->limits.max_body_bytes;
+    if (max > r->server->grpc_max_receive)
+        max = r->server->grpc_max_receive;
+    if (!method->predict && max > MAX_UNARY)
+        max = MAX_UNARY;
+    s->messages = tn_grpc_reader_new(coding, (uint64_t)max, &r->call.arena);
+    if (s->messages == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this call; try again later");
     if (method->predict) {
         s->reader = tn_pb_predict_new(&limits, &r->call.arena);
         if (s->reader == NULL)

@@ -24,6 +24,11 @@ const tn_grpc_method *tn_grpc_find(const tn_server *server, tn_str path);
 
 /* Predict: the message is complete in r's reader; binds it to its model and submits the call, or fails it. */
 void tn_grpc_predict(tn_request *r, tn_pb_predict_reader *reader);
+/*
+ * Compresses the answer in r->out or r->pieces when the client and this server agreed on it. For encode
+ * steps: where it is not called, small answers are compressed on the loop and large ones not at all.
+ */
+void tn_grpc_pack_answer(tn_request *r);
 /* Steps of Predict. */
 extern const tn_call_steps tn_grpc_predict_steps;
 

@@ -8,6 +8,7 @@
 
 #include "base/budget.h"
 #include "base/limits.h"
+#include "codec/grpc_message.h"
 #include "handler/handler.h"
 #include "model/model.h"
 #include "net/net.h"
@@ -29,13 +30,15 @@ typedef struct tn_server {
     tn_worker *worker; /* writes the pages of metrics */
     tn_limits limits;
     tn_budget budget;
-    bool strict;             /* called as tensorflow_model_server: nothing that a client could tell apart */
-    bool cors;               /* --rest_api_enable_cors_support */
-    bool as_tensor_content;  /* --enable_serialization_as_tensor_content */
-    bool health_service;     /* grpc.health.v1 */
-    bool method_name_check;  /* --enable_signature_method_name_check */
-    int64_t rest_timeout_ms; /* --rest_api_timeout_in_ms; 0: none */
-    tn_str default_model;    /* of /invocations and /ping */
+    bool strict;            /* called as tensorflow_model_server: nothing that a client could tell apart */
+    bool cors;              /* --rest_api_enable_cors_support */
+    bool as_tensor_content; /* --enable_serialization_as_tensor_content */
+    bool health_service;    /* grpc.health.v1 */
+    tn_coding grpc_coding;  /* of answers, where clients accept it; else as the request was */
+    int64_t grpc_max_receive, grpc_max_send; /* bytes of one message */
+    bool method_name_check;                  /* --enable_signature_method_name_check */
+    int64_t rest_timeout_ms;                 /* --rest_api_timeout_in_ms; 0: none */
+    tn_str default_model;                    /* of /invocations and /ping */
     /* TensorFlow Serving's own path when it is configured, or absent; /metrics is always there */
     tn_str metrics_path;
     int64_t started_ns; /* wall clock */

@@ -32,6 +32,8 @@ static tern_code predict_encode(tn_call *call, tern_status *st)
     tern_code code = tn_pb_encode_predict(call->version->model, call->version->number, call->signature->name,
                                           names, call->outputs, call->n_outputs, r->server->as_tensor_content,
                                           &call->arena, &r->pieces, &r->n_pieces, &r->pieces_bytes, st);
+    if (code == TERN_OK)
+        tn_grpc_pack_answer(r);
     call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }

@@ -371,6 +371,12 @@ void tn_exchange_set_sink(tn_exchange *ex, tn_sink *sink)
     ex->sink = sink;
 }
 
+void tn_exchange_yield(tn_exchange *ex)
+{
+    if (ex->conn != NULL)
+        ex->conn->turn = TN_CONN_TURN;
+}
+
 void tn_exchange_on_gone(tn_exchange *ex, void (*gone)(void *user, tn_exchange *ex), void *user)
 {
     ex->gone = gone;

@@ -95,6 +95,11 @@ int64_t tn_exchange_started_ns(const tn_exchange *ex);
  */
 void tn_exchange_set_sink(tn_exchange *ex, tn_sink *sink);
 /*
+ * What the application did for the last bytes of the body took long: other connections get their turn before
+ * more of this one is parsed.
+ */
+void tn_exchange_yield(tn_exchange *ex);
+/*
  * The client vanished or reset the stream before the answer was sent: called at most once, and then the
  * exchange is dead; the application drops its pointer. Not called after tn_exchange_send(), nor from inside
  * any call of the application's. An application that sets none keeps a valid exchange, and must still answer
