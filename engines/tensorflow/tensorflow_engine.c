@@ -257,6 +257,12 @@ out:
 static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model,
                       tern_status *st)
 {
+    if (!probe(e, options->directory)) /* TensorFlow Serving's words, which looks before TensorFlow does */
+        return tern_fail(
+            st, TERN_NOT_FOUND,
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file "
+            "called `saved_model.pb`)\nSpecified file path: %s",
+            options->directory);
     tern_engine_model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");

@@ -13,7 +13,7 @@ static tern_code check_range(const char *flag, int64_t value, int64_t min, int64
                      (long long)min, (long long)max);
 }
 
-static tern_code check_numbers(const tn_options *o, tern_status *st)
+static tern_code check_limits(const tn_options *o, tern_status *st)
 {
     tern_code code = check_range("num_loops", o->num_loops, 0, MAX_THREADS, st);
     if (code == TERN_OK)
@@ -28,15 +28,47 @@ static tern_code check_numbers(const tn_options *o, tern_status *st)
     return code;
 }
 
-static tern_code check_flags(const tn_options *o, tern_status *st)
+/* What the original cannot start with either. Its order, its words. */
+static tern_code check_serving(const tn_options *o, tern_status *st)
+{
+    if (o->port == 0 && o->grpc_socket_path[0] == '\0')
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "At least one of server_options.grpc_port or server_options.grpc_socket_path must "
+                         "be set.");
+    if (o->use_alts_credentials && o->ssl_config_file[0] != '\0')
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "Either use_alts_credentials must be false or ssl_config_file must be empty.");
+    tern_code code = check_range("num_load_threads", o->num_load_threads, 0, INT32_MAX, st);
+    return code == TERN_OK ? check_range("num_unload_threads", o->num_unload_threads, 0, INT32_MAX, st)
+                           : code;
+}
+
+static tern_code check_tern(const tn_options *o, tern_status *st)
+{
+    tern_code code = check_range("port", o->port, -1, UINT16_MAX, st);
+    if (code == TERN_OK)
+        code = check_range("rest_api_port", o->rest_api_port, -1, UINT16_MAX, st);
+    if (code == TERN_OK && o->port < 0 && o->rest_api_port < 0 && o->grpc_socket_path[0] == '\0')
+        code = tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "--port and --rest_api_port are both -1 (off): give a port or --grpc_socket_path");
+    if (code == TERN_OK)
+        code = check_range("num_load_threads", o->num_load_threads, 0, MAX_THREADS, st);
+    if (code == TERN_OK)
+        code = check_range("num_unload_threads", o->num_unload_threads, 0, MAX_THREADS, st);
+    if (code == TERN_OK)
+        code = check_range("max_num_load_retries", o->max_num_load_retries, 0, INT32_MAX, st);
+    if (code == TERN_OK)
+        code =
+            check_range("file_system_poll_wait_seconds", o->file_system_poll_wait_seconds, 0, INT32_MAX, st);
+    if (code == TERN_OK && o->mixed_precision[0] != '\0' && strcmp(o->mixed_precision, "bfloat16") != 0)
+        code = tern_fail(st, TERN_INVALID_ARGUMENT, "--mixed_precision=%.100s: use bfloat16 or leave it out",
+                         o->mixed_precision);
+    return code;
+}
+
+static tern_code check_words(const tn_options *o, tern_status *st)
 {
     static const char *const levels[] = {"debug", "info", "warning", "error"};
-    if (o->tensorflow_session_parallelism > 0 &&
-        (o->tensorflow_intra_op_parallelism > 0 || o->tensorflow_inter_op_parallelism > 0))
-        return tern_fail(
-            st, TERN_INVALID_ARGUMENT,
-            "tensorflow_session_parallelism cannot be set together with tensorflow_intra_op_parallelism or "
-            "tensorflow_inter_op_parallelism; give one or the others");
     /* To serve in the clear where credentials were asked for would be worse than not to serve. */
     if (o->use_alts_credentials)
         return tern_fail(st, TERN_UNIMPLEMENTED,
@@ -47,12 +79,14 @@ static tern_code check_flags(const tn_options *o, tern_status *st)
             tn_log_level((tern_log_level)i);
             return TERN_OK;
         }
-    return tern_fail(st, TERN_INVALID_ARGUMENT, "--log_level=%s: use debug, info, warning or error",
+    return tern_fail(st, TERN_INVALID_ARGUMENT, "--log_level=%.100s: use debug, info, warning or error",
                      o->log_level);
 }
 
-tern_code tn_parts_check(const tn_options *o, tern_status *st)
+tern_code tn_parts_check(const tn_options *o, tn_manner manner, tern_status *st)
 {
-    tern_code code = check_flags(o, st);
-    return code == TERN_OK ? check_numbers(o, st) : code;
+    tern_code code = manner == TN_MANNER_SERVING ? check_serving(o, st) : check_tern(o, st);
+    if (code == TERN_OK)
+        code = check_words(o, st);
+    return code == TERN_OK ? check_limits(o, st) : code;
 }

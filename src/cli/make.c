@@ -2,22 +2,56 @@
 #include <stdlib.h>
 
 #include "api/request.h"
+#include "base/log.h"
 #include "cli/memory.h"
 #include "cli/parts.h"
 
 /* Pages of metrics that may wait to be written. */
 #define MAX_PAGES 16
+enum { MAX_TAGS = 64, MAX_THREADS = 256 };
+
+/* Split at commas. No tags at all mean "serve", as in the original's loader. */
+static tern_code split_tags(tn_str flag, tn_str *tags, uint32_t *n, tern_status *st)
+{
+    *n = 0;
+    for (bool more = flag.len > 0; more;) {
+        ptrdiff_t comma = tn_str_chr(flag, ',');
+        if (*n == MAX_TAGS)
+            return tern_fail(st, TERN_INVALID_ARGUMENT, "--saved_model_tags: use at most %d tags", MAX_TAGS);
+        tags[(*n)++] = tn_str_sub(flag, 0, comma >= 0 ? (size_t)comma : flag.len);
+        more = comma >= 0;
+        flag = tn_str_sub(flag, more ? (size_t)comma + 1 : flag.len, flag.len);
+    }
+    if (*n == 0)
+        tags[(*n)++] = TN_STR("serve");
+    return TERN_OK;
+}
+
+/*
+ * A count of the command line in the range of its setting. The serving manner takes what does not make sense.
+ */
+static int32_t bounded(const char *flag, int64_t value, int32_t min, int32_t max)
+{
+    int64_t used = value < min ? min : value > max ? max : value;
+    if (used != value)
+        tn_warn("flags", "--%s=%lld: %lld is used", flag, (long long)value, (long long)used);
+    return (int32_t)used;
+}
+
+/* There, the number of tries is unsigned. */
+static int32_t retries(int64_t value)
+{
+    return value < 0 || value > INT32_MAX ? INT32_MAX : (int32_t)value;
+}
 
 tern_code tn_parts_models(tn_parts *p, tern_status *st)
 {
     tn_options *o = &p->o;
-    tn_str tags[16];
+    tn_str tags[MAX_TAGS];
     uint32_t n_tags = 0;
-    for (tn_str rest = tn_str_from(o->saved_model_tags); rest.len > 0 && n_tags < 16;) {
-        ptrdiff_t comma = tn_str_chr(rest, ',');
-        tags[n_tags++] = tn_str_sub(rest, 0, comma >= 0 ? (size_t)comma : rest.len);
-        rest = tn_str_sub(rest, comma >= 0 ? (size_t)comma + 1 : rest.len, rest.len);
-    }
+    tern_code code = split_tags(tn_str_from(o->saved_model_tags), tags, &n_tags, st);
+    if (code != TERN_OK)
+        return code;
     p->server.stats = tn_stats_new();
     if (p->server.stats == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
@@ -28,9 +62,10 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         .default_engine = tn_str_from(o->engine),
         .tags = tags,
         .n_tags = n_tags,
-        .poll_seconds = o->file_system_poll_wait_seconds,
-        .load_threads = (int32_t)o->num_load_threads,
-        .max_load_retries = (int32_t)o->max_num_load_retries,
+        .poll_seconds =
+            bounded("file_system_poll_wait_seconds", o->file_system_poll_wait_seconds, 0, INT32_MAX),
+        .load_threads = bounded("num_load_threads", o->num_load_threads, 0, MAX_THREADS),
+        .max_load_retries = retries(o->max_num_load_retries),
         .load_retry_interval_us = o->load_retry_interval_micros,
         .labels_for_unavailable = o->allow_version_labels_for_unavailable_models,
         .hooks = {.context = p->handlers, .attach = tn_handlers_attach, .detach = tn_handlers_detach},
@@ -41,16 +76,18 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
 
 tern_code tn_parts_engines(tn_parts *p, tern_status *st)
 {
-    /* TensorFlow Serving is built without oneDNN's kernels, whose error texts and last bits differ. */
-    if (p->manner == TN_MANNER_SERVING)
+    /*
+     * TensorFlow Serving is built without oneDNN's kernels, whose error texts and last bits differ. bfloat16
+     * needs them.
+     */
+    if (p->manner == TN_MANNER_SERVING && p->o.mixed_precision[0] == '\0')
         setenv("TF_ENABLE_ONEDNN_OPTS", "0", 0);
     const tn_options *o = &p->o;
-    int64_t both = o->tensorflow_session_parallelism;
-    const tn_engines_config config = {
-        .path = tn_text_or_null(o->engine_path),
-        .options = {.struct_size = sizeof(tern_engine_options),
-                    .intra_op_threads = (int32_t)(both > 0 ? both : o->tensorflow_intra_op_parallelism),
-                    .inter_op_threads = (int32_t)(both > 0 ? both : o->tensorflow_inter_op_parallelism)}};
+    const tn_engines_config config = {.path = tn_text_or_null(o->engine_path),
+                                      .options = {.struct_size = sizeof(tern_engine_options),
+                                                  .intra_op_threads = p->intra_op_threads,
+                                                  .inter_op_threads = p->inter_op_threads,
+                                                  .config = p->session_config}};
     const tn_handlers_config handlers = {.path = tn_text_or_null(o->handler_path),
                                          .allow_model_code = o->allow_model_code};
     p->engines = tn_engines_new(&config);

@@ -14,14 +14,15 @@
 #include "base/str.h"
 
 /*
- * X(type, name, default, effect, group, help). type: BOOL, INT (int64_t), FLOAT (double), TEXT (const char
- * *).
+ * X(type, name, default, effect, group, help). type: BOOL, INT (of 32 bits), INT64, FLOAT (double), TEXT
+ * (const char *); both sorts of whole numbers are kept as int64_t.
  * effect: 1 when this version acts on it.
  */
 #define TN_FLAGS(X)                                                                                          \
-    X(INT, port, 8500, 1, "Listening", "gRPC port; every port also speaks HTTP/1.1 and HTTP/2")              \
+    X(INT, port, 8500, 1, "Listening",                                                                       \
+      "gRPC port; every port also speaks HTTP/1.1 and HTTP/2; -1: none, 0: any free one")                    \
     X(TEXT, grpc_socket_path, "", 1, "Listening", "also listen on this unix socket")                         \
-    X(INT, rest_api_port, 0, 1, "Listening", "HTTP/REST port")                                               \
+    X(INT, rest_api_port, 0, 1, "Listening", "HTTP/REST port; the same numbers")                             \
     X(INT, rest_api_num_threads, 0, 0, "Listening", "threads of the original's REST pool")                   \
     X(INT, rest_api_timeout_in_ms, 30000, 1, "Listening", "time for one REST call, 0: no limit")             \
     X(BOOL, rest_api_enable_cors_support, false, 1, "Listening", "send Access-Control-Allow-* headers")      \
@@ -40,7 +41,7 @@
     X(INT, num_load_threads, 0, 1, "Models", "threads that load versions")                                   \
     X(INT, num_unload_threads, 0, 0, "Models", "threads that unload versions")                               \
     X(INT, max_num_load_retries, 5, 1, "Models", "tries after a failed load")                                \
-    X(INT, load_retry_interval_micros, 60000000, 1, "Models", "time between these tries")                    \
+    X(INT64, load_retry_interval_micros, 60000000, 1, "Models", "time between these tries")                  \
     X(BOOL, allow_version_labels_for_unavailable_models, false, 1, "Models",                                 \
       "labels may name versions not loaded yet")                                                             \
     X(BOOL, flush_filesystem_caches, true, 0, "Models", "drop file caches after loading")                    \
@@ -52,17 +53,21 @@
     X(BOOL, prefer_tflite_model, false, 0, "Models", "use model.tflite if present")                          \
     X(INT, num_tflite_pools, 0, 0, "Models", "TFLite interpreter pools")                                     \
     X(INT, num_tflite_interpreters_per_pool, 1, 0, "Models", "TFLite interpreters in a pool")                \
-    X(INT, tensorflow_session_parallelism, 0, 1, "Engine",                                                   \
+    X(INT64, tensorflow_session_parallelism, 0, 1, "Engine",                                                 \
       "threads inside and between operations; 0: TensorFlow decides")                                        \
-    X(INT, tensorflow_intra_op_parallelism, 0, 1, "Engine", "threads inside one operation")                  \
-    X(INT, tensorflow_inter_op_parallelism, 0, 1, "Engine", "threads between operations")                    \
-    X(TEXT, tensorflow_session_config_file, "", 0, "Engine", "ConfigProto, text")                            \
-    X(TEXT, platform_config_file, "", 0, "Engine", "PlatformConfigMap, text")                                \
-    X(FLOAT, per_process_gpu_memory_fraction, 0, 0, "Engine", "share of GPU memory")                         \
-    X(BOOL, xla_cpu_compilation_enabled, false, 0, "Engine", "XLA on the CPU")                               \
-    X(BOOL, xla_gpu_compilation_enabled, false, 0, "Engine", "XLA on the GPU")                               \
-    X(TEXT, thread_pool_factory_config_file, "", 0, "Engine", "ThreadPoolConfig, text")                      \
-    X(TEXT, mixed_precision, "", 0, "Engine", "\"bfloat16\" or empty")                                       \
+    X(INT64, tensorflow_intra_op_parallelism, 0, 1, "Engine", "threads inside one operation")                \
+    X(INT64, tensorflow_inter_op_parallelism, 0, 1, "Engine", "threads between operations")                  \
+    X(TEXT, tensorflow_session_config_file, "", 1, "Engine",                                                 \
+      "options of TensorFlow: ConfigProto, text; other flags win")                                           \
+    X(TEXT, platform_config_file, "", 1, "Engine",                                                           \
+      "PlatformConfigMap, text; instead of flags of engine and batching")                                    \
+    X(FLOAT, per_process_gpu_memory_fraction, 0, 1, "Engine",                                                \
+      "GPU memory to take, 0 to 1; 0: TensorFlow decides")                                                   \
+    X(BOOL, xla_cpu_compilation_enabled, false, 0, "Engine",                                                 \
+      "XLA is always there for models that ask for it")                                                      \
+    X(BOOL, xla_gpu_compilation_enabled, false, 0, "Engine", "the same")                                     \
+    X(TEXT, thread_pool_factory_config_file, "", 1, "Engine", "refused: there is no such factory")           \
+    X(TEXT, mixed_precision, "", 1, "Engine", "bfloat16: TensorFlow computes in it where it can")            \
     X(BOOL, skip_initialize_tpu, false, 0, "Engine", "TPUs")                                                 \
     X(BOOL, enable_batching, false, 0, "Batching", "put calls together")                                     \
     X(TEXT, batching_parameters_file, "", 0, "Batching", "BatchingParameters, text")                         \
@@ -88,6 +93,7 @@
 
 #define TN_FLAG_TYPE_BOOL  bool
 #define TN_FLAG_TYPE_INT   int64_t
+#define TN_FLAG_TYPE_INT64 int64_t
 #define TN_FLAG_TYPE_FLOAT double
 #define TN_FLAG_TYPE_TEXT  const char *
 
@@ -107,18 +113,26 @@ tn_options tn_options_default(tn_manner manner);
 
 typedef enum tn_parse_result {
     TN_PARSE_OK,
-    TN_PARSE_HELP, /* --help */
+    TN_PARSE_HELP, /* --help; print tn_options_help() */
     TN_PARSE_BAD   /* a message was printed */
 } tn_parse_result;
 
 /*
  * Reads argv[1..argc). Values are slices of argv: borrowed for good. Prints messages as the manner wants
  * them.
+ * Tern: `--flag value` and `--flag=value`; ends at the first fault.
+ * Serving: core/util/command_line_flags.cc. All arguments are read; numbers as scanf reads them, so that one
+ * beyond its type wraps or ends at the type's limit; the first unknown argument is named with the usage text,
+ * and the start goes on. A fault of a value, or --help as the first unknown argument, prints the usage text.
  */
 tn_parse_result tn_options_parse(tn_options *o, tn_manner manner, int argc, char **argv);
+/* True when the flag stood on the command line. */
+bool tn_options_given(const char *name);
 /* Logs every flag that was given and has no effect in this version. */
-void tn_options_log_unused(const tn_options *o);
-/* The help, grouped by purpose; on standard output. */
-void tn_options_help(tn_manner manner);
+void tn_options_log_unused(void);
+/* The help, grouped by purpose, at most 100 columns; on standard output. */
+void tn_options_help(void);
+/* The original's usage text, whose form programs may read; on standard output. */
+void tn_options_usage(const char *program);
 
 #endif

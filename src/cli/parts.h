@@ -1,18 +1,21 @@
 /*
  * cli/parts.h - inside of `tern serve`: what a server is made of, and the steps that make it.
  *
- *   config_files.c  the files that flags name: read and parsed
- *   checks.c        flags that cannot be, or not together
- *   make.c          engines, models, the server
- *   ports.c         listeners, the port file
- *   ssl_config.c    keys for TLS
- *   serve.c         order of the start, signals, drain, end
+ *   checks.c           flags that cannot be, or not together
+ *   config_files.c     the files that flags name: read and parsed
+ *   session_config.c   what the engine is given: ConfigProto
+ *   platform_config.c  PlatformConfigMap, which stands for many flags
+ *   make.c             engines, models, the server
+ *   ports.c            listeners, the port file
+ *   ssl_config.c       keys for TLS
+ *   serve.c            order of the start, signals, drain, end
  *
  * One struct, made in the order of its fields and freed in the other. All functions: the main thread.
  */
 #ifndef TN_CLI_PARTS_H
 #define TN_CLI_PARTS_H
 
+#include <protobuf-c/protobuf-c.h>
 #include <signal.h>
 
 #include "api/server.h"
@@ -30,13 +33,15 @@ typedef struct tn_parts {
     tn_arena arena;
     const tn_model_config *configs;
     uint32_t n_configs;
+    tn_str session_config;                      /* ConfigProto, serialized */
+    int32_t intra_op_threads, inter_op_threads; /* the same as in session_config */
+    ProtobufCMessage *platform;                 /* SessionBundleConfig of --platform_config_file, or NULL */
     tn_engines *engines;
     tn_handlers *handlers;
     tn_tls *tls; /* NULL: no --ssl_config_file */
     tn_file_state tls_seen;
     tn_server server;
     int rest_port, grpc_port;
-    bool no_rest; /* --monitoring_config_file is broken: the original goes on without */
 } tn_parts;
 
 /* NULL for an empty flag. */
@@ -45,12 +50,38 @@ static inline const char *tn_text_or_null(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
-/* The whole file, in the arena. NOT_FOUND when it cannot be opened. */
+/*
+ * The whole file, in the arena. TensorFlow's codes and words, "PATH; No such file or directory"; an empty
+ * file cannot be read there and is INVALID_ARGUMENT "PATH; Invalid argument".
+ */
 TERN_MUST_USE tern_code tn_config_read(const char *path, tn_arena *arena, tn_str *text, tern_status *st);
-/* Models of --model_config_file, or the one of --model_base_path: p->configs. */
+/*
+ * The file of that flag. Returns owned in *out (protobuf_c_message_free_unpacked). Serving manner: a broken
+ * text is "Invalid protobuf file: 'PATH'", and where it is broken goes to the log; else one sentence with
+ * both.
+ */
+TERN_MUST_USE tern_code tn_config_message(tn_parts *p, const char *flag, const char *path,
+                                          const ProtobufCMessageDescriptor *type, ProtobufCMessage **out,
+                                          tern_status *st);
+/*
+ * Models of --model_config_file, or the one of --model_base_path, or the one that MODEL_NAME and
+ * MODEL_BASE_PATH of the environment name: p->configs.
+ */
 TERN_MUST_USE tern_code tn_parts_configs(tn_parts *p, tern_status *st);
+/* --monitoring_config_file: server.metrics_path. */
+TERN_MUST_USE tern_code tn_parts_monitoring(tn_parts *p, tern_status *st);
+/* --thread_pool_factory_config_file: the original has no factory that it could name, so this always fails. */
+TERN_MUST_USE tern_code tn_parts_thread_pools(tn_parts *p, tern_status *st);
+/*
+ * --platform_config_file, which counts instead of the flags that it stands for: puts its values into p->o and
+ * keeps p->platform, freed by tn_parts_platform_free().
+ */
+TERN_MUST_USE tern_code tn_parts_platform(tn_parts *p, tern_status *st);
+void tn_parts_platform_free(tn_parts *p);
+/* p->session_config out of --tensorflow_session_config_file or p->platform, and flags. */
+TERN_MUST_USE tern_code tn_parts_session(tn_parts *p, tern_status *st);
 /* INVALID_ARGUMENT that names the flag. Sets the log level. */
-TERN_MUST_USE tern_code tn_parts_check(const tn_options *o, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_check(const tn_options *o, tn_manner manner, tern_status *st);
 /* --ssl_config_file to p->tls; INVALID_ARGUMENT names the field. */
 TERN_MUST_USE tern_code tn_parts_tls(tn_parts *p, tern_status *st);
 /* Gives p->tls to the listeners that are to have it. Before tn_parts_listen(). */
@@ -67,11 +98,9 @@ TERN_MUST_USE tern_code tn_parts_models(tn_parts *p, tern_status *st);
 /* The rest of p->server: settings, scheduler, net; no port is open yet. */
 TERN_MUST_USE tern_code tn_parts_server(tn_parts *p, tern_status *st);
 /*
- * server.metrics_path, from --monitoring_config_file. A broken file is an error for tern; called
- * tensorflow_model_server it is logged, and costs the REST port.
+ * Opens the ports and writes --port_file. Serving manner: a REST port that cannot be opened, or a broken
+ * --monitoring_config_file, is logged, and gRPC is served without REST.
  */
-TERN_MUST_USE tern_code tn_parts_monitoring(tn_parts *p, tern_status *st);
-/* Opens the ports and writes --port_file. */
 TERN_MUST_USE tern_code tn_parts_listen(tn_parts *p, tern_status *st);
 
 #endif

@@ -20,28 +20,71 @@ static tern_code write_port_file(const tn_parts *p, tern_status *st)
     return TERN_OK;
 }
 
-tern_code tn_parts_listen(tn_parts *p, tern_status *st)
+static tern_code listen_on(tn_parts *p, const char *flag, int64_t port, int tag, int *bound, tern_status *st)
+{
+    char why[512];
+    if (port < 0 || port > UINT16_MAX)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "--%s=%lld: use a port of 1 to 65535", flag,
+                         (long long)port);
+    if (tn_net_listen(p->server.net, tn_text_or_null(p->o.address), (int)port, tag, bound, st) == TERN_OK)
+        return TERN_OK;
+    snprintf(why, sizeof why, "%s", st->message);
+    return tern_fail(st, st->code, "--%s=%lld: %s", flag, (long long)port, why);
+}
+
+static tern_code listen_socket(tn_parts *p, tern_status *st)
+{
+    return p->o.grpc_socket_path[0] != '\0'
+               ? tn_net_listen_unix(p->server.net, p->o.grpc_socket_path, TN_LISTENER_GRPC, st)
+               : TERN_OK;
+}
+
+/* One port speaks all. */
+static bool one_port(tn_parts *p)
+{
+    if (p->o.port != p->o.rest_api_port || p->o.port <= 0)
+        return false;
+    p->rest_port = p->grpc_port;
+    return true;
+}
+
+/* As model_servers/server.cc: without gRPC there is no start, without REST there is. */
+static tern_code listen_serving(tn_parts *p, tern_status *st)
 {
     const tn_options *o = &p->o;
-    const char *address = tn_text_or_null(o->address);
-    bool strict = p->server.strict;
-    bool grpc = strict ? o->port > 0 : o->port >= 0;
-    bool rest = strict ? o->rest_api_port > 0 : o->rest_api_port >= 0;
-    tern_code code = tn_parts_monitoring(p, st);
-    if (code != TERN_OK)
-        return code;
-    rest = rest && !p->no_rest;
-    if (rest && grpc && o->port == o->rest_api_port && o->port != 0) {
-        rest = false; /* one port speaks all */
-        p->rest_port = (int)o->port;
+    tern_code code = TERN_OK;
+    if (o->port != 0)
+        code = listen_on(p, "port", o->port, TN_LISTENER_GRPC, &p->grpc_port, st);
+    if (code == TERN_OK)
+        code = listen_socket(p, st);
+    if (code != TERN_OK) {
+        tn_error("serve", "%s", st->message);
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "Failed to BuildAndStart gRPC server");
     }
-    if (grpc)
-        code = tn_net_listen(p->server.net, address, (int)o->port, TN_LISTENER_GRPC, &p->grpc_port, st);
-    if (code == TERN_OK && rest)
-        code =
-            tn_net_listen(p->server.net, address, (int)o->rest_api_port, TN_LISTENER_REST, &p->rest_port, st);
-    if (code == TERN_OK && o->grpc_socket_path[0] != '\0')
-        code = tn_net_listen_unix(p->server.net, o->grpc_socket_path, TN_LISTENER_GRPC, st);
+    if (o->rest_api_port == 0)
+        return TERN_OK;
+    code = tn_parts_monitoring(p, st);
+    if (code == TERN_OK && !one_port(p))
+        code = listen_on(p, "rest_api_port", o->rest_api_port, TN_LISTENER_REST, &p->rest_port, st);
+    if (code != TERN_OK)
+        tn_error("serve", "there is no REST port: %s", st->message);
+    return TERN_OK;
+}
+
+static tern_code listen_tern(tn_parts *p, tern_status *st)
+{
+    const tn_options *o = &p->o;
+    tern_code code = tn_parts_monitoring(p, st);
+    if (code == TERN_OK && o->port >= 0)
+        code = listen_on(p, "port", o->port, TN_LISTENER_GRPC, &p->grpc_port, st);
+    if (code == TERN_OK && o->rest_api_port >= 0 && !one_port(p))
+        code = listen_on(p, "rest_api_port", o->rest_api_port, TN_LISTENER_REST, &p->rest_port, st);
+    return code == TERN_OK ? listen_socket(p, st) : code;
+}
+
+tern_code tn_parts_listen(tn_parts *p, tern_status *st)
+{
+    tern_code code = p->server.strict ? listen_serving(p, st) : listen_tern(p, st);
     if (code == TERN_OK)
         code = write_port_file(p, st);
     if (code != TERN_OK)

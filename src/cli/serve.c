@@ -47,11 +47,15 @@ static tern_code wait_for_a_model(tn_parts *p, const sigset_t *stop, tern_status
 
 static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
 {
-    tern_code code = tn_parts_check(&p->o, st);
+    tern_code code = tn_parts_check(&p->o, p->manner, st);
     if (code == TERN_OK)
         code = tn_parts_tls(p, st);
     if (code == TERN_OK)
         code = tn_parts_configs(p, st);
+    if (code == TERN_OK)
+        code = tn_parts_platform(p, st);
+    if (code == TERN_OK)
+        code = tn_parts_session(p, st);
     if (code == TERN_OK)
         code = tn_parts_engines(p, st);
     if (code == TERN_OK)
@@ -62,6 +66,8 @@ static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
         code = tn_models_start(p->server.models, st);
     if (code == TERN_OK && p->server.strict)
         code = wait_for_a_model(p, stop, st);
+    if (code == TERN_OK)
+        code = tn_parts_thread_pools(p, st);
     if (code == TERN_OK) {
         tn_parts_secure(p);
         code = tn_parts_listen(p, st);
@@ -109,6 +115,7 @@ static void stop_serving(tn_parts *p)
     tn_stats_free(s->stats);
     tn_handlers_free(p->handlers);
     tn_engines_free(p->engines);
+    tn_parts_platform_free(p);
     tn_arena_free(&p->arena);
 }
 
@@ -120,12 +127,18 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
     int signal_number = 0, result = 0;
     if (p == NULL)
         return 1;
+    /* Blocked in all threads; this one waits for them. */
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    signal(SIGPIPE, SIG_IGN);
     p->manner = manner;
     p->o = tn_options_default(manner);
     tn_arena_init(&p->arena, 256u << 20);
     tn_parse_result parsed = tn_options_parse(&p->o, manner, argc, argv);
     if (parsed == TN_PARSE_HELP)
-        tn_options_help(manner);
+        tn_options_help();
     if (parsed != TN_PARSE_OK) {
         result = manner == TN_MANNER_SERVING ? 255 : parsed == TN_PARSE_HELP ? 0 : 2;
         goto out;
@@ -134,16 +147,13 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
         puts("TensorFlow ModelServer: " TERN_VERSION "-tern\nTensorFlow Library: 2.21.0");
         goto out;
     }
-    /* Blocked in all threads; this one waits for them. */
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    sigset_t blocked = stop;
-    if (p->o.ssl_config_file[0] != '\0')
-        sigaddset(&blocked, SIGHUP); /* new keys, see tn_parts_wait() */
-    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    tn_options_log_unused(&p->o);
+    if (p->o.ssl_config_file[0] != '\0') { /* new keys, see tn_parts_wait() */
+        sigset_t more;
+        sigemptyset(&more);
+        sigaddset(&more, SIGHUP);
+        pthread_sigmask(SIG_BLOCK, &more, NULL);
+    }
+    tn_options_log_unused();
     if (start(p, &stop, &st) != TERN_OK) {
         if (manner == TN_MANNER_SERVING)
             printf("Failed to start server. Error: %s: %s\n", tn_code_name(st.code), st.message);

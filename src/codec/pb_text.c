@@ -11,6 +11,8 @@
 #include <stdlib.h>
 
 #include "codec/pb_wire.h"
+#include "google/protobuf/any.pb-c.h"
+#include "server_config.pb-c.h"
 
 #define MAX_NESTING 64
 #define OUT_MAX     (64u << 20)
@@ -342,6 +344,52 @@ static tern_code check_once(const reader *r, const ProtobufCMessageDescriptor *t
     return TERN_OK;
 }
 
+/* ---- [type.googleapis.com/NAME] { ... } in an Any ---- */
+
+static const ProtobufCMessageDescriptor *known_type(tn_str url)
+{
+    static const ProtobufCMessageDescriptor *const types[] = {
+        &tensorflow__serving__saved_model_bundle_source_adapter_config__descriptor};
+    const tn_str host = TN_STR("type.googleapis.com/");
+    if (!tn_str_starts(url, host))
+        return NULL;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (tn_str_eq(tn_str_sub(url, host.len, url.len), tn_str_from(types[i]->name)))
+            return types[i];
+    return NULL;
+}
+
+/* Behind the '['. */
+static tern_code expanded_any(reader *r, int depth, tn_buf *out)
+{
+    tn_buf text;
+    skip_blanks(r);
+    size_t from = r->at;
+    while (is_word(peek(r)) || peek(r) == '.' || peek(r) == '/' || peek(r) == '-')
+        r->at++;
+    tn_str url = tn_str_sub(r->text, from, r->at);
+    const ProtobufCMessageDescriptor *type = known_type(url);
+    if (type == NULL) {
+        r->at = from;
+        return fail(r, "this type of message is not known here");
+    }
+    if (!accept(r, ']'))
+        return fail(r, "']' is wanted here");
+    accept(r, ':');
+    char close = accept(r, '{') ? '}' : accept(r, '<') ? '>' : 0;
+    if (close == 0)
+        return fail(r, "a message in { } is wanted here");
+    tn_buf_init(&text, OUT_MAX);
+    tn_buf_append(&text, url.ptr, url.len);
+    put_bytes(out, 1, &text);
+    tn_buf_clear(&text);
+    tern_code code = message_body(r, type, close, depth + 1, &text);
+    if (code == TERN_OK)
+        put_bytes(out, 2, &text);
+    tn_buf_free(&text);
+    return code;
+}
+
 static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64_t *seen, int depth,
                        tn_buf *out)
 {
@@ -390,9 +438,13 @@ static tern_code message_body(reader *r, const ProtobufCMessageDescriptor *type,
             return TERN_OK;
         if (peek(r) < 0)
             return close == 0 ? TERN_OK : fail(r, "the text ends inside a message");
-        tern_code code = field(r, type, &seen, depth, out);
+        bool any = type == &google__protobuf__any__descriptor && accept(r, '[');
+        if (any && seen != 0)
+            return fail(r, "an Any has one content, and another one was given");
+        tern_code code = any ? expanded_any(r, depth, out) : field(r, type, &seen, depth, out);
         if (code != TERN_OK)
             return code;
+        seen |= any ? UINT64_MAX : 0;
         if (!accept(r, ','))
             accept(r, ';');
     }

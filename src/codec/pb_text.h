@@ -3,8 +3,8 @@
  * written.
  *
  * Text format: protobuf.dev/reference/protobuf/textformat-spec (scalars, enums, strings with escapes and
- * concatenation, nested messages with {} and <>, lists, maps as entries, comments). Errors name line and
- * column.
+ * concatenation, nested messages with {} and <>, lists, maps as entries, comments; in an Any
+ * "[type.googleapis.com/NAME] { ... }" for types that configuration files hold). Errors name line and column.
  * JSON: as TensorFlow Serving prints metadata (google/protobuf/json with add_whitespace,
  * always_print_primitive_fields and
  * preserve_proto_field_names: 1-space indent, int64 as string). A repeated message whose name ends in Entry

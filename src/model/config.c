@@ -149,8 +149,7 @@ tern_code tn_model_config_parse(tn_str text, tn_arena *arena, const tn_model_con
                          "custom_model_config is not supported; give a model_config_list");
         goto out;
     default:
-        code = tern_fail(st, TERN_INVALID_ARGUMENT, "Invalid argument");
-        goto out;
+        goto out; /* names no list: there is nothing to serve */
     }
     pb_model **list = config->model_config_list->config;
     size_t count = config->model_config_list->n_config;

@@ -84,6 +84,8 @@ static void test_reads(void **state)
     assert_int_equal(configs[4].latest, 1);
     reads("model_config_list {}");
     assert_int_equal(n, 0);
+    reads("# nothing");
+    assert_int_equal(n, 0);
     reads("model_config_list { config { name: \"a\" base_path: \"/a\" model_platform: \"tensorflow\" "
           "model_version_policy { specific { } } } }");
     assert_int_equal(configs[0].policy, TN_POLICY_SPECIFIC);
@@ -92,7 +94,6 @@ static void test_reads(void **state)
 
 static void test_recorded_errors(void **state)
 {
-    fails("", TERN_INVALID_ARGUMENT, "Invalid argument");
     fails("model_config_list { config { } }", TERN_INVALID_ARGUMENT,
           "Expected model  to have an absolute path or URI; got base_path()=");
     fails(
