@@ -8,7 +8,8 @@
 #include "base/log.h"
 #include "codec/json.h"
 
-#define MAX_HEADERS 8
+#define MAX_HEADERS  8
+#define WRITTEN_KEPT (32u << 10) /* of an answer that broke off: so much may stand before the error */
 
 typedef struct header_list {
     tn_header items[MAX_HEADERS];
@@ -80,14 +81,32 @@ void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message)
     tn_buf_z(out, "\n}");
 }
 
-void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st)
+/* Bytes that an error of this text may take in JSON. */
+static size_t error_bound(tn_str text)
+{
+    return text.len * 6 + 256;
+}
+
+void tn_http_error_text(tn_server *server, tn_exchange *ex, tern_code code, tn_str text)
 {
     tn_buf body;
-    tn_buf_init(&body, 64u << 10);
-    tn_http_error_body(server, &body, (tn_str){st->message, st->length});
-    tn_http_text(server, ex, tn_code_http(st->code), TN_STR("application/json"), tn_buf_view(&body),
-                 st->code);
+    tn_buf_init(&body, error_bound(text));
+    tn_http_error_body(server, &body, text);
+    tn_http_text(server, ex, tn_code_http(code), TN_STR("application/json"), tn_buf_view(&body), code);
     tn_buf_free(&body);
+}
+
+void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st)
+{
+    tn_http_error_text(server, ex, st->code, (tn_str){st->message, st->length});
+}
+
+/* What st says, in full when it is the status of a call that left more than a status holds. */
+static tn_str whole_text(const tn_request *r, const tern_status *st)
+{
+    const tn_str cut = {st->message, st->length};
+    return !r->submitted && r->error_text.len > cut.len && tn_str_starts(r->error_text, cut) ? r->error_text
+                                                                                             : cut;
 }
 
 void tn_http_request_error(tn_request *r, const tern_status *st)
@@ -95,15 +114,16 @@ void tn_http_request_error(tn_request *r, const tern_status *st)
     header_list list = {.n = 0};
     int status = tn_code_http(st->code);
     tn_response response = {.status = status};
+    const tn_str text = whole_text(r, st);
     tn_buf body;
-    tn_buf_init(&body, 64u << 10);
+    tn_buf_init(&body, error_bound(text) + WRITTEN_KEPT);
     /*
      * What the encoder had written before its error stays in front, as in the original (json_tensor.cc,
      * http_server.cc).
      */
-    if (!r->submitted && r->out.len > 0 && r->out.len < (32u << 10))
+    if (!r->submitted && r->out.len > 0 && r->out.len < WRITTEN_KEPT)
         tn_buf_str(&body, tn_buf_view(&r->out));
-    tn_http_error_body(r->server, &body, (tn_str){st->message, st->length});
+    tn_http_error_body(r->server, &body, text);
     add_common(&list, r->server, TN_STR("application/json"), status);
     response.headers = list.items;
     response.n_headers = list.n;

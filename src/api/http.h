@@ -13,6 +13,8 @@ void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content
                   tern_code code);
 /* The same with {"error": "..."} in TensorFlow Serving's form and the status that belongs to st->code. */
 void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st);
+/* The same with a text of any length. */
+void tn_http_error_text(tn_server *server, tn_exchange *ex, tern_code code, tn_str text);
 /* tn_surface.error of REST and document calls. */
 void tn_http_request_error(tn_request *r, const tern_status *st);
 /* Sends r->out with this content type and status 200, with server-timing unless the server is strict. */

@@ -120,6 +120,7 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     r->charged = 0;
     r->sent_ns = 0;
     r->submitted = r->row = r->gzip = false;
+    r->error_text = TN_STR_NONE;
     tn_buf_clear(&r->out);
     r->out.max = (size_t)server->limits.max_response_bytes;
     r->pieces = NULL;

@@ -45,6 +45,7 @@ struct tn_request {
     bool row;              /* REST: answer in row form */
     bool gzip;             /* REST: the body is gzip */
     tn_buf out;            /* answer bytes */
+    tn_str error_text;     /* REST: of the call's status, where that is too short for it; in the arena */
     tn_piece *pieces;      /* answer by pieces (gRPC), in the arena */
     uint32_t n_pieces;
     size_t pieces_bytes;

@@ -122,11 +122,13 @@ static void count(tn_server *server, const tn_exchange *ex, tn_method method, tn
 
 static void malformed(tn_server *server, tn_exchange *ex, tn_str target)
 {
-    tern_status st;
+    tn_buf text;
     count(server, ex, TN_METHOD_REST_OTHER, TN_STR(""), TERN_INVALID_ARGUMENT);
-    tern_fail(&st, TERN_INVALID_ARGUMENT, "Malformed request: %.*s %.*s", TN_FMT(tn_exchange_method(ex)),
-              TN_FMT(target));
-    tn_http_error(server, ex, &st);
+    tn_buf_init(&text, (size_t)server->limits.max_request_line_bytes + 64);
+    tn_buf_printf(&text, "Malformed request: %.*s ", TN_FMT(tn_exchange_method(ex)));
+    tn_buf_str(&text, target);
+    tn_http_error_text(server, ex, TERN_INVALID_ARGUMENT, tn_buf_view(&text));
+    tn_buf_free(&text);
 }
 
 /* Names and labels decoded, the version as a number. The target's slices live in the arena. */
@@ -237,8 +239,10 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
     tn_str body;
     tern_code code = plain_body(r, limits->max_body_bytes, &body, st);
     const int64_t left = budget_left(&r->server->budget);
-    const tn_json_limits json = {
-        .max_depth = limits->max_json_depth, .max_tensor_bytes = left, .max_tape_bytes = left};
+    const tn_json_limits json = {.max_depth = limits->max_json_depth,
+                                 .max_tensor_bytes = left,
+                                 .max_tape_bytes = left,
+                                 .max_error_bytes = limits->max_error_bytes};
     if (code == TERN_OK)
         code = tn_json_decode_predict(body, call->version->signatures, &json, &call->arena, &p, st);
     if (code == TERN_OK) {
@@ -249,6 +253,8 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
         r->row = p.row;
         tn_region_free(&r->body);
         code = tn_request_charge(r, tensor_bytes(&p), st);
+    } else {
+        r->error_text = p.error;
     }
     if (code == TERN_OK)
         code = tn_call_all_outputs(call, st);
@@ -265,7 +271,8 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to write the answer; try again later");
     for (uint32_t i = 0; i < call->n_outputs; i++)
         names[i] = call->signature->outputs[call->output_ids[i]].name;
-    tern_code code = tn_json_encode_predict(r->row, names, call->outputs, call->n_outputs, &r->out, st);
+    tern_code code = tn_json_encode_predict(&(const tn_json_style){.row = r->row}, names, call->outputs,
+                                            call->n_outputs, &r->out, st);
     call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }
@@ -293,7 +300,8 @@ static void fail_without_model(tn_request *r, const tern_status *missing)
 {
     static const tern_signature_set none = {0};
     const tn_json_limits json = {.max_depth = r->server->limits.max_json_depth,
-                                 .max_tape_bytes = budget_left(&r->server->budget)};
+                                 .max_tape_bytes = budget_left(&r->server->budget),
+                                 .max_error_bytes = r->server->limits.max_error_bytes};
     tern_status st;
     tn_predict p = {0};
     tn_str body;
@@ -301,6 +309,7 @@ static void fail_without_model(tn_request *r, const tern_status *missing)
     if ((int64_t)r->body.len <= small && plain_body(r, small, &body, &st) == TERN_OK &&
         tn_json_decode_predict(body, &none, &json, &r->call.arena, &p, &st) != TERN_OK &&
         !tn_str_starts((tn_str){st.message, st.length}, TN_STR("Serving signature name:"))) {
+        r->error_text = p.error;
         tn_request_fail(r, &st);
         return;
     }

@@ -25,6 +25,7 @@
       "answers queued on one connection before reading from it pauses")                                      \
     X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")    \
     X(max_json_depth, 100000, "nesting of JSON that is read")                                                \
+    X(max_error_bytes, 1048576, "longest text of a REST error, which may repeat a part of the request")      \
     X(max_inputs, 1024, "tensors in one request")                                                            \
     X(max_call_arena_bytes, INT64_C(268435456), "working memory of one call, tensors not counted")           \
     X(header_timeout_ms, 30000, "time for a request's head to arrive")                                       \

@@ -170,7 +170,8 @@ static inline size_t put_whole(const char *p, const char *end, tern_dtype dtype,
     bool narrow = dtype == TERN_INT32 || dtype == TERN_INT16 || dtype == TERN_INT8 || dtype == TERN_UINT8;
     if (n == 0 || (narrow && v > (uint64_t)INT32_MAX + negative) ||
         (dtype == TERN_INT64 && v > (uint64_t)INT64_MAX + negative) ||
-        (dtype == TERN_UINT32 && (negative || v > UINT32_MAX)) || (dtype == TERN_UINT64 && negative))
+        (dtype == TERN_UINT32 && (negative || v > UINT32_MAX)) ||
+        (dtype == TERN_UINT16 && (negative || v > UINT16_MAX)) || (dtype == TERN_UINT64 && negative))
         return 0;
     v = negative ? 0 - v : v;
     if (dtype == TERN_INT32)
@@ -180,6 +181,15 @@ static inline size_t put_whole(const char *p, const char *end, tern_dtype dtype,
     else
         tn_build_put(dtype, at, v);
     return n;
+}
+
+/* 0e309: a zero with an exponent that is perhaps too big. For the thorough reader. */
+static bool odd_zero(const char *p, size_t n)
+{
+    const char *end = p + n;
+    while (p < end && (*p | 0x20) != 'e')
+        p++;
+    return end - p > 3 && p[1] != '-';
 }
 
 static inline size_t put_float(const char *p, const char *end, char *at)
@@ -196,7 +206,7 @@ static inline size_t put_float(const char *p, const char *end, char *at)
         n += 2;
     } else {
         n = tn_number_read_float(p, end, &value);
-        if (n == 0 || isinf(value))
+        if (n == 0 || isinf(value) || (value == 0 && odd_zero(p, n)))
             return 0;
     }
     memcpy(at, &value, sizeof value);
@@ -207,11 +217,26 @@ static inline size_t put_double(const char *p, const char *end, char *at)
 {
     double value;
     size_t n = tn_number_read_double(p, end, &value);
-    if (n == 0 || isinf(value))
+    if (n == 0 || isinf(value) || (value == 0 && odd_zero(p, n)))
         return 0;
     if (value == 0 && n == 2 && p[0] == '-')
         value = 0; /* "-0" is a whole number */
     memcpy(at, &value, sizeof value);
+    return n;
+}
+
+/* half and bfloat16. Zeros and infinities are for the thorough reader when they have an exponent. */
+static size_t put_short(const char *p, const char *end, tern_dtype dtype, char *at)
+{
+    uint16_t bits;
+    size_t n =
+        dtype == TERN_HALF ? tn_number_read_half(p, end, &bits) : tn_number_read_bfloat16(p, end, &bits);
+    const uint16_t magnitude = bits & 0x7FFF, infinity = dtype == TERN_HALF ? 0x7C00 : 0x7F80;
+    if (n == 0 || magnitude == infinity || (magnitude == 0 && odd_zero(p, n)))
+        return 0;
+    if (magnitude == 0 && n == 2)
+        bits = 0; /* "-0" is a whole number */
+    memcpy(at, &bits, sizeof bits);
     return n;
 }
 
@@ -237,11 +262,15 @@ static inline size_t put_value(const char *p, const char *end, tern_dtype dtype,
     case TERN_INT16:
     case TERN_INT8:
     case TERN_UINT8:
+    case TERN_UINT16:
     case TERN_UINT32:
     case TERN_UINT64:
         return put_whole(p, end, dtype, at);
     case TERN_BOOL:
         return put_literal(p, end, at);
+    case TERN_HALF:
+    case TERN_BFLOAT16:
+        return put_short(p, end, dtype, at);
     default:
         return 0;
     }
@@ -418,6 +447,12 @@ static bool plain_value(decoder *d, tn_tensor_build *b)
     return t != NULL && value(d, b, t, &s, d->p) && set_shape(d, b, &s, -1);
 }
 
+/* {"b64": "..."} may be a value, even where an input has that name: for the thorough reader. */
+static bool looks_like_b64(tn_str key)
+{
+    return tn_str_eq(key, TN_STR("b64"));
+}
+
 /* ---- instances ---- */
 
 /* [{"a": ..., "b": ...}, ...]: every object has every input once. */
@@ -440,7 +475,8 @@ static bool row_objects(decoder *d)
             return false;
         do {
             tn_str key;
-            int id = plain_string(d, &key) ? tn_signature_input(d->signature, key) : -1;
+            int id =
+                plain_string(d, &key) && !looks_like_b64(key) ? tn_signature_input(d->signature, key) : -1;
             if (id < 0 || last[id] == count || !accept(d, ':') ||
                 !value(d, &d->builds[id], tn_typed_of(d->builds[id].dtype), &shapes[id], from))
                 return false;
@@ -500,7 +536,7 @@ static bool inputs(decoder *d)
     d->p++;
     do {
         tn_str key;
-        if (!plain_string(d, &key) || !accept(d, ':'))
+        if (!plain_string(d, &key) || looks_like_b64(key) || !accept(d, ':'))
             return false;
         int id = tn_signature_input(d->signature, key);
         if (id >= 0 && done[id])
@@ -524,6 +560,12 @@ static void free_builds(decoder *d)
     d->builds = NULL;
 }
 
+/* Whether there are numbers of this dtype in JSON: the original has none of these three. */
+static bool is_read(const decoder *d, tern_dtype dtype)
+{
+    return d->limits->extended || (dtype != TERN_HALF && dtype != TERN_BFLOAT16 && dtype != TERN_UINT16);
+}
+
 static bool use_signature(decoder *d, tn_str name)
 {
     d->signature = tn_signatures_find(d->signatures, name.len > 0 ? name : TN_STR("serving_default"));
@@ -535,7 +577,7 @@ static bool use_signature(decoder *d, tn_str name)
     for (uint32_t k = 0; k < d->signature->n_inputs; k++) {
         tn_build_init(&d->builds[k], &d->room);
         d->builds[k].dtype = d->signature->inputs[k].dtype;
-        if (tn_typed_of(d->builds[k].dtype) == NULL)
+        if (tn_typed_of(d->builds[k].dtype) == NULL || !is_read(d, d->builds[k].dtype))
             return false;
     }
     return true;

@@ -19,11 +19,19 @@ typedef struct cursor {
     int64_t count; /* elements of the tensor */
     int64_t at;
     bool bytes; /* a string tensor whose alias ends in _bytes: {"b64": "..."} */
+    bool compact;
 } cursor;
 
-static bool writable(tern_dtype dtype)
+/* How the elements of a list are set apart. */
+typedef enum layout { LAYOUT_LINE, LAYOUT_PRETTY, LAYOUT_COMPACT } layout;
+
+static bool writable(tern_dtype dtype, bool extended)
 {
     switch (dtype) {
+    case TERN_HALF:
+    case TERN_BFLOAT16:
+    case TERN_UINT16:
+        return extended;
     case TERN_FLOAT:
     case TERN_DOUBLE:
     case TERN_INT32:
@@ -58,6 +66,12 @@ static char *put_number(const cursor *c, int64_t i, char *to)
         return to + tn_number_write_i64(to, ((const int8_t *)data)[i]);
     case TERN_UINT8:
         return to + tn_number_write_u64(to, ((const uint8_t *)data)[i]);
+    case TERN_UINT16:
+        return to + tn_number_write_u64(to, ((const uint16_t *)data)[i]);
+    case TERN_HALF:
+        return to + tn_number_write_six(to, tn_number_of_half(((const uint16_t *)data)[i]));
+    case TERN_BFLOAT16:
+        return to + tn_number_write_six(to, tn_number_of_bfloat16(((const uint16_t *)data)[i]));
     case TERN_UINT32:
         return to + tn_number_write_u64(to, ((const uint32_t *)data)[i]);
     case TERN_INT64:
@@ -82,20 +96,44 @@ static void new_line(tn_buf *out, int depth)
     }
 }
 
+/* Before the first element of a list or an object, and behind its last one. */
+static void put_edge(layout l, int depth, tn_buf *out)
+{
+    if (l == LAYOUT_PRETTY)
+        new_line(out, depth);
+}
+
+/* Between two elements. */
+static void put_between(layout l, int depth, tn_buf *out)
+{
+    tn_buf_char(out, ',');
+    if (l == LAYOUT_LINE)
+        tn_buf_char(out, ' ');
+    put_edge(l, depth, out);
+}
+
+static void put_key(tn_str name, bool compact, tn_buf *out)
+{
+    tn_json_quote_raw(out, name);
+    tn_buf_z(out, compact ? ":" : ": ");
+}
+
 static void put_string(const cursor *c, int64_t i, int depth, tn_buf *out)
 {
     tn_str s = tn_string_at(c->t, c->count, i);
+    /* The object is pretty even inside of a single-line array. */
+    const layout l = c->compact ? LAYOUT_COMPACT : LAYOUT_PRETTY;
     if (!c->bytes) {
         tn_json_quote_raw(out, s);
         return;
     }
-    /* The object is pretty even inside of a single-line array. */
     tn_buf_char(out, '{');
-    new_line(out, depth + 1);
-    tn_buf_z(out, "\"b64\": \"");
+    put_edge(l, depth + 1, out);
+    put_key(TN_STR("b64"), c->compact, out);
+    tn_buf_char(out, '"');
     tn_base64_encode(s, out);
     tn_buf_char(out, '"');
-    new_line(out, depth);
+    put_edge(l, depth, out);
     tn_buf_char(out, '}');
 }
 
@@ -111,10 +149,10 @@ static void put_one(cursor *c, int depth, tn_buf *out)
     c->at++;
 }
 
-/* n numbers with ", " or a new line before each but the first (and, when pretty, before the first too). */
-static void put_numbers(cursor *c, int64_t n, bool pretty, int depth, tn_buf *out)
+/* n numbers, each with what stands between it and the one before. */
+static void put_numbers(cursor *c, int64_t n, layout l, int depth, tn_buf *out)
 {
-    const size_t indent = pretty ? (size_t)depth * 4 : 0, each = TN_NUMBER_MAX + 2 + indent;
+    const size_t indent = l == LAYOUT_PRETTY ? (size_t)depth * 4 : 0, each = TN_NUMBER_MAX + 2 + indent;
     while (n > 0 && !out->failed) {
         int64_t part = n < 1024 ? n : 1024;
         char *start = tn_buf_reserve(out, (size_t)part * each);
@@ -123,11 +161,11 @@ static void put_numbers(cursor *c, int64_t n, bool pretty, int depth, tn_buf *ou
             return;
         for (int64_t i = 0; i < part; i++) {
             *to++ = ',';
-            if (pretty) {
+            if (l == LAYOUT_PRETTY) {
                 *to++ = '\n';
                 memset(to, ' ', indent);
                 to += indent;
-            } else {
+            } else if (l == LAYOUT_LINE) {
                 *to++ = ' ';
             }
             to = put_number(c, c->at++, to);
@@ -138,63 +176,53 @@ static void put_numbers(cursor *c, int64_t n, bool pretty, int depth, tn_buf *ou
 }
 
 /* The innermost lists, most of all answers. The first value has no comma before it. */
-static void put_flat_list(cursor *c, int64_t n, bool pretty, int depth, tn_buf *out)
+static void put_flat_list(cursor *c, int64_t n, layout l, int depth, tn_buf *out)
 {
     tn_buf_char(out, '[');
     if (n > 0) {
-        if (pretty)
-            new_line(out, depth + 1);
+        put_edge(l, depth + 1, out);
         put_one(c, depth + 1, out);
         if (c->t->dtype != TERN_STRING) {
-            put_numbers(c, n - 1, pretty, depth + 1, out);
+            put_numbers(c, n - 1, l, depth + 1, out);
         } else {
-            for (int64_t i = 1; i < n; i++) {
-                tn_buf_z(out, pretty ? "," : ", ");
-                if (pretty)
-                    new_line(out, depth + 1);
+            for (int64_t i = 1; i < n && !out->failed; i++) {
+                put_between(l, depth + 1, out);
                 put_one(c, depth + 1, out);
             }
         }
-        if (pretty)
-            new_line(out, depth);
+        put_edge(l, depth, out);
     }
     tn_buf_char(out, ']');
 }
 
 /* Dimension `dim` and below; recursion is as deep as the rank (TERN_MAX_RANK). */
-static void put_values(cursor *c, int32_t dim, bool pretty, int depth, tn_buf *out)
+static void put_values(cursor *c, int32_t dim, layout l, int depth, tn_buf *out)
 {
     if (dim >= c->t->rank) {
         put_one(c, depth, out);
         return;
     }
     if (dim == c->t->rank - 1) {
-        put_flat_list(c, c->t->dims[dim], pretty, depth, out);
+        put_flat_list(c, c->t->dims[dim], l, depth, out);
         return;
     }
     tn_buf_char(out, '[');
     for (int64_t i = 0; i < c->t->dims[dim] && !out->failed; i++) {
         if (i > 0)
-            tn_buf_z(out, pretty ? "," : ", ");
-        if (pretty)
-            new_line(out, depth + 1);
-        put_values(c, dim + 1, pretty, depth + 1, out);
+            put_between(l, depth + 1, out);
+        else
+            put_edge(l, depth + 1, out);
+        put_values(c, dim + 1, l, depth + 1, out);
     }
-    if (pretty && c->t->dims[dim] > 0)
-        new_line(out, depth);
+    if (c->t->dims[dim] > 0)
+        put_edge(l, depth, out);
     tn_buf_char(out, ']');
 }
 
-static void put_key(tn_str name, tn_buf *out)
-{
-    tn_json_quote_raw(out, name);
-    tn_buf_z(out, ": ");
-}
-
-static tern_code check_types(const tern_tensor *tensors, uint32_t n, tern_status *st)
+static tern_code check_types(const tern_tensor *tensors, uint32_t n, bool extended, tern_status *st)
 {
     for (uint32_t i = 0; i < n; i++)
-        if (!writable(tensors[i].dtype) && tn_tensor_count(&tensors[i]) > 0)
+        if (!writable(tensors[i].dtype, extended) && tn_tensor_count(&tensors[i]) > 0)
             return tern_fail(st, TERN_INVALID_ARGUMENT, "Failed to write JSON value for tensor type: %s",
                              tn_dtype_name(tensors[i].dtype) != NULL ? tn_dtype_name(tensors[i].dtype)
                                                                      : "unknown");
@@ -218,81 +246,84 @@ static tern_code batch_size(const tn_str *names, const tern_tensor *tensors, uin
     return TERN_OK;
 }
 
-static void put_rows(const tn_str *names, cursor *cursors, uint32_t n, int64_t batch, tn_buf *out)
+/* {"a": ..., "b": ...}: dimension `dim` of each. */
+static void put_object(const tn_str *names, cursor *cursors, uint32_t n, int32_t dim, layout inner, int depth,
+                       tn_buf *out)
 {
-    tn_buf_z(out, "{\n    \"predictions\": [");
-    for (int64_t item = 0; item < batch && !out->failed; item++) {
-        if (n == 1) {
-            if (item > 0)
-                tn_buf_z(out, ", ");
-            put_values(&cursors[0], 1, false, 2, out);
-            continue;
-        }
-        if (item > 0)
-            tn_buf_char(out, ',');
-        new_line(out, 2);
-        tn_buf_char(out, '{');
-        for (uint32_t i = 0; i < n; i++) {
-            if (i > 0)
-                tn_buf_char(out, ',');
-            new_line(out, 3);
-            put_key(names[i], out);
-            put_values(&cursors[i], 1, false, 3, out);
-        }
-        new_line(out, 2);
-        tn_buf_char(out, '}');
+    const bool compact = cursors[0].compact;
+    const layout l = compact ? LAYOUT_COMPACT : LAYOUT_PRETTY;
+    tn_buf_char(out, '{');
+    for (uint32_t i = 0; i < n; i++) {
+        if (i > 0)
+            put_between(l, depth + 1, out);
+        else
+            put_edge(l, depth + 1, out);
+        put_key(names[i], compact, out);
+        put_values(&cursors[i], dim, inner, depth + 1, out);
     }
-    if (batch > 0)
-        new_line(out, 1);
-    tn_buf_z(out, "]\n}");
+    put_edge(l, depth, out);
+    tn_buf_char(out, '}');
 }
 
 /*
  * One output, many numbers in flat rows: the shape of most large answers. As put_rows(), without the call for
  * each number.
  */
-static bool put_plain_column(cursor *c, int64_t batch, tn_buf *out)
+static bool put_plain_column(cursor *c, uint32_t n, int64_t batch, layout l, tn_buf *out)
 {
-    if (c->t->rank != 1 || c->t->dtype == TERN_STRING || batch == 0)
+    if (n > 1 || c->t->rank != 1 || c->t->dtype == TERN_STRING || batch == 0)
         return false;
-    tn_buf_z(out, "{\n    \"predictions\": [");
     put_one(c, 2, out);
-    put_numbers(c, batch - 1, false, 2, out);
-    new_line(out, 1);
-    tn_buf_z(out, "]\n}");
+    put_numbers(c, batch - 1, l, 2, out);
     return true;
+}
+
+/*
+ * With one output its elements are in one line, behind the bracket; else each is an object of its own lines.
+ */
+static void put_rows(const tn_str *names, cursor *cursors, uint32_t n, int64_t batch, tn_buf *out)
+{
+    const bool compact = cursors[0].compact;
+    const layout inner = compact ? LAYOUT_COMPACT : LAYOUT_LINE;
+    const layout outer = compact ? LAYOUT_COMPACT : n > 1 ? LAYOUT_PRETTY : LAYOUT_LINE;
+    tn_buf_char(out, '[');
+    if (!put_plain_column(&cursors[0], n, batch, inner, out)) {
+        for (int64_t item = 0; item < batch && !out->failed; item++) {
+            if (item > 0)
+                put_between(outer, 2, out);
+            else
+                put_edge(outer, 2, out);
+            if (n == 1)
+                put_values(&cursors[0], 1, inner, 2, out);
+            else
+                put_object(names, cursors, n, 1, inner, 2, out);
+        }
+    }
+    if (batch > 0)
+        put_edge(compact ? LAYOUT_COMPACT : LAYOUT_PRETTY, 1, out);
+    tn_buf_char(out, ']');
 }
 
 static void put_columns(const tn_str *names, cursor *cursors, uint32_t n, tn_buf *out)
 {
-    tn_buf_z(out, "{\n    \"outputs\": ");
-    if (n == 1) {
-        put_values(&cursors[0], 0, true, 1, out);
-    } else {
-        tn_buf_char(out, '{');
-        for (uint32_t i = 0; i < n; i++) {
-            if (i > 0)
-                tn_buf_char(out, ',');
-            new_line(out, 2);
-            put_key(names[i], out);
-            put_values(&cursors[i], 0, true, 2, out);
-        }
-        new_line(out, 1);
-        tn_buf_char(out, '}');
-    }
-    tn_buf_z(out, "\n}");
+    const layout l = cursors[0].compact ? LAYOUT_COMPACT : LAYOUT_PRETTY;
+    if (n == 1)
+        put_values(&cursors[0], 0, l, 1, out);
+    else
+        put_object(names, cursors, n, 0, l, 1, out);
 }
 
-tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tensor *tensors, uint32_t n,
-                                 tn_buf *out, tern_status *st)
+tern_code tn_json_encode_predict(const tn_json_style *style, const tn_str *names, const tern_tensor *tensors,
+                                 uint32_t n, tn_buf *out, tern_status *st)
 {
     cursor few[16];
+    const layout l = style->compact ? LAYOUT_COMPACT : LAYOUT_PRETTY;
     int64_t batch = 0;
     if (n == 0)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON");
-    tern_code code = row ? batch_size(names, tensors, n, &batch, st) : TERN_OK;
+    tern_code code = style->row ? batch_size(names, tensors, n, &batch, st) : TERN_OK;
     if (code == TERN_OK)
-        code = check_types(tensors, n, st);
+        code = check_types(tensors, n, style->extended, st);
     if (code != TERN_OK)
         return code;
     cursor *cursors = n <= 16 ? few : calloc(n, sizeof *cursors);
@@ -302,11 +333,17 @@ tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tenso
         cursors[i] =
             (cursor){.t = &tensors[i],
                      .count = tn_tensor_count(&tensors[i]),
-                     .bytes = tensors[i].dtype == TERN_STRING && tn_str_ends(names[i], TN_STR("_bytes"))};
-    if (!row)
-        put_columns(names, cursors, n, out);
-    else if (n > 1 || !put_plain_column(&cursors[0], batch, out))
+                     .bytes = tensors[i].dtype == TERN_STRING && tn_str_ends(names[i], TN_STR("_bytes")),
+                     .compact = style->compact};
+    tn_buf_char(out, '{');
+    put_edge(l, 1, out);
+    put_key(style->row ? TN_STR("predictions") : TN_STR("outputs"), style->compact, out);
+    if (style->row)
         put_rows(names, cursors, n, batch, out);
+    else
+        put_columns(names, cursors, n, out);
+    put_edge(l, 0, out);
+    tn_buf_char(out, '}');
     if (cursors != few)
         free(cursors);
     if (out->failed)

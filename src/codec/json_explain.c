@@ -11,8 +11,9 @@
 #include "codec/json_tape.h"
 #include "codec/number.h"
 
-#define TAPE_MAX       (UINT64_C(2) << 30)
-#define VALUE_TEXT_MAX (16u << 20) /* one string may be so long; a status keeps the first bytes */
+#define TAPE_MAX    (UINT64_C(2) << 30)
+#define STATUS_ROOM (TERN_STATUS_MESSAGE_MAX - 1)
+#define WORDS_ROOM  1024 /* of an error's text: for what is not repeated from the body */
 
 typedef struct explain {
     tn_tape tape;
@@ -21,6 +22,8 @@ typedef struct explain {
     tn_tensor_room room;
     tn_arena *arena;
     tern_status *st;
+    const tn_json_limits *limits;
+    tn_buf error;   /* text of the error when it repeats a part of the body; else it is in st alone */
     int64_t *dims;  /* sizes of the lists around the value at hand */
     uint32_t *ends; /* and where those that are open end */
     int32_t cap_levels;
@@ -45,6 +48,28 @@ static const tn_node *node(const explain *x, uint32_t i)
     return tn_tape_at(&x->tape, i);
 }
 
+/* What an error may repeat of the body. */
+static size_t error_room(const explain *x)
+{
+    size_t max = x->limits->max_error_bytes > 0 ? (size_t)x->limits->max_error_bytes : STATUS_ROOM;
+    return max > 2 * WORDS_ROOM ? max - WORDS_ROOM : WORDS_ROOM;
+}
+
+static void put_cut(tn_buf *out, tn_str s, size_t max)
+{
+    tn_buf_str(out, tn_str_sub(s, 0, max));
+    if (s.len > max)
+        tn_buf_z(out, "...");
+}
+
+/* The text in x->error is the error; st holds as much of it as fits. */
+static tern_code error_made(explain *x, tern_code code)
+{
+    if (x->error.failed)
+        return no_memory(x);
+    return tern_fail_bytes(x->st, code, x->error.ptr, x->error.len);
+}
+
 /* "JSON Value: <value><rest>" */
 static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format,
                              ...) __attribute__((format(printf, 5, 6)));
@@ -54,18 +79,28 @@ static tern_code value_error(explain *x, tern_code code, const char *head, uint3
 {
     char rest[512];
     va_list args;
-    tn_buf text;
-    tn_buf_init(&text, VALUE_TEXT_MAX);
-    tn_buf_z(&text, head);
-    tn_tape_pretty(&x->tape, i, TERN_STATUS_MESSAGE_MAX, &text);
+    tn_buf value;
+    const size_t room = error_room(x);
+    tn_buf_init(&value, x->tape.text.len * 6 + room + 64); /* one string, escaped, may pass what is enough */
+    tn_tape_pretty(&x->tape, i, room + 1, &value);
     va_start(args, format);
     int n = vsnprintf(rest, sizeof rest, format, args);
     va_end(args);
-    text.failed = false;
-    tn_buf_append(&text, rest, n < 0 ? 0 : (size_t)n < sizeof rest ? (size_t)n : sizeof rest - 1);
-    code = tern_fail_bytes(x->st, code, text.ptr, text.len);
-    tn_buf_free(&text);
-    return code;
+    tn_buf_z(&x->error, head);
+    put_cut(&x->error, tn_buf_view(&value), room);
+    tn_buf_append(&x->error, rest, n < 0 ? 0 : (size_t)n < sizeof rest ? (size_t)n : sizeof rest - 1);
+    x->error.failed |= value.failed;
+    tn_buf_free(&value);
+    return error_made(x, code);
+}
+
+/* "<head><name><rest>": the name may hold any bytes and be of any length. */
+static tern_code name_error(explain *x, const char *head, tn_str name, const char *rest)
+{
+    tn_buf_z(&x->error, head);
+    put_cut(&x->error, name, error_room(x));
+    tn_buf_z(&x->error, rest);
+    return error_made(x, TERN_INVALID_ARGUMENT);
 }
 
 static const char *type_name(const tn_node *n)
@@ -115,32 +150,59 @@ static bool whole_of(const explain *x, const tn_node *n, tern_dtype dtype, uint6
         return negative || u <= INT64_MAX;
     case TERN_UINT32:
         return !negative && u <= UINT32_MAX;
+    case TERN_UINT16:
+        return !negative && u <= UINT16_MAX;
     default:
         return !negative;
     }
+}
+
+/* What a number that is written in letters is: NaN or an infinity. */
+static double letters_of(tn_str token)
+{
+    if (tn_str_ends(token, TN_STR("NaN")))
+        return __builtin_nan("");
+    return token.ptr[0] == '-' ? -__builtin_inf() : __builtin_inf();
 }
 
 static uint64_t real_of(const explain *x, const tn_node *n, bool narrow)
 {
     tn_str token = tn_tape_text(&x->tape, n);
     const char *p = token.ptr, *end = token.ptr + token.len;
-    bool negative = *p == '-';
+    bool letters = n->flags & TN_NODE_LETTERS;
     double wide = 0;
     float f = 0;
     uint64_t bits = 0;
-    if (p[negative] == 'N')
-        wide = __builtin_nan("");
-    else if (p[negative] == 'I')
-        wide = negative ? -__builtin_inf() : __builtin_inf();
+    if (letters)
+        wide = letters_of(token);
     else if (!tn_str_eq(token, TN_STR("-0"))) /* a whole number: no sign */
         tn_number_read_double(p, end, &wide);
     f = (float)wide;
-    if (narrow && p[negative] != 'N' && p[negative] != 'I' && wide != 0)
+    if (narrow && !letters && wide != 0)
         tn_number_read_float(p, end, &f); /* rounded once */
     if (narrow)
         memcpy(&bits, &f, sizeof f);
     else
         memcpy(&bits, &wide, sizeof wide);
+    return bits;
+}
+
+/* The nearest half or bfloat16. */
+static uint64_t short_of(const explain *x, const tn_node *n, tern_dtype dtype)
+{
+    tn_str token = tn_tape_text(&x->tape, n);
+    uint16_t bits = 0;
+    if (n->flags & TN_NODE_LETTERS) {
+        double value = letters_of(token);
+        bits = dtype == TERN_HALF ? 0x7C00 : 0x7F80;
+        bits |= value != value ? 0x40 << (dtype == TERN_HALF ? 3 : 0) : value < 0 ? 0x8000 : 0;
+    } else if (tn_str_eq(token, TN_STR("-0"))) {
+        bits = 0; /* a whole number: no sign */
+    } else if (dtype == TERN_HALF) {
+        tn_number_read_half(token.ptr, token.ptr + token.len, &bits);
+    } else {
+        tn_number_read_bfloat16(token.ptr, token.ptr + token.len, &bits);
+    }
     return bits;
 }
 
@@ -179,15 +241,24 @@ static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
         if (n->type != TN_NODE_TRUE && n->type != TN_NODE_FALSE)
             return type_error(x, i, b->dtype);
         return add_bits(x, b, n->type == TN_NODE_TRUE);
+    case TERN_HALF:
+    case TERN_BFLOAT16:
+    case TERN_UINT16:
+        if (!x->limits->extended)
+            break;
+        if (n->type != TN_NODE_NUMBER || (b->dtype == TERN_UINT16 && !whole_of(x, n, b->dtype, &bits)))
+            return type_error(x, i, b->dtype);
+        return add_bits(x, b, b->dtype == TERN_UINT16 ? bits : short_of(x, n, b->dtype));
     case TERN_STRING:
         if (n->type != TN_NODE_STRING)
             return type_error(x, i, b->dtype);
         tn_tape_string(&x->tape, n, &b->string_bytes);
         return tn_build_string(b, x->st);
     default:
-        return value_error(x, TERN_UNIMPLEMENTED, "Conversion of JSON Value: ", i, " to type: %s",
-                           tn_dtype_name(b->dtype) != NULL ? tn_dtype_name(b->dtype) : "unknown");
+        break;
     }
+    return value_error(x, TERN_UNIMPLEMENTED, "Conversion of JSON Value: ", i, " to type: %s",
+                       tn_dtype_name(b->dtype) != NULL ? tn_dtype_name(b->dtype) : "unknown");
 }
 
 /* {"b64": "..."}: one member of that name, a string. */
@@ -356,40 +427,50 @@ static tern_code add_item(explain *x, uint32_t i, int id, row_input *inputs)
 }
 
 /*
- * Puts "Failed to process element: N [key: K ]of 'instances' list. Error: CODE: " before the error that
- * stands in st.
+ * Puts "Failed to process element: N [key: K ]of 'instances' list. Error: CODE: " before the error at hand.
  */
 static tern_code element_error(explain *x, uint32_t element, const tn_str *key)
 {
-    tn_buf text;
-    tn_buf_init(&text, TERN_STATUS_MESSAGE_MAX * 2);
-    tn_buf_printf(&text, "Failed to process element: %u ", element);
-    if (key != NULL)
-        tn_buf_printf(&text, "key: %.*s ", TN_FMT(*key));
-    tn_buf_printf(&text, "of 'instances' list. Error: %s: ", tn_code_name(x->st->code));
-    tn_buf_append(&text, x->st->message, x->st->length);
+    tn_buf inner = x->error;
     /* The wrapper makes every cause an invalid argument, but for limits of ours. */
     tern_code code = x->st->code == TERN_RESOURCE_EXHAUSTED ? TERN_RESOURCE_EXHAUSTED : TERN_INVALID_ARGUMENT;
-    code = tern_fail_bytes(x->st, code, text.ptr, text.len);
-    tn_buf_free(&text);
-    return code;
+    tn_buf_init(&x->error, inner.max);
+    tn_buf_printf(&x->error, "Failed to process element: %u ", element);
+    if (key != NULL) {
+        tn_buf_z(&x->error, "key: ");
+        put_cut(&x->error, *key, inner.len == 0 ? error_room(x) : WORDS_ROOM / 4);
+        tn_buf_char(&x->error, ' ');
+    }
+    tn_buf_printf(&x->error, "of 'instances' list. Error: %s: ", tn_code_name(x->st->code));
+    if (inner.len > 0)
+        tn_buf_str(&x->error, tn_buf_view(&inner));
+    else
+        tn_buf_append(&x->error, x->st->message, x->st->length);
+    tn_buf_free(&inner);
+    return error_made(x, code);
 }
 
 static tern_code keys_error(explain *x, uint32_t element, uint32_t i)
 {
     char head[96];
-    tn_buf names;
-    tn_buf_init(&names, 400);
+    snprintf(head, sizeof head, "Failed to process element: %u of 'instances' list. JSON object: ", element);
+    tern_code code = value_error(x, TERN_INVALID_ARGUMENT, head, i, " keys must be equal to: ");
     for (uint32_t k = 0; k < x->signature->n_inputs; k++) {
         if (k > 0)
-            tn_buf_char(&names, ',');
-        tn_buf_str(&names, x->signature->inputs[k].name);
+            tn_buf_char(&x->error, ',');
+        tn_buf_str(&x->error, x->signature->inputs[k].name);
     }
-    snprintf(head, sizeof head, "Failed to process element: %u of 'instances' list. JSON object: ", element);
-    tern_code code = value_error(x, TERN_INVALID_ARGUMENT, head, i, " keys must be equal to: %.*s",
-                                 TN_FMT(tn_buf_view(&names)));
-    tn_buf_free(&names);
-    return code;
+    return code == TERN_INVALID_ARGUMENT ? error_made(x, code) : code;
+}
+
+/* A key of an object as the original takes it: up to its first NUL. */
+static tn_str key_of(const explain *x, uint32_t i, tn_buf *text)
+{
+    tn_buf_init(text, node(x, i)->end - node(x, i)->start + 1);
+    tn_tape_string(&x->tape, node(x, i), text);
+    tn_str key = tn_buf_view(text);
+    ptrdiff_t nul = tn_str_chr(key, '\0');
+    return nul >= 0 ? tn_str_sub(key, 0, (size_t)nul) : key;
 }
 
 static tern_code add_object(explain *x, uint32_t element, uint32_t i, row_input *inputs)
@@ -399,13 +480,10 @@ static tern_code add_object(explain *x, uint32_t element, uint32_t i, row_input 
         inputs[k].here = false;
     for (uint32_t m = 0; m < n; m++, at = node(x, at + 1)->next) {
         tn_buf key;
-        tn_buf_init(&key, node(x, at)->end - node(x, at)->start + 1);
-        tn_tape_string(&x->tape, node(x, at), &key);
-        tn_str name = tn_buf_view(&key);
+        tn_str name = key_of(x, at, &key);
         int id = tn_signature_input(x->signature, name);
         tern_code code = id >= 0 ? add_item(x, at + 1, id, inputs)
-                                 : tern_fail(x->st, TERN_INVALID_ARGUMENT,
-                                             "JSON object: does not have named input: %.*s", TN_FMT(name));
+                                 : name_error(x, "JSON object: does not have named input: ", name, "");
         if (code != TERN_OK)
             code = element_error(x, element, &name);
         tn_buf_free(&key);
@@ -459,6 +537,31 @@ static tern_code set_row_shape(explain *x, tn_tensor_build *b, const row_input *
     return TERN_OK;
 }
 
+/*
+ * {"b64": ...} elements all went to one input of several: the original finds the others missing when it is to
+ * run.
+ */
+static tern_code one_of_several(explain *x)
+{
+    const tern_signature *s = x->signature;
+    tn_buf all, missing;
+    tn_buf_init(&all, WORDS_ROOM);
+    tn_buf_init(&missing, WORDS_ROOM);
+    for (uint32_t k = 0; k < s->n_inputs; k++) {
+        tn_buf_printf(&all, "%s%.*s", k > 0 ? "," : "", TN_FMT(s->inputs[k].name));
+        if (k > 0)
+            tn_buf_printf(&missing, "%s%.*s", k > 1 ? "," : "", TN_FMT(s->inputs[k].name));
+    }
+    tern_code code = tern_fail(x->st, TERN_INVALID_ARGUMENT,
+                               "input size does not match signature: 1!=%u len({%.*s}) != len({%.*s}). Sent "
+                               "extra: {}. Missing but required: {%.*s}.",
+                               s->n_inputs, TN_FMT(s->inputs[0].name), TN_FMT(tn_buf_view(&all)),
+                               TN_FMT(tn_buf_view(&missing)));
+    tn_buf_free(&missing);
+    tn_buf_free(&all);
+    return code;
+}
+
 static tern_code read_row(explain *x, uint32_t list)
 {
     const tern_signature *s = x->signature;
@@ -470,6 +573,8 @@ static tern_code read_row(explain *x, uint32_t list)
                          "instances is a plain list, but expecting list of objects as multiple input "
                          "tensors required as per tensorinfo_map");
     tern_code code = add_elements(x, list, inputs);
+    if (code == TERN_OK && s->n_inputs > 1 && !inputs[1].seen)
+        code = one_of_several(x);
     for (uint32_t k = 0; code == TERN_OK && k < s->n_inputs; k++)
         code = set_row_shape(x, &x->builds[k], &inputs[k], node(x, list)->count);
     return code;
@@ -547,8 +652,7 @@ static tern_code find_signature(explain *x, const tern_signature_set *signatures
     tn_str wanted = asked.len > 0 ? asked : TN_STR("serving_default");
     x->signature = tn_signatures_find(signatures, wanted);
     if (x->signature == NULL)
-        code = tern_fail(x->st, TERN_INVALID_ARGUMENT,
-                         "Serving signature name: \"%.*s\" not found in signature def", TN_FMT(wanted));
+        code = name_error(x, "Serving signature name: \"", wanted, "\" not found in signature def");
     else if (x->signature->n_inputs == 0)
         code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Failed to get input map for signature: %.*s",
                          TN_FMT(asked.len > 0 ? asked : TN_STR("DEFAULT")));
@@ -619,13 +723,15 @@ tern_code tn_json_finish(tn_tensor_build *builds, const tern_signature *s, bool 
 tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, const tn_json_limits *limits,
                           tn_arena *arena, tn_predict *out, tern_status *st)
 {
-    explain x = {.arena = arena, .st = st, .room = {.max = (size_t)limits->max_tensor_bytes}};
+    explain x = {
+        .arena = arena, .st = st, .limits = limits, .room = {.max = (size_t)limits->max_tensor_bytes}};
     bool row = false;
     *out = (tn_predict){0};
     if (body.len == 0)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "JSON Parse error: The document is empty");
     tn_tape_init(&x.tape, body,
                  (uint64_t)limits->max_tape_bytes < TAPE_MAX ? (size_t)limits->max_tape_bytes : TAPE_MAX);
+    tn_buf_init(&x.error, 2 * error_room(&x) + 2 * WORDS_ROOM);
     tern_code code = tn_tape_parse(&x.tape, 0, limits->max_depth, st);
     if (code == TERN_OK && node(&x, 0)->type != TN_NODE_OBJECT)
         code = value_error(&x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " Is not object");
@@ -641,6 +747,9 @@ tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, con
             for (uint32_t k = 0; k < x.signature->n_inputs; k++)
                 tn_build_free(&x.builds[k]);
     }
+    if (code != TERN_OK && x.error.len > STATUS_ROOM)
+        out->error = tn_arena_dup(arena, tn_buf_view(&x.error));
+    tn_buf_free(&x.error);
     tn_tape_free(&x.tape);
     return code;
 }

@@ -18,27 +18,41 @@ typedef struct tn_json_limits {
     int64_t max_depth;        /* nesting */
     int64_t max_tensor_bytes; /* all inputs together */
     int64_t max_tape_bytes;   /* working memory for bodies that are read thoroughly; at most 2 GB are used */
+    /*
+     * An error's text: what it repeats of the body is cut so that the words behind it stay. 0: what a status
+     * holds.
+     */
+    int64_t max_error_bytes;
+    bool extended; /* half, bfloat16 and uint16 are numbers too, which TensorFlow Serving refuses */
 } tn_json_limits;
 
 /*
  * body: borrowed, need not end in NUL. signatures: of the target version; the body's signature_name or
- * serving_default chooses (error: 400 `Serving signature name: "x" not found in signature def`).
- * On success *out holds the inputs (release with tn_predict_release). On failure *out is empty and st has the
- * code (INVALID_ARGUMENT mostly, UNIMPLEMENTED for dtypes that JSON cannot carry) and TensorFlow Serving's
- * text.
+ * serving_default chooses (error: 400 `Serving signature name: "x" not found in signature def`). On success
+ * *out holds the inputs (release with tn_predict_release). On failure *out has no inputs and st has the code
+ * (INVALID_ARGUMENT mostly, UNIMPLEMENTED for dtypes that JSON cannot carry) and TensorFlow Serving's text;
+ * when that is longer than a status holds, all of it is out->error.
  */
 TERN_MUST_USE tern_code tn_json_decode_predict(tn_str body, const tern_signature_set *signatures,
                                                const tn_json_limits *limits, tn_arena *arena, tn_predict *out,
                                                tern_status *st);
 
+/* How an answer is written. All false: as TensorFlow Serving does, in columns. */
+typedef struct tn_json_style {
+    bool row;      /* {"predictions": [...]}, else {"outputs": ...} */
+    bool compact;  /* no blanks and new lines */
+    bool extended; /* half, bfloat16 and uint16 as numbers, which the original cannot write */
+} tn_json_style;
+
 /*
- * Appends the whole answer: row {"predictions": ...} or columnar {"outputs": ...}, in TensorFlow Serving's
- * layout. names[i] is the alias of tensors[i] (n of them, in the order they are to be written).
+ * Appends the whole answer in TensorFlow Serving's layout, or compact. names[i] is the alias of tensors[i] (n
+ * of them, in the order they are to be written).
  * Errors: INVALID_ARGUMENT with its texts (inconsistent batch size, no shape information, dtype that has no
  * JSON form); RESOURCE_EXHAUSTED when out's max is passed. As the original does, what was written before an
  * error stays in out.
  */
-TERN_MUST_USE tern_code tn_json_encode_predict(bool row, const tn_str *names, const tern_tensor *tensors,
-                                               uint32_t n, tn_buf *out, tern_status *st);
+TERN_MUST_USE tern_code tn_json_encode_predict(const tn_json_style *style, const tn_str *names,
+                                               const tern_tensor *tensors, uint32_t n, tn_buf *out,
+                                               tern_status *st);
 
 #endif

@@ -76,19 +76,6 @@ static void print_double(double value, tn_buf *out)
     }
 }
 
-static double real_value(tn_str text)
-{
-    double value = 0;
-    bool negative = text.len > 0 && text.ptr[0] == '-';
-    char first = text.ptr[negative];
-    if (first == 'N')
-        return NAN;
-    if (first == 'I')
-        return negative ? -INFINITY : INFINITY;
-    tn_number_read_double(text.ptr, text.ptr + text.len, &value);
-    return value;
-}
-
 /*
  * Nothing for NaN and infinities: so does the original. Whole numbers beyond 64 bits are doubles to
  * rapidjson.
@@ -102,7 +89,10 @@ static void print_number(const tn_tape *t, const tn_node *n, tn_buf *out)
         tn_buf_str(out, tn_str_eq(token, TN_STR("-0")) ? TN_STR("0") : token);
         return;
     }
-    double value = real_value(token);
+    double value = 0;
+    if (n->flags & TN_NODE_LETTERS)
+        return;
+    tn_number_read_double(token.ptr, token.ptr + token.len, &value);
     if (isfinite(value))
         print_double(value, out);
 }

@@ -4,8 +4,6 @@
  */
 #include "codec/json_tape.h"
 
-#include <math.h>
-
 #include "codec/number.h"
 
 typedef struct open_container {
@@ -226,65 +224,152 @@ static size_t digits(parser *q)
     return q->at - from;
 }
 
-/* NaN, Inf, Infinity, after an optional minus. */
+/* Takes what is there of the word; true when it was all there. */
+static bool take_word(parser *q, const char *word)
+{
+    while (*word != '\0' && peek(q) == *word) {
+        q->at++;
+        word++;
+    }
+    return *word == '\0';
+}
+
+/*
+ * NaN, Inf, Infinity, after an optional minus. What began as NaN and is not may still go on as Inf: so it is
+ * there.
+ */
 static tern_code special_number(parser *q, size_t start)
 {
-    tn_str rest = tn_str_sub((tn_str){q->p, q->len}, q->at, q->len);
-    if (tn_str_starts(rest, TN_STR("NaN"))) {
-        q->at += 3;
-    } else if (tn_str_starts(rest, TN_STR("Inf"))) {
-        q->at += 3;
-        if (peek(q) == 'i') {
-            static const char more[] = "inity";
-            for (size_t i = 0; i < 5; i++, q->at++)
-                if (peek(q) != more[i])
-                    return fail_at(q, bad_value, q->at);
-        }
-    } else {
-        /* The original has taken what matched. */
-        const char *want = peek(q) == 'N' ? "NaN" : "Inf";
-        while (peek(q) == *want && *want != '\0') {
-            q->at++;
-            want++;
-        }
-        return fail_at(q, bad_value, q->at);
+    if (!take_word(q, "NaN")) {
+        if (!take_word(q, "Inf"))
+            return fail_at(q, bad_value, q->at);
+        if (peek(q) == 'i' && !take_word(q, "inity"))
+            return fail_at(q, bad_value, q->at);
     }
-    return add_node(q, TN_NODE_NUMBER, start, q->at, TN_NODE_REAL);
+    return add_node(q, TN_NODE_NUMBER, start, q->at, TN_NODE_REAL | TN_NODE_LETTERS);
+}
+
+/* ParseNumber of rapidjson 1.1.0: what it says of a number, told from its digits. */
+typedef struct number_parts {
+    const char *whole; /* behind the minus */
+    size_t n_whole;
+    size_t n_fraction;
+    int64_t exponent;
+    bool has_exponent;
+} number_parts;
+
+/* Whether the whole part has more than 64 bits (63 and one for a negative one). */
+static bool is_wide(const number_parts *n, bool negative, uint64_t *value)
+{
+    if (!tn_str_u64((tn_str){n->whole, n->n_whole}, value))
+        return true;
+    return negative && *value > UINT64_C(1) << 63;
+}
+
+/*
+ * The decimal exponent that the digits behind the point make: the original leaves out those that it does not
+ * look at.
+ */
+static int64_t fraction_exponent(const number_parts *n, uint64_t value, bool wide)
+{
+    const char *p = n->whole + n->n_whole + 1, *end = p + n->n_fraction;
+    const uint64_t limit = (UINT64_C(1) << 53) - 1;
+    /* Digits of the whole part but the first, up to those where it goes over to floating point. */
+    size_t significant = wide ? 18 : n->n_whole - 1;
+    int64_t exponent = 0;
+    for (; !wide && p < end && value <= limit; p++, exponent--) {
+        value = value * 10 + (uint64_t)(*p - '0');
+        significant += value != 0;
+    }
+    bool any = wide || value != 0;
+    for (; p < end && significant < 17; p++, exponent--) {
+        any |= *p != '0';
+        significant += any;
+    }
+    return exponent;
+}
+
+/*
+ * Whether a whole part of more than 64 bits gets over a tenth of the largest double with digits still to
+ * come; its digits are summed up as the original does, with its rounding.
+ */
+static bool is_too_long(const number_parts *n, bool negative)
+{
+    const uint64_t limit = (UINT64_MAX >> negative) / 10;
+    const char last = negative ? '8' : '5';
+    uint64_t first = 0;
+    size_t i = 0;
+    while (first < limit || (first == limit && n->whole[i] <= last))
+        first = first * 10 + (uint64_t)(n->whole[i++] - '0');
+    double sum = (double)first;
+    for (; i < n->n_whole; i++) {
+        if (sum >= 1.7976931348623157e307)
+            return true;
+        sum = sum * 10 + (n->whole[i] - '0');
+    }
+    return false;
+}
+
+/*
+ * "Number too big": a whole part over the largest double, or an exponent over 308, counted from the last
+ * digit that was looked at. So 0e309 is too big, and 2e308 is infinite.
+ */
+static bool is_too_big(const number_parts *n, bool negative)
+{
+    uint64_t value = 0;
+    bool wide = is_wide(n, negative, &value);
+    if (n->n_whole > 308 && is_too_long(n, negative))
+        return true;
+    return n->exponent > 9 && n->exponent > 308 - fraction_exponent(n, value, wide);
+}
+
+static tern_code exponent(parser *q, int64_t *value)
+{
+    q->at++;
+    bool negative = peek(q) == '-';
+    if (negative || peek(q) == '+')
+        q->at++;
+    if (!digit(q))
+        return fail_at(q, "Miss exponent in number.", q->at);
+    for (*value = 0; digit(q); q->at++)
+        if (*value < INT64_C(1) << 40)
+            *value = *value * 10 + (peek(q) - '0');
+    if (negative)
+        *value = -*value;
+    return TERN_OK;
 }
 
 static tern_code number(parser *q)
 {
-    size_t start = q->at, fraction = 0;
-    uint8_t flags = 0;
-    double value;
-    if (peek(q) == '-')
-        q->at++;
+    size_t start = q->at;
+    number_parts n = {0};
+    bool negative = peek(q) == '-';
+    q->at += negative;
+    n.whole = q->p + q->at;
+    n.n_whole = 1;
     if (peek(q) == '0')
         q->at++;
     else if (digit(q))
-        digits(q);
+        n.n_whole = digits(q);
     else if (peek(q) == 'N' || peek(q) == 'I')
         return special_number(q, start);
     else
         return fail_at(q, bad_value, q->at);
     if (peek(q) == '.') {
         q->at++;
-        flags = TN_NODE_REAL;
-        fraction = digits(q);
-        if (fraction == 0)
+        n.n_fraction = digits(q);
+        if (n.n_fraction == 0)
             return fail_at(q, "Miss fraction part in number.", q->at);
     }
     if (peek(q) == 'e' || peek(q) == 'E') {
-        q->at++;
-        flags = TN_NODE_REAL;
-        if (peek(q) == '+' || peek(q) == '-')
-            q->at++;
-        if (digits(q) == 0)
-            return fail_at(q, "Miss exponent in number.", q->at);
+        n.has_exponent = true;
+        tern_code code = exponent(q, &n.exponent);
+        if (code != TERN_OK)
+            return code;
     }
-    if (tn_number_read_double(q->p + start, q->p + q->at, &value) == 0 || isinf(value))
+    if (is_too_big(&n, negative))
         return fail_at(q, too_big, start);
-    return add_node(q, TN_NODE_NUMBER, start, q->at, flags);
+    return add_node(q, TN_NODE_NUMBER, start, q->at, n.n_fraction > 0 || n.has_exponent ? TN_NODE_REAL : 0);
 }
 
 static tern_code scalar(parser *q)

@@ -25,7 +25,8 @@ typedef enum tn_node_type {
 
 enum {
     TN_NODE_ESCAPED = 1, /* string: has escapes */
-    TN_NODE_REAL = 2     /* number: has a fraction, an exponent, or is NaN or infinite */
+    TN_NODE_REAL = 2,    /* number: has a fraction, an exponent, or is NaN or infinite */
+    TN_NODE_LETTERS = 4  /* number: NaN, Inf or Infinity, perhaps with a minus */
 };
 
 /*

@@ -11,6 +11,7 @@
 #include "codec/number.h"
 
 #include <float.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,8 +35,6 @@ typedef struct decimal {
     bool negative;
 } decimal;
 
-typedef bool (*nearest_fn)(uint64_t w, int64_t q, uint64_t *bits);
-
 /* ---- Eisel-Lemire ---- */
 
 /*
@@ -53,6 +52,8 @@ typedef struct format {
 /* 2^64 * 10^-343 is under half of the smallest denormal; 2^64 * 10^-65 likewise. */
 static const format format64 = {53, -1074, -342, 308, UINT64_C(0x7ff) << 52};
 static const format format32 = {24, -149, -64, 38, UINT64_C(0xff) << 23};
+static const format format_half = {11, -24, -26, 4, UINT64_C(0x1f) << 10};
+static const format format_bfloat16 = {8, -133, -59, 38, UINT64_C(0xff) << 7};
 
 /*
  * Rounds p * 2^(exp2 - 127) (2^126 <= p). slack_hi: the truth is under p + 2 units of the upper half;
@@ -281,14 +282,14 @@ static bool leading_digits(const decimal *d, uint64_t *w, int64_t *q)
 }
 
 /* The long way round; false: libc must decide. */
-static __attribute__((noinline)) bool nearest_long(const decimal *d, nearest_fn fn, uint64_t *bits)
+static __attribute__((noinline)) bool nearest_long(const decimal *d, const format *f, uint64_t *bits)
 {
     uint64_t w, above;
     int64_t q;
     bool more = leading_digits(d, &w, &q);
-    if (!fn(w, q, bits))
+    if (!nearest(w, q, f, bits))
         return false;
-    return !more || (fn(w + 1, q, &above) && above == *bits);
+    return !more || (nearest(w + 1, q, f, &above) && above == *bits);
 }
 
 static __attribute__((noinline)) uint64_t exact64(const decimal *d)
@@ -311,7 +312,106 @@ static __attribute__((noinline)) uint32_t exact32(const decimal *d)
     return bits;
 }
 
+/* ---- formats of 16 bits ---- */
+
+/*
+ * -1, 0, 1: the text "DDDe+-N" of exact_text() against a double, which is positive and has few bits, so that
+ * its decimal digits end. Both as digits without zeros around them, and the place of the point.
+ */
+static int compare_exact(const decimal *d, double v)
+{
+    char text[MAX_DIGITS + 32], want[MAX_DIGITS + 32];
+    exact_text(d, text);
+    snprintf(want, sizeof want, "%.*e", 400, v);
+    memmove(want + 1, want + 2, strlen(want + 2) + 1); /* without the point */
+    size_t n = strcspn(text, "e"), m = strcspn(want, "e");
+    long point = (long)n + strtol(text + n + 1, NULL, 10), at = 1 + strtol(want + m + 1, NULL, 10);
+    while (n > 1 && text[n - 1] == '0')
+        n--;
+    while (m > 1 && want[m - 1] == '0')
+        m--;
+    if (point != at)
+        return point < at ? -1 : 1;
+    int order = memcmp(text, want, n < m ? n : m);
+    return order != 0 ? (order > 0) - (order < 0) : (n > m) - (n < m);
+}
+
+/*
+ * Where 128 bits could not decide: by way of a double, and of all digits when that is a half of the format.
+ */
+static __attribute__((noinline)) uint64_t exact_short(const decimal *d, const format *f)
+{
+    const uint64_t wide = exact64(d);
+    const int biased = (int)(wide >> 52), exp2 = biased - 1023;
+    int keep = exp2 - f->min_exp + 1;
+    double v;
+    memcpy(&v, &wide, sizeof v);
+    if (keep < 0 || biased == 0)
+        return 0;
+    if (keep > f->precision)
+        keep = f->precision;
+    uint64_t significand = (wide & (UINT64_MAX >> 12)) | UINT64_C(1) << 52;
+    uint64_t mantissa = significand >> (53 - keep), half = UINT64_C(1) << (52 - keep);
+    uint64_t rest = significand & (2 * half - 1);
+    int side = rest != half ? (rest > half) - (rest < half) : compare_exact(d, v);
+    int above = exp2 - f->min_exp - (f->precision - 1);
+    uint64_t result = mantissa + (side > 0 || (side == 0 && (mantissa & 1) != 0)) +
+                      ((uint64_t)(above > 0 ? above : 0) << (f->precision - 1));
+    return result < f->infinity ? result : f->infinity;
+}
+
+static size_t read_short(const char *p, const char *end, const format *f, uint16_t *value)
+{
+    decimal d;
+    uint64_t bits;
+    size_t used = read_decimal(p, end, &d);
+    if (used == 0)
+        return 0;
+    bool decided =
+        d.whole_len + d.frac_len <= MAX_EXACT ? nearest(d.w, d.q, f, &bits) : nearest_long(&d, f, &bits);
+    if (!decided)
+        bits = exact_short(&d, f);
+    *value = (uint16_t)(bits | (uint64_t)d.negative << 15);
+    return used;
+}
+
 /* ---- public ---- */
+
+size_t tn_number_read_half(const char *p, const char *end, uint16_t *bits)
+{
+    return read_short(p, end, &format_half, bits);
+}
+
+size_t tn_number_read_bfloat16(const char *p, const char *end, uint16_t *bits)
+{
+    return read_short(p, end, &format_bfloat16, bits);
+}
+
+float tn_number_of_bfloat16(uint16_t bits)
+{
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
+
+float tn_number_of_half(uint16_t bits)
+{
+    const uint32_t sign = (uint32_t)(bits & 0x8000) << 16, magnitude = bits & 0x7FFF;
+    uint32_t wide = magnitude << 13;
+    float value;
+    if (magnitude >= 0x7C00) {
+        wide |= UINT32_C(0xFF) << 23; /* NaN and infinity */
+    } else if (magnitude >= 0x0400) {
+        wide += (127 - 15) << 23;
+    } else {
+        value = (float)magnitude * 0x1p-24f;
+        memcpy(&wide, &value, sizeof wide);
+    }
+    wide |= sign;
+    memcpy(&value, &wide, sizeof value);
+    return value;
+}
 
 size_t tn_number_read_double(const char *p, const char *end, double *value)
 {
@@ -334,7 +434,7 @@ size_t tn_number_read_double(const char *p, const char *end, double *value)
         }
     }
     bool decided = d.whole_len + d.frac_len <= MAX_EXACT ? nearest(d.w, d.q, &format64, &bits)
-                                                         : nearest_long(&d, tn_number_nearest64, &bits);
+                                                         : nearest_long(&d, &format64, &bits);
     if (!decided)
         bits = exact64(&d);
     bits |= (uint64_t)d.negative << 63;
@@ -361,7 +461,7 @@ size_t tn_number_read_float(const char *p, const char *end, float *value)
         }
         decided = nearest(d.w, d.q, &format32, &wide);
     } else {
-        decided = nearest_long(&d, tn_number_nearest32, &wide);
+        decided = nearest_long(&d, &format32, &wide);
     }
     bits = decided ? (uint32_t)wide : exact32(&d);
     bits |= (uint32_t)d.negative << 31;

@@ -219,7 +219,9 @@ static __attribute__((noinline)) size_t write_slow(char *out, double value, int 
 {
     char text[TN_NUMBER_MAX];
     int n = snprintf(text, sizeof text, "%.*g", SHORT_DIGITS, value);
-    bool same = precision == FLOAT_DIGITS ? strtof(text, NULL) == (float)value : strtod(text, NULL) == value;
+    bool same = precision == SHORT_DIGITS   ? true
+                : precision == FLOAT_DIGITS ? strtof(text, NULL) == (float)value
+                                            : strtod(text, NULL) == value;
     if (!same)
         n = snprintf(text, sizeof text, "%.*g", precision, value);
     if (strpbrk(text, ".e") == NULL) {
@@ -264,7 +266,8 @@ static inline size_t write_simple(char *out, double value)
     return n;
 }
 
-size_t tn_number_write_float(char *out, float value)
+/* SHORT_DIGITS and no more; or FLOAT_DIGITS when those do not read back. */
+static inline __attribute__((always_inline)) size_t write_narrow(char *out, float value, int precision)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -283,7 +286,22 @@ size_t tn_number_write_float(char *out, float value)
     int zeros = __builtin_clzll(m);
     /* m * 2^(biased - 150), denormals as with biased 1 */
     binary b = {m << zeros, (biased != 0 ? biased : 1) - 150 + 63 - zeros};
+    rounded r;
+    if (precision == SHORT_DIGITS)
+        return sign + (round_to(b, floor_log10(b), SHORT_DIGITS, &r)
+                           ? layout(out, r, SHORT_DIGITS)
+                           : write_slow(out, (double)magnitude, SHORT_DIGITS));
     return sign + write_binary(out, b, bits, tn_number_nearest32, (double)magnitude, FLOAT_DIGITS);
+}
+
+size_t tn_number_write_float(char *out, float value)
+{
+    return write_narrow(out, value, FLOAT_DIGITS);
+}
+
+size_t tn_number_write_six(char *out, float value)
+{
+    return write_narrow(out, value, SHORT_DIGITS);
 }
 
 size_t tn_number_write_double(char *out, double value)

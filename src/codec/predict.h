@@ -13,6 +13,7 @@ typedef struct tn_predict {
     tern_tensor *inputs;             /* in the arena; each owns one reference to its buffer */
     uint32_t *input_ids;             /* indices into signature->inputs */
     uint32_t n_inputs;
+    tn_str error; /* of a decoder that failed: its text, where a status is too short for it; in the arena */
 } tn_predict;
 
 /* Releases the inputs' buffers. Accepts a zeroed one. */

@@ -72,7 +72,8 @@ static void check_answer(const tn_predict *p)
     tn_buf_init(&out, 4u << 20);
     for (uint32_t i = 0; i < p->n_inputs; i++)
         names[i] = p->signature->inputs[i].name;
-    tern_code code = tn_json_encode_predict(p->row, names, p->inputs, p->n_inputs, &out, &st);
+    tern_code code = tn_json_encode_predict(&(const tn_json_style){.row = p->row}, names, p->inputs,
+                                            p->n_inputs, &out, &st);
     if (code == TERN_OK) {
         tn_arena arena;
         const tn_json *tree;

@@ -151,7 +151,8 @@ static void assert_answer(bool row, const tn_str *names, const tern_tensor *tens
     tn_buf out;
     tern_status st;
     tn_buf_init(&out, 1u << 20);
-    assert_int_equal(tn_json_encode_predict(row, names, tensors, n, &out, &st), TERN_OK);
+    assert_int_equal(tn_json_encode_predict(&(const tn_json_style){.row = row}, names, tensors, n, &out, &st),
+                     TERN_OK);
     tn_buf_char(&out, '\0');
     assert_string_equal(out.ptr, want);
     tn_buf_free(&out);
@@ -198,11 +199,15 @@ static void answers_that_cannot_be_printed_say_why(void **state)
     tn_buf out;
     tern_status st;
     tn_buf_init(&out, 1000);
-    assert_int_equal(tn_json_encode_predict(false, names, &half, 1, &out, &st), TERN_INVALID_ARGUMENT);
+    assert_int_equal(tn_json_encode_predict(&(const tn_json_style){.row = false}, names, &half, 1, &out, &st),
+                     TERN_INVALID_ARGUMENT);
     assert_string_equal(st.message, "Failed to write JSON value for tensor type: half");
-    assert_int_equal(tn_json_encode_predict(true, names, uneven, 2, &out, &st), TERN_INVALID_ARGUMENT);
+    assert_int_equal(tn_json_encode_predict(&(const tn_json_style){.row = true}, names, uneven, 2, &out, &st),
+                     TERN_INVALID_ARGUMENT);
     assert_string_equal(st.message, "Tensor name: b has inconsistent batch size: 3 expecting: 2");
-    assert_int_equal(tn_json_encode_predict(true, names, &scalar, 1, &out, &st), TERN_INVALID_ARGUMENT);
+    assert_int_equal(
+        tn_json_encode_predict(&(const tn_json_style){.row = true}, names, &scalar, 1, &out, &st),
+        TERN_INVALID_ARGUMENT);
     assert_string_equal(st.message, "Tensor name: a has no shape information ");
     assert_int_equal(out.len, 0);
     tn_buf_free(&out);
