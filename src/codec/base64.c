@@ -3,7 +3,7 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/* 0..63, or -1 (no base64), -2 (white space), -3 ('='). */
+/* 0..63, or -1 (no base64), -2 (white space), -3 (padding: '=', or '.', which the original takes as well). */
 static int value_of(unsigned char c)
 {
     if (c >= 'A' && c <= 'Z')
@@ -18,7 +18,7 @@ static int value_of(unsigned char c)
         return 63;
     if (c == ' ' || (c >= '\t' && c <= '\r'))
         return -2;
-    return c == '=' ? -3 : -1;
+    return c == '=' || c == '.' ? -3 : -1;
 }
 
 bool tn_base64_decode(tn_str text, char *out, size_t *length)

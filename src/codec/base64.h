@@ -1,7 +1,7 @@
 /*
- * codec/base64.h - base64 (RFC 4648, section 4) with the leniencies of the original: white space anywhere and
- * missing padding are fine; the URL-safe alphabet, wrong padding and other characters are not. Pure, any
- * thread.
+ * codec/base64.h - base64 (RFC 4648, section 4) with the leniencies of the original: white space anywhere,
+ * missing padding and dots as padding are fine; the URL-safe alphabet, wrong padding and other characters are
+ * not. Pure, any thread.
  */
 #ifndef TN_CODEC_BASE64_H
 #define TN_CODEC_BASE64_H

@@ -217,10 +217,21 @@ static tern_code add_bits(explain *x, tn_tensor_build *b, uint64_t bits)
     return TERN_OK;
 }
 
+static tern_code add_whole(explain *x, uint32_t i, tn_tensor_build *b)
+{
+    uint64_t bits = 0;
+    return whole_of(x, node(x, i), b->dtype, &bits) ? add_bits(x, b, bits) : type_error(x, i, b->dtype);
+}
+
+static tern_code no_conversion(explain *x, uint32_t i, tern_dtype dtype)
+{
+    return value_error(x, TERN_UNIMPLEMENTED, "Conversion of JSON Value: ", i, " to type: %s",
+                       tn_dtype_name(dtype) != NULL ? tn_dtype_name(dtype) : "unknown");
+}
+
 static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
 {
     const tn_node *n = node(x, i);
-    uint64_t bits = 0;
     switch (b->dtype) {
     case TERN_FLOAT:
     case TERN_DOUBLE:
@@ -234,21 +245,20 @@ static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
     case TERN_INT64:
     case TERN_UINT32:
     case TERN_UINT64:
-        if (!whole_of(x, n, b->dtype, &bits))
-            return type_error(x, i, b->dtype);
-        return add_bits(x, b, bits);
+        return add_whole(x, i, b);
     case TERN_BOOL:
         if (n->type != TN_NODE_TRUE && n->type != TN_NODE_FALSE)
             return type_error(x, i, b->dtype);
         return add_bits(x, b, n->type == TN_NODE_TRUE);
     case TERN_HALF:
     case TERN_BFLOAT16:
-    case TERN_UINT16:
         if (!x->limits->extended)
             break;
-        if (n->type != TN_NODE_NUMBER || (b->dtype == TERN_UINT16 && !whole_of(x, n, b->dtype, &bits)))
+        if (n->type != TN_NODE_NUMBER)
             return type_error(x, i, b->dtype);
-        return add_bits(x, b, b->dtype == TERN_UINT16 ? bits : short_of(x, n, b->dtype));
+        return add_bits(x, b, short_of(x, n, b->dtype));
+    case TERN_UINT16:
+        return x->limits->extended ? add_whole(x, i, b) : no_conversion(x, i, b->dtype);
     case TERN_STRING:
         if (n->type != TN_NODE_STRING)
             return type_error(x, i, b->dtype);
@@ -257,8 +267,7 @@ static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
     default:
         break;
     }
-    return value_error(x, TERN_UNIMPLEMENTED, "Conversion of JSON Value: ", i, " to type: %s",
-                       tn_dtype_name(b->dtype) != NULL ? tn_dtype_name(b->dtype) : "unknown");
+    return no_conversion(x, i, b->dtype);
 }
 
 /* {"b64": "..."}: one member of that name, a string. */

@@ -3,7 +3,7 @@
  * accept too, with the same tensors bit for bit; and what is decoded must print as an answer that is JSON
  * again.
  *
- * The first byte chooses the signature set.
+ * The first byte chooses the signature set, whether the dtypes of 16 bits are numbers, and the layout.
  */
 #include <stdlib.h>
 
@@ -64,7 +64,7 @@ static void same_tensors(const tn_predict *a, const tn_predict *b)
 /*
  * Numbers and plain text come back as JSON; NaN and infinities are what the original prints, which is none.
  */
-static void check_answer(const tn_predict *p)
+static void check_answer(const tn_predict *p, bool compact)
 {
     tn_str names[8];
     tern_status st;
@@ -72,8 +72,9 @@ static void check_answer(const tn_predict *p)
     tn_buf_init(&out, 4u << 20);
     for (uint32_t i = 0; i < p->n_inputs; i++)
         names[i] = p->signature->inputs[i].name;
-    tern_code code = tn_json_encode_predict(&(const tn_json_style){.row = p->row}, names, p->inputs,
-                                            p->n_inputs, &out, &st);
+    tern_code code =
+        tn_json_encode_predict(&(const tn_json_style){.row = p->row, .compact = compact, .extended = true},
+                               names, p->inputs, p->n_inputs, &out, &st);
     if (code == TERN_OK) {
         tn_arena arena;
         const tn_json *tree;
@@ -87,8 +88,10 @@ static void check_answer(const tn_predict *p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const tn_json_limits limits = {
-        .max_depth = 600, .max_tensor_bytes = 16 << 20, .max_tape_bytes = 64 << 20};
+    const tn_json_limits limits = {.max_depth = 600,
+                                   .max_tensor_bytes = 16 << 20,
+                                   .max_tape_bytes = 64 << 20,
+                                   .extended = size > 0 && (data[0] & 8) != 0};
     if (size == 0)
         return 0;
     const tern_signature_set set = {.signatures = sets[data[0] % COUNT(sets)], .n_signatures = 2};
@@ -107,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(fast_code == slow_code);
     if (fast_code == TERN_OK) {
         same_tensors(&fast, &slow);
-        check_answer(&fast);
+        check_answer(&fast, (data[0] & 16) != 0);
     } else {
         require(fast_st.length == slow_st.length &&
                 memcmp(fast_st.message, slow_st.message, fast_st.length) == 0);

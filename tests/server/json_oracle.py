@@ -388,9 +388,9 @@ def member(node, key):
 
 
 def unescape_b64(text):
-    """Base64Unescape of abseil: blanks anywhere, padding may be missing, nothing behind it."""
+    """Base64Unescape of abseil: blanks anywhere, padding ("=" or ".") may be missing, nothing behind it."""
     text = bytes(c for c in text if c not in b" \t\n\v\f\r")
-    body = text.rstrip(b"=")
+    body = text.rstrip(b"=.")
     padding = len(text) - len(body)
     if not re.fullmatch(rb"[A-Za-z0-9+/]*", body) or len(body) % 4 == 1 or (padding and (len(body) + padding) % 4) or padding > 2:
         raise Refused("Unable to base64 decode")

@@ -45,7 +45,7 @@ STRINGS = ['""', '"a"', '"x y"', '"é"', '"€ größer"', '"\\u0041"', '"\\u00e
            '"' + "long " * 40 + '"']
 BAD_STRINGS = ['"a', '"\\x"', '"\\u12"', '"\\u12G4"', '"\\ud800"', '"\\ud800x"', '"\\ud800\\u0041"', '"\\ud800\\ug000"', '"tab\there"',
                '"line\nend"', "'a'", '"\\', '"\\u']
-B64S = ["", "YQ==", "YWI=", "YWJj", "YQ", "YWI", "Y", "YQ=", "YWI==", "YWJj=", "YW Jj", "Y\\nQ==", "_-8=", "/+8=", "!!!!", "YQ==YQ==",
+B64S = ["", "YQ==", "YWI=", "YWJj", "YQ", "YWI", "Y", "YQ=", "YWI==", "YWJj=", "YW Jj", "Y\\nQ==", "_-8=", "/+8=", "!!!!", "YQ==YQ==", "YQ..", "YQ=.", "YWI.", "YWJj.", "....", "Y.==",
         "/w==", "AAECAwQFBgcICQ=="]
 WORDS = ["null", "true", "false", "True", "nul", "truth", "fals", "none", "undefined"]
 

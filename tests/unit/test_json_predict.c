@@ -19,18 +19,30 @@
         .name = TN_STR_INIT(alias), .dtype = (type), .rank = -1                                              \
     }
 
+#define COUNT(a) (uint32_t)(sizeof(a) / sizeof((a)[0]))
+
 static const tern_io x_float[] = {IO("x", TERN_FLOAT)};
 static const tern_io x_int[] = {IO("x", TERN_INT32)};
 static const tern_io x_text[] = {IO("x", TERN_STRING)};
 static const tern_io two[] = {IO("a", TERN_FLOAT), IO("b", TERN_INT32)};
+static const tern_io b64_alias[] = {IO("b64", TERN_STRING)};
+static const tern_io half_x[] = {IO("x", TERN_HALF)};
+static const tern_io brain_x[] = {IO("x", TERN_BFLOAT16)};
+static const tern_io short_x[] = {IO("x", TERN_UINT16)};
+static const tern_io two_texts[] = {IO("s", TERN_STRING), IO("t", TERN_STRING)};
 static const tern_signature signatures[] = {
+    {.name = TN_STR_INIT("alias"), .inputs = b64_alias, .n_inputs = 1},
+    {.name = TN_STR_INIT("brain"), .inputs = brain_x, .n_inputs = 1},
+    {.name = TN_STR_INIT("half"), .inputs = half_x, .n_inputs = 1},
     {.name = TN_STR_INIT("ints"), .inputs = x_int, .n_inputs = 1},
     {.name = TN_STR_INIT("none")},
     {.name = TN_STR_INIT("serving_default"), .inputs = x_float, .n_inputs = 1},
+    {.name = TN_STR_INIT("short"), .inputs = short_x, .n_inputs = 1},
     {.name = TN_STR_INIT("text"), .inputs = x_text, .n_inputs = 1},
+    {.name = TN_STR_INIT("texts"), .inputs = two_texts, .n_inputs = 2},
     {.name = TN_STR_INIT("two"), .inputs = two, .n_inputs = 2},
 };
-static const tern_signature_set set = {.signatures = signatures, .n_signatures = 5};
+static const tern_signature_set set = {.signatures = signatures, .n_signatures = COUNT(signatures)};
 static const tn_json_limits limits = {
     .max_depth = 1000, .max_tensor_bytes = 1 << 20, .max_tape_bytes = 64 << 20};
 
@@ -145,6 +157,86 @@ static void long_lists_arrive_whole(void **state)
     tn_buf_free(&body);
 }
 
+/* Both readers give these 16-bit values, or fail with this text. */
+static void check_shorts(const char *body, const char *error, uint32_t n, const uint16_t *want)
+{
+    static const reader readers[] = {tn_json_decode_predict, tn_json_explain};
+    tn_json_limits more = limits;
+    more.extended = true;
+    for (size_t i = 0; i < COUNT(readers); i++) {
+        tn_arena arena;
+        tn_predict p;
+        tern_status st;
+        tn_arena_init(&arena, 1u << 20);
+        tern_code code = readers[i](tn_str_from(body), &set, &more, &arena, &p, &st);
+        assert_int_equal(code, error != NULL ? TERN_INVALID_ARGUMENT : TERN_OK);
+        if (error != NULL)
+            assert_non_null(strstr(st.message, error));
+        else
+            assert_memory_equal(p.inputs[0].data, want, n * sizeof *want);
+        tn_predict_release(&p);
+        assert_int_equal(readers[i](tn_str_from(body), &set, &limits, &arena, &p, &st),
+                         TERN_INVALID_ARGUMENT);
+        tn_arena_free(&arena);
+    }
+}
+
+static void short_dtypes_are_numbers_where_that_is_wanted(void **state)
+{
+    check_shorts(
+        "{\"signature_name\": \"half\", \"instances\": [0, -0.0, -0, 1, 0.1, 65519, 1e9, NaN, -Inf]}", NULL,
+        9, (uint16_t[]){0, 0x8000, 0, 0x3C00, 0x2E66, 0x7BFF, 0x7C00, 0x7E00, 0xFC00});
+    check_shorts(
+        "{\"signature_name\": \"half\", \"instances\": [1.00048828125, 1.000488281250000000000000000001]}",
+        NULL, 2, (uint16_t[]){0x3C00, 0x3C01});
+    check_shorts("{\"signature_name\": \"brain\", \"instances\": [1, 3.14159, 1e39, Infinity, NaN, 1e-50]}",
+                 NULL, 6, (uint16_t[]){0x3F80, 0x4049, 0x7F80, 0x7F80, 0x7FC0, 0});
+    check_shorts("{\"signature_name\": \"short\", \"instances\": [0, 65535, -0]}", NULL, 3,
+                 (uint16_t[]){0, 65535, 0});
+    check_shorts("{\"signature_name\": \"short\", \"instances\": [65536]}", "is not of expected type: uint16",
+                 0, NULL);
+    check_shorts("{\"signature_name\": \"short\", \"instances\": [-1]}", "is not of expected type: uint16", 0,
+                 NULL);
+    check_shorts("{\"signature_name\": \"short\", \"instances\": [1.0]}", "is not of expected type: uint16",
+                 0, NULL);
+    check_shorts("{\"signature_name\": \"half\", \"instances\": [0e309]}", "too big", 0, NULL);
+}
+
+/* The words behind what is repeated stay, whatever its length; all of it is there when that is allowed. */
+static void long_errors_are_cut_in_the_middle(void **state)
+{
+    static const char tail[] = " Type: String is not of expected type: float";
+    tn_buf body;
+    tn_arena arena;
+    tn_predict p;
+    tern_status st;
+    tn_buf_init(&body, 1u << 20);
+    tn_buf_z(&body, "{\"instances\": [\"");
+    tn_buf_fill(&body, 'x', 200000);
+    tn_buf_z(&body, "\"]}");
+    tn_arena_init(&arena, 4u << 20);
+    assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &limits, &arena, &p, &st),
+                     TERN_INVALID_ARGUMENT);
+    assert_true(p.error.len == 0 && st.length < TERN_STATUS_MESSAGE_MAX - 1);
+    assert_true(tn_str_ends((tn_str){st.message, st.length}, tn_str_from(tail)));
+    tn_json_limits more = limits;
+    more.max_error_bytes = 1 << 20;
+    assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &more, &arena, &p, &st),
+                     TERN_INVALID_ARGUMENT);
+    assert_int_equal(st.length, TERN_STATUS_MESSAGE_MAX - 1);
+    assert_int_equal(p.error.len, strlen("Failed to process element: 0 of 'instances' list. Error: "
+                                         "INVALID_ARGUMENT: JSON Value: \"\"") +
+                                      200000 + strlen(tail));
+    assert_true(tn_str_starts(p.error, (tn_str){st.message, st.length}) &&
+                tn_str_ends(p.error, tn_str_from(tail)));
+    more.max_error_bytes = 20000;
+    assert_int_equal(tn_json_decode_predict(tn_buf_view(&body), &set, &more, &arena, &p, &st),
+                     TERN_INVALID_ARGUMENT);
+    assert_true(p.error.len < 20000 && tn_str_ends(p.error, tn_str_from(tail)));
+    tn_arena_free(&arena);
+    tn_buf_free(&body);
+}
+
 static void assert_answer(bool row, const tn_str *names, const tern_tensor *tensors, uint32_t n,
                           const char *want)
 {
@@ -185,6 +277,53 @@ static void answers_have_the_recorded_layout(void **state)
         "        {\n            \"a\": [0.2, 1e+06],\n            \"b\": [0.2, 1e+06]\n        }\n    ]\n}");
 }
 
+static void compact_answers_have_no_blanks(void **state)
+{
+    float values[] = {3.5f, 4, 0.2f, 1e6f};
+    uint16_t halves[] = {0x2E66, 0x7E00};
+    struct {
+        uint64_t offsets[3];
+        char bytes[8];
+    } text = {{0, 2, 3}, "hi\"  "};
+    int64_t two_by_two[] = {2, 2}, two_items[] = {2}, none[] = {0, 3};
+    const tn_str names[] = {TN_STR("a"), TN_STR("b_bytes"), TN_STR("c")};
+    const tern_tensor matrix = {
+        .dtype = TERN_FLOAT, .rank = 2, .dims = two_by_two, .data = values, .size = 16};
+    const tern_tensor texts = {.dtype = TERN_STRING, .rank = 1, .dims = two_items, .data = &text, .size = 27};
+    const tern_tensor half = {.dtype = TERN_HALF, .rank = 1, .dims = two_items, .data = halves, .size = 4};
+    const tern_tensor empty = {.dtype = TERN_FLOAT, .rank = 2, .dims = none};
+    const tern_tensor all[] = {matrix, texts, half};
+    const struct {
+        bool row;
+        uint32_t n;
+        const tern_tensor *tensors;
+        const char *want;
+    } cases[] = {
+        {true, 1, all, "{\"predictions\":[[3.5,4.0],[0.2,1e+06]]}"},
+        {false, 1, all, "{\"outputs\":[[3.5,4.0],[0.2,1e+06]]}"},
+        {true, 1, &empty, "{\"predictions\":[]}"},
+        {false, 3, all,
+         "{\"outputs\":{\"a\":[[3.5,4.0],[0.2,1e+06]],\"b_bytes\":[{\"b64\":\"aGk=\"},{\"b64\":\"Ig==\"}],"
+         "\"c\":["
+         "0.0999756,NaN]}}"},
+        {true, 3, all,
+         "{\"predictions\":[{\"a\":[3.5,4.0],\"b_bytes\":{\"b64\":\"aGk=\"},\"c\":0.0999756},{\"a\":[0.2,1e+"
+         "06],\"b_"
+         "bytes\":{\"b64\":\"Ig==\"},\"c\":NaN}]}"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const tn_json_style style = {.row = cases[i].row, .compact = true, .extended = true};
+        tn_buf out;
+        tern_status st;
+        tn_buf_init(&out, 1u << 20);
+        assert_int_equal(tn_json_encode_predict(&style, names, cases[i].tensors, cases[i].n, &out, &st),
+                         TERN_OK);
+        tn_buf_char(&out, '\0');
+        assert_string_equal(out.ptr, cases[i].want);
+        tn_buf_free(&out);
+    }
+}
+
 static void answers_that_cannot_be_printed_say_why(void **state)
 {
     int64_t two_items[] = {2}, three[] = {3};
@@ -218,7 +357,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_hold_for_both_readers),
         cmocka_unit_test(long_lists_arrive_whole),
+        cmocka_unit_test(short_dtypes_are_numbers_where_that_is_wanted),
+        cmocka_unit_test(long_errors_are_cut_in_the_middle),
         cmocka_unit_test(answers_have_the_recorded_layout),
+        cmocka_unit_test(compact_answers_have_no_blanks),
         cmocka_unit_test(answers_that_cannot_be_printed_say_why),
     };
     return cmocka_run_group_tests_name("json_predict", tests, NULL, NULL);

@@ -553,6 +553,75 @@ static void integers_are_written_as_by_libc(void **state)
     }
 }
 
+/* A text against the two neighbours that it lies between: below, above, and whether the half goes up. */
+static void check_short(bool half, const char *text, uint16_t want)
+{
+    uint16_t got = 42;
+    size_t n = strlen(text);
+    size_t used =
+        half ? tn_number_read_half(text, text + n, &got) : tn_number_read_bfloat16(text, text + n, &got);
+    if (used != n || got != want)
+        fail_msg("%s %.60s... reads as %04x, not %04x", half ? "half" : "bfloat16", text, got, want);
+}
+
+static float short_value(bool half, uint16_t bits)
+{
+    return half ? tn_number_of_half(bits) : tn_number_of_bfloat16(bits);
+}
+
+/*
+ * Every value reads back from its text; every half between two goes to the even one, a hair off it does not.
+ */
+static void short_formats_round_once(void **state)
+{
+    char text[400];
+    for (int i = 0; i < 2; i++) {
+        const bool half = i == 0;
+        const uint16_t infinity = half ? 0x7C00 : 0x7F80;
+        for (uint16_t bits = 0; bits < infinity; bits++) {
+            size_t n = tn_number_write_six(text, short_value(half, bits));
+            text[n] = '\0';
+            check_short(half, text, bits);
+            double low = (double)short_value(half, bits);
+            double high = bits + 1 < infinity ? (double)short_value(half, (uint16_t)(bits + 1))
+                          : half              ? 65536
+                                              : 0x1p128;
+            double middle = low + (high - low) / 2; /* exact */
+            uint16_t even = (uint16_t)(bits + (bits & 1));
+            n = (size_t)snprintf(text, sizeof text, "%.200f", middle);
+            check_short(half, text, even);
+            memcpy(text + n, "1", 2);
+            check_short(half, text, (uint16_t)(bits + 1));
+            snprintf(text, sizeof text, "%.140e", middle);
+            check_short(half, text, even);
+            snprintf(text, sizeof text, "%.80e", nextafter(middle, 0));
+            check_short(half, text, bits);
+            snprintf(text, sizeof text, "%.80e", nextafter(middle, INFINITY));
+            check_short(half, text, (uint16_t)(bits + 1));
+        }
+    }
+    check_short(true, "1e5", 0x7C00);
+    check_short(true, "-65520", 0xFC00);
+    check_short(true, "65519.99999999999999999999999999999", 0x7BFF);
+    check_short(true, "1e-400", 0);
+    check_short(true, "-0", 0x8000);
+    check_short(false, "1e400", 0x7F80);
+    check_short(false, "3.3961775292304957e38", 0x7F80);
+    check_short(false, "3.39e38", 0x7F7F);
+}
+
+static void short_formats_are_exact_floats(void **state)
+{
+    assert_true(tn_number_of_half(0x3C00) == 1 && tn_number_of_half(0xC000) == -2);
+    assert_true(tn_number_of_half(1) == 0x1p-24f && tn_number_of_half(0x3FF) == 1023 * 0x1p-24f);
+    assert_true(tn_number_of_half(0x7BFF) == 65504 && isinf(tn_number_of_half(0xFC00)));
+    assert_true(isnan(tn_number_of_half(0x7E00)) && isnan(tn_number_of_bfloat16(0x7FC0)));
+    assert_true(tn_number_of_bfloat16(0x3F80) == 1 && isinf(tn_number_of_bfloat16(0x7F80)));
+    char text[TN_NUMBER_MAX];
+    assert_int_equal(tn_number_write_six(text, tn_number_of_half(0x2E66)), 9);
+    assert_memory_equal(text, "0.0999756", 9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,6 +635,8 @@ int main(void)
         cmocka_unit_test(random_floats_are_written_as_by_libc),
         cmocka_unit_test(random_doubles_are_written_as_by_libc),
         cmocka_unit_test(integers_are_written_as_by_libc),
+        cmocka_unit_test(short_formats_round_once),
+        cmocka_unit_test(short_formats_are_exact_floats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
