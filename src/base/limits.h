@@ -24,6 +24,9 @@
     X(max_write_backlog_bytes, INT64_C(67108864),                                                            \
       "answers queued on one connection before reading from it pauses")                                      \
     X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")    \
+    X(max_batch_rows, 64, "rows of one batch with --batching=auto")                                          \
+    X(max_batch_bytes, INT64_C(268435456),                                                                   \
+      "one input of a batch, put together; a call that is larger runs alone")                                \
     X(max_json_depth, 100000, "nesting of JSON that is read")                                                \
     X(max_error_bytes, 1048576, "longest text of a REST error, which may repeat a part of the request")      \
     X(max_inputs, 1024, "tensors in one request")                                                            \

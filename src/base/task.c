@@ -59,6 +59,45 @@ tn_task *tn_taskq_take_all(tn_taskq *q)
     return t;
 }
 
+tn_task *tn_taskq_take_if(tn_taskq *q, bool (*want)(tn_task *, void *arg), void *arg, size_t look)
+{
+    tn_task *taken = NULL;
+    tn_task **end = &taken;
+    tn_task *before = NULL;
+    pthread_mutex_lock(&q->lock);
+    for (tn_task *t = q->head, *next; t != NULL && look > 0; t = next, look--) {
+        next = t->next;
+        if (!want(t, arg)) {
+            before = t;
+            continue;
+        }
+        if (before != NULL)
+            before->next = next;
+        else
+            q->head = next;
+        if (q->tail == t)
+            q->tail = before;
+        q->length--;
+        t->next = NULL;
+        *end = t;
+        end = &t->next;
+    }
+    pthread_mutex_unlock(&q->lock);
+    return taken;
+}
+
+void tn_taskq_push_front(tn_taskq *q, tn_task *t)
+{
+    pthread_mutex_lock(&q->lock);
+    t->next = q->head;
+    if (q->head == NULL)
+        q->tail = t;
+    q->head = t;
+    q->length++;
+    pthread_cond_signal(&q->ready);
+    pthread_mutex_unlock(&q->lock);
+}
+
 void tn_taskq_close(tn_taskq *q)
 {
     pthread_mutex_lock(&q->lock);

@@ -39,6 +39,13 @@ bool tn_taskq_push(tn_taskq *q, tn_task *t, bool *was_empty);
 tn_task *tn_taskq_pop(tn_taskq *q);
 /* All of it, as a list in order, without blocking; NULL when empty. */
 tn_task *tn_taskq_take_all(tn_taskq *q);
+/*
+ * Takes out those of the first `look` tasks that want() says yes to, as a list in order, without blocking;
+ * NULL when there are none. want() is called with the queue locked.
+ */
+tn_task *tn_taskq_take_if(tn_taskq *q, bool (*want)(tn_task *, void *arg), void *arg, size_t look);
+/* Gives back what was taken out: it is the next one, also where the queue is full or closed by now. */
+void tn_taskq_push_front(tn_taskq *q, tn_task *t);
 /* No more pushes; waiting consumers wake, drain what is left, then get NULL. */
 void tn_taskq_close(tn_taskq *q);
 size_t tn_taskq_length(tn_taskq *q);

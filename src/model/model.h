@@ -61,6 +61,7 @@ typedef struct tn_version {
     tern_engine_model *loaded;
     const tern_signature_set *signatures;
     void *attached; /* what hooks.attach put here (handler/) */
+    void *batching; /* likewise (schedule/batch.c); NULL: calls are not batched */
     tn_version_stats stats;
     tn_cost cost;                         /* of whole calls, for those whose signature is not known yet */
     tn_cost run_cost[TN_COST_SIGNATURES]; /* run and encode, by the signature's index */

@@ -28,6 +28,8 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
     call->decoded_ns = 0;
     atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
     call->skip_run = false;
+    call->batch = NULL;
+    call->rows = 0;
     memset(call->stage_ns, 0, sizeof call->stage_ns);
     tern_status_init(&call->status);
     call->run_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;

@@ -18,8 +18,11 @@
 #include "base/limits.h"
 #include "base/task.h"
 #include "model/model.h"
+#include "schedule/batch.h"
 
 typedef struct tn_call tn_call;
+typedef struct tn_batch_part tn_batch_part;
+typedef struct tn_batch_queue tn_batch_queue;
 
 /*
  * What a surface does with its calls. Static tables. Order: decode, run, encode, done, one thread at a time.
@@ -58,6 +61,8 @@ struct tn_call {
     int64_t decoded_ns;    /* when it was queued after it was decoded on the event loop, or 0 */
     atomic_bool cancelled; /* set by any thread: the client is gone, or was answered 504 */
     bool skip_run;         /* set by decode: the answer needs no run */
+    tn_batch_queue *batch; /* the queue it belongs to, once it is decoded; NULL: runs alone */
+    int64_t rows;          /* in its inputs, when it belongs to a queue */
     int64_t stage_ns[TN_STAGES];
     tern_status status;       /* valid when done() is called */
     pthread_mutex_t run_lock; /* guards running, for tn_call_cancel() */
@@ -84,12 +89,11 @@ TERN_MUST_USE tern_code tn_call_all_outputs(tn_call *call, tern_status *st);
  */
 void tn_call_cancel(tn_call *call);
 
-typedef struct tn_schedule tn_schedule;
-
 typedef struct tn_schedule_options {
     /* threads that run models; 0: one a core (of the CPU set and the cgroup's quota), at least 2 */
     int32_t executors;
     tn_limits limits;
+    tn_batch_options batching;
 } tn_schedule_options;
 
 TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out,
@@ -102,9 +106,24 @@ TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_s
  * inside this call too. Any thread. Takes no memory from the heap.
  */
 void tn_schedule_submit(tn_schedule *s, tn_call *call);
-/* Calls that wait. */
+
+/*
+ * A turn of an event loop, for TN_BATCHING_AUTO: small calls that one look at the sockets brought are run at
+ * its end, those that belong together as one batch. One for each loop; its functions on the loop's thread.
+ */
+typedef struct tn_turn tn_turn;
+/* NULL when calls are not batched so, or memory is short; then tn_schedule_submit() does. */
+tn_turn *tn_turn_new(tn_schedule *s);
+/* The turn is empty. The schedule may be gone. Accepts NULL. */
+void tn_turn_free(tn_turn *turn);
+/* As tn_schedule_submit(), but a small call may wait for tn_turn_end(), which must come in this same turn. */
+void tn_turn_submit(tn_turn *turn, tn_call *call);
+/* Runs what was collected, done() included, or hands it over. false: there was nothing. */
+bool tn_turn_end(tn_turn *turn);
+
+/* Calls that wait for an executor, or in a batch for a thread. */
 size_t tn_schedule_queued(tn_schedule *s);
-/* Calls that run on executors now. */
+/* Calls that run on executors now, and batches on their threads. */
 size_t tn_schedule_running(tn_schedule *s);
 /* From now on calls are refused with UNAVAILABLE; what is queued still runs. Any thread; may be repeated. */
 void tn_schedule_close(tn_schedule *s);

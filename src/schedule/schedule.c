@@ -12,26 +12,18 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "schedule/call.h"
 #include "schedule/cores.h"
 #include "schedule/cost.h"
+#include "schedule/inside.h"
 
-struct tn_schedule {
-    tn_taskq queue;
-    tn_limits limits;
-    atomic_size_t running;
-    atomic_bool closed;
-    uint32_t n_threads;
-    pthread_t threads[];
-};
+#define BATCHING_ARENA_MAX (1u << 20)
 
 static bool was_cancelled(tn_call *call)
 {
     return atomic_load_explicit(&call->cancelled, memory_order_acquire);
 }
 
-/* Whether there is still someone to work for. */
-static tern_code check_wanted(tn_call *call, int64_t now, const char *before)
+tern_code tn_call_wanted(tn_call *call, int64_t now, const char *before)
 {
     if (was_cancelled(call))
         return tern_fail(&call->status, TERN_CANCELLED, "Call was cancelled before its %s", before);
@@ -48,7 +40,7 @@ static void set_running(tn_call *call, const tern_run *run)
     pthread_mutex_unlock(&call->run_lock);
 }
 
-static tern_code run_model(tn_call *call, bool small, int64_t *now)
+tern_code tn_call_run(tn_call *call, bool small, int64_t *now)
 {
     const tn_version *v = call->version;
     const tern_engine_api *api = v->engine->api;
@@ -130,82 +122,169 @@ static tern_code decode(tn_call *call, int64_t *now)
     tern_code code = call->steps->decode(call, &call->status);
     *now = tn_now_ns();
     if (code == TERN_OK && !call->skip_run)
-        code = check_wanted(call, *now, "run");
+        code = tn_call_wanted(call, *now, "run");
     return code;
 }
 
-/*
- * Runs the call to its end and gives it back; or, on an event loop (may_leave), leaves it to the executors
- * when it is decoded and turns out to be dear.
- */
-static void perform(tn_schedule *s, tn_call *call, bool may_leave)
+void tn_call_ran(tn_call *call, tern_code code)
 {
-    const tn_call_steps *steps = call->steps;
-    int64_t start = tn_now_ns();
-    int64_t now = start;
-    call->stage_ns[TN_STAGE_QUEUE] += start - (call->decoded_ns != 0 ? call->decoded_ns : call->queued_ns);
-    tern_status *st = &call->status;
-    tern_code code = check_wanted(call, now, "start");
-    if (code == TERN_OK && steps->decode != NULL && call->decoded_ns == 0)
-        code = decode(call, &now);
-    if (code != TERN_OK)
-        goto out;
+    if (code == TERN_OK && call->steps->encode != NULL)
+        code = call->steps->encode(call, &call->status);
+    /* A step that returned a code is believed, whatever it left in the status. */
+    call->status.code = code;
+    call->steps->done(call);
+}
+
+/* What is left of a decoded call; taken_ns: what it took already. */
+static void run_and_end(tn_schedule *s, tn_call *call, bool small, int64_t taken_ns, int64_t now)
+{
     const int64_t run_start = now;
-    if (!call->skip_run) {
-        bool small = run_is_small(s, call, now - start);
-        if (may_leave && !small) {
-            call->decoded_ns = now;
-            if (enqueue(s, call))
-                return;
-            code = call->status.code;
-            goto out;
-        }
-        code = run_model(call, small, &now);
-    }
-    if (code == TERN_OK && steps->encode != NULL) {
-        code = steps->encode(call, st);
+    tern_code code = tn_call_run(call, small, &now);
+    if (code == TERN_OK && call->steps->encode != NULL) {
+        code = call->steps->encode(call, &call->status);
         now = tn_now_ns();
     }
-    if (!call->skip_run)
-        record_cost(s, call, code, run_cost(call), now - run_start);
-out:
-    if (!call->skip_run)
+    record_cost(s, call, code, run_cost(call), now - run_start);
+    record_cost(s, call, code, &call->version->cost, taken_ns + now - run_start);
+    if (call->batch != NULL)
+        tn_batch_count_one(s, call);
+    call->status.code = code;
+    call->steps->done(call);
+}
+
+void tn_call_run_here(tn_schedule *s, tn_call *call)
+{
+    run_and_end(s, call, true, call->stage_ns[TN_STAGE_DECODE], tn_now_ns());
+}
+
+void tn_call_queue(tn_schedule *s, tn_call *call)
+{
+    if (!enqueue(s, call))
+        call->steps->done(call);
+}
+
+bool tn_call_is_small(const tn_call *call, int64_t limit_us)
+{
+    const tn_cost *cost = run_cost(call);
+    return cost != NULL &&
+           tn_cost_is_small(cost, call->steps->kind, tn_cost_class(call->body_bytes), limit_us);
+}
+
+/*
+ * Where a call is performed: on an executor, which has a runner, or on an event loop, which may have a turn.
+ */
+typedef struct place {
+    tn_batch_runner *runner;
+    tn_turn *turn;
+} place;
+
+/* A decoded call of a version that is batched. false: it is to be run by itself. */
+static bool to_batch(tn_schedule *s, tn_call *call, place at, int64_t start, int64_t now)
+{
+    const bool serving = s->batching.manner == TN_BATCHING_SERVING;
+    tern_code code = tn_batch_find(call, &call->status);
+    if (code == TERN_OK && call->batch == NULL)
+        return false;
+    call->decoded_ns = now;
+    if (code == TERN_OK && serving) {
+        /* What it may cost an event loop is its decoding. */
+        record_cost(s, call, TERN_OK, &call->version->cost, now - start);
+        code = tn_batcher_put(s, call, &call->status);
+        if (code == TERN_OK)
+            return true;
+    }
+    if (code != TERN_OK) {
+        tn_call_failed(call, code);
+        return true;
+    }
+    if (at.turn != NULL) {
+        tn_turn_add(at.turn, call);
+        return true;
+    }
+    return at.runner != NULL &&
+           tn_batch_gather(at.runner, call, tn_call_is_small(call, s->limits.inline_run_us));
+}
+
+/*
+ * Runs the call to its end and gives it back; or leaves it to a batch; or, on an event loop, to the executors
+ * when it is decoded and turns out to be dear.
+ */
+static void perform(tn_schedule *s, tn_call *call, place at)
+{
+    const tn_call_steps *steps = call->steps;
+    const int64_t start = tn_now_ns();
+    int64_t now = start;
+    call->stage_ns[TN_STAGE_QUEUE] += start - (call->decoded_ns != 0 ? call->decoded_ns : call->queued_ns);
+    tern_code code = tn_call_wanted(call, now, "start");
+    if (code == TERN_OK && steps->decode != NULL && call->decoded_ns == 0)
+        code = decode(call, &now);
+    if (code != TERN_OK && !call->skip_run)
         record_cost(s, call, code, &call->version->cost, now - start);
-    /* A step that returned a code is believed, whatever it left in the status. */
-    st->code = code;
-    steps->done(call);
+    if (code != TERN_OK || call->skip_run) {
+        tn_call_ran(call, code);
+        return;
+    }
+    if (call->version->batching != NULL && to_batch(s, call, at, start, now))
+        return;
+    bool small = run_is_small(s, call, now - start);
+    if (at.runner == NULL && !small) {
+        call->decoded_ns = now;
+        tn_call_queue(s, call);
+        return;
+    }
+    run_and_end(s, call, small, now - start, now);
 }
 
 static void *executor(void *arg)
 {
     tn_schedule *s = arg;
     tn_task *task;
+    tn_batch_runner runner;
+    tn_batch_runner_init(&runner, s);
     while ((task = tn_taskq_pop(&s->queue)) != NULL) {
         atomic_fetch_add_explicit(&s->running, 1, memory_order_relaxed);
-        perform(s, TN_CONTAINER(task, tn_call, task), false);
+        perform(s, TN_CONTAINER(task, tn_call, task), (place){.runner = &runner});
         atomic_fetch_sub_explicit(&s->running, 1, memory_order_relaxed);
     }
+    tn_batch_runner_free(&runner);
     return NULL;
 }
 
 /* Whether the call, as far as it is known before it is decoded, is measured to be small. */
 static bool begins_small(const tn_schedule *s, const tn_call *call)
 {
-    if ((int64_t)call->body_bytes > s->limits.inline_body_bytes)
-        return false;
-    if (call->steps->decode == NULL)
-        return run_is_small(s, call, 0);
-    return tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
+    if (call->steps->decode == NULL) {
+        /* There it goes into its queue, and that is all. */
+        if (call->version->batching != NULL && s->batching.manner == TN_BATCHING_SERVING)
+            return true;
+        return (int64_t)call->body_bytes <= s->limits.inline_body_bytes && run_is_small(s, call, 0);
+    }
+    return (int64_t)call->body_bytes <= s->limits.inline_body_bytes &&
+           tn_cost_is_small(&call->version->cost, call->steps->kind, tn_cost_class(call->body_bytes),
                             s->limits.inline_run_us);
+}
+
+static void submit(tn_schedule *s, tn_turn *turn, tn_call *call)
+{
+    call->queued_ns = tn_now_ns();
+    if (begins_small(s, call)) {
+        perform(s, call, (place){.turn = turn});
+        return;
+    }
+    /* So that an executor sees in the queue what it may take along. No error: that is for SERVING. */
+    if (call->version->batching != NULL && call->steps->decode == NULL)
+        (void)!tn_batch_find(call, &call->status);
+    tn_call_queue(s, call);
 }
 
 void tn_schedule_submit(tn_schedule *s, tn_call *call)
 {
-    call->queued_ns = tn_now_ns();
-    if (begins_small(s, call))
-        perform(s, call, true);
-    else if (!enqueue(s, call))
-        call->steps->done(call);
+    submit(s, NULL, call);
+}
+
+void tn_turn_submit(tn_turn *turn, tn_call *call)
+{
+    submit(tn_turn_schedule(turn), turn, call);
 }
 
 static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)
@@ -232,6 +311,21 @@ static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)
     return TERN_OK;
 }
 
+static tern_code copy_batching(tn_schedule *s, const tn_batch_options *options, tern_status *st)
+{
+    tn_batch_params *p = &s->batching.params;
+    s->batching = *options;
+    int64_t *allowed = tn_arena_array(&s->arena, p->n_allowed, sizeof *allowed);
+    p->thread_pool_name = tn_arena_dup(&s->arena, options->params.thread_pool_name);
+    if (allowed == NULL || p->thread_pool_name.ptr == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for batching parameters");
+    if (p->n_allowed > 0)
+        memcpy(allowed, options->params.allowed, p->n_allowed * sizeof *allowed);
+    p->allowed = allowed;
+    s->batch_stats.thread_pool_name = p->thread_pool_name;
+    return TERN_OK;
+}
+
 tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out, tern_status *st)
 {
     *out = NULL;
@@ -243,7 +337,12 @@ tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out,
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a scheduler of %u executors", n);
     s->limits = options->limits;
     tn_taskq_init(&s->queue, s->limits.max_queue > 0 ? (size_t)s->limits.max_queue : 1);
-    tern_code code = start_threads(s, n, st);
+    tn_arena_init(&s->arena, BATCHING_ARENA_MAX);
+    tern_code code = copy_batching(s, &options->batching, st);
+    if (code == TERN_OK)
+        code = tn_batcher_start(s, st);
+    if (code == TERN_OK)
+        code = start_threads(s, n, st);
     if (code != TERN_OK) {
         tn_schedule_free(s);
         return code;
@@ -254,24 +353,33 @@ tern_code tn_schedule_new(const tn_schedule_options *options, tn_schedule **out,
 
 size_t tn_schedule_queued(tn_schedule *s)
 {
-    return tn_taskq_length(&s->queue);
+    return tn_taskq_length(&s->queue) + atomic_load_explicit(&s->batch_stats.waiting, memory_order_acquire);
 }
 
 size_t tn_schedule_running(tn_schedule *s)
 {
-    return atomic_load_explicit(&s->running, memory_order_relaxed);
+    return atomic_load_explicit(&s->running, memory_order_relaxed) +
+           atomic_load_explicit(&s->batch_stats.running, memory_order_relaxed);
+}
+
+const tn_batch_stats *tn_schedule_batch_stats(const tn_schedule *s)
+{
+    return &s->batch_stats;
 }
 
 void tn_schedule_close(tn_schedule *s)
 {
     atomic_store_explicit(&s->closed, true, memory_order_release);
     tn_taskq_close(&s->queue);
+    tn_batcher_close(s);
 }
 
 void tn_schedule_leave(tn_schedule *s)
 {
     for (uint32_t i = 0; s != NULL && i < s->n_threads; i++)
         pthread_detach(s->threads[i]);
+    if (s != NULL)
+        tn_batcher_leave(s);
 }
 
 void tn_schedule_free(tn_schedule *s)
@@ -281,6 +389,9 @@ void tn_schedule_free(tn_schedule *s)
     tn_schedule_close(s);
     for (uint32_t i = 0; i < s->n_threads; i++)
         pthread_join(s->threads[i], NULL);
+    /* After them: they still bring calls. */
+    tn_batcher_free(s);
     tn_taskq_destroy(&s->queue);
+    tn_arena_free(&s->arena);
     free(s);
 }
