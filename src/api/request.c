@@ -14,6 +14,7 @@
 typedef struct request_pool {
     tn_request *free;
     size_t n;
+    tn_turn *turn; /* NULL: calls do not wait for the turn's end */
 } request_pool;
 
 /*
@@ -22,6 +23,8 @@ typedef struct request_pool {
  */
 static _Thread_local tn_request *submitting;
 static _Thread_local bool came_back;
+/* The turn of this thread's loop ends: calls that come back are its own, and nobody's code is in the way. */
+static _Thread_local bool ending_turn;
 
 static request_pool *pool_of(tn_loop *loop)
 {
@@ -71,6 +74,8 @@ void tn_request_pool_free(tn_loop *loop)
         tn_arena_free(&r->call.arena);
         free(r);
     }
+    if (pool != NULL)
+        tn_turn_free(pool->turn);
     free(pool);
     *slot = NULL;
 }
@@ -235,6 +240,10 @@ void tn_request_done(tn_call *call)
         came_back = true;
         return;
     }
+    if (ending_turn) {
+        finish(r);
+        return;
+    }
     r->finished.run = finished_task;
     tn_loop_post(r->loop, &r->finished);
 }
@@ -251,12 +260,35 @@ static void deadline_passed(tn_timer *timer)
     r->surface->error(r, &st);
 }
 
+static tn_turn *turn_of(const tn_request *r)
+{
+    request_pool *pool = r->server->by_turns ? pool_of(r->loop) : NULL;
+    if (pool != NULL && pool->turn == NULL)
+        pool->turn = tn_turn_new(r->server->schedule);
+    return pool != NULL ? pool->turn : NULL;
+}
+
+bool tn_request_turn(tn_loop *loop)
+{
+    request_pool *pool = *tn_loop_user(loop);
+    if (pool == NULL || pool->turn == NULL)
+        return false;
+    ending_turn = true;
+    bool some = tn_turn_end(pool->turn);
+    ending_turn = false;
+    return some;
+}
+
 void tn_request_submit(tn_request *r)
 {
     r->submitted = true;
     submitting = r;
     came_back = false;
-    tn_schedule_submit(r->server->schedule, &r->call);
+    tn_turn *turn = turn_of(r);
+    if (turn != NULL)
+        tn_turn_submit(turn, &r->call);
+    else
+        tn_schedule_submit(r->server->schedule, &r->call);
     submitting = NULL;
     if (came_back)
         finish(r);

@@ -77,6 +77,11 @@ void tn_request_send(tn_request *r, tn_response *response, tern_code code);
 void tn_request_send_text(tn_request *r, tn_response *response, tn_str text, tern_code code);
 /* steps.done of every surface: brings the call back to its loop. Any thread. */
 void tn_request_done(tn_call *call);
+/*
+ * For tn_net_app.on_turn: ends the turn of this loop's calls (tn_turn_end); what ended with it is answered.
+ * false: there was nothing.
+ */
+bool tn_request_turn(tn_loop *loop);
 /* Frees the pool of a loop that ended. */
 void tn_request_pool_free(tn_loop *loop);
 /* Frees a request without an answer: only when the exchange is gone. */

@@ -20,6 +20,14 @@
 
 #define NEVER INT64_MAX
 
+/* The loop's own code is not on the stack. */
+static void end_turn(tn_loop *loop)
+{
+    const tn_net_app *app = tn_net_app_of(loop->net);
+    while (app->on_turn != NULL && app->on_turn(app->context, loop))
+        tn_loop_settle(loop);
+}
+
 /* Timers. */
 
 static void heap_put(tn_loop *loop, size_t at, tn_timer *timer)
@@ -99,6 +107,7 @@ static void on_clock(uv_timer_t *handle)
     }
     set_clock(loop);
     tn_loop_settle(loop);
+    end_turn(loop);
 }
 
 void tn_timer_start(tn_loop *loop, tn_timer *timer, int64_t at_ns, void (*fire)(tn_timer *))
@@ -192,6 +201,11 @@ void tn_loop_settle(tn_loop *loop)
     loop->settling = false;
 }
 
+static void on_turn(uv_check_t *handle)
+{
+    end_turn(handle->data);
+}
+
 static void on_busy(uv_idle_t *handle)
 {
     tn_loop *loop = handle->data;
@@ -204,6 +218,7 @@ static void on_busy(uv_idle_t *handle)
         tn_conn_continue(conn);
         tn_loop_settle(loop);
     }
+    end_turn(loop);
     if (loop->again == NULL)
         uv_idle_stop(&loop->busy);
 }
@@ -309,7 +324,10 @@ tern_code tn_loop_open(tn_loop *loop, tn_net *net, int32_t index, tern_status *s
     }
     uv_timer_init(&loop->uv, &loop->clock);
     uv_idle_init(&loop->uv, &loop->busy);
-    loop->wake.data = loop->clock.data = loop->busy.data = loop;
+    uv_check_init(&loop->uv, &loop->check);
+    loop->wake.data = loop->clock.data = loop->busy.data = loop->check.data = loop;
+    if (tn_net_app_of(net)->on_turn != NULL)
+        uv_check_start(&loop->check, on_turn);
     return TERN_OK;
 }
 
@@ -371,6 +389,7 @@ void tn_loop_close(tn_loop *loop)
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->clock, NULL);
     uv_close((uv_handle_t *)&loop->busy, NULL);
+    uv_close((uv_handle_t *)&loop->check, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     uv_loop_close(&loop->uv);
     tn_http2_unprepare(loop);

@@ -42,7 +42,8 @@ struct tn_loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_timer_t clock;
-    uv_idle_t busy; /* runs while `again` is not empty */
+    uv_idle_t busy;   /* runs while `again` is not empty */
+    uv_check_t check; /* after each look at the sockets, for app.on_turn */
     _Atomic(tn_task *) inbox;
     tn_timer **heap;
     size_t n_heap, cap_heap;

@@ -60,6 +60,11 @@ typedef struct tn_net_app {
      * NULL.
      */
     void (*on_loop_end)(void *context, tn_loop *loop);
+    /*
+     * A turn of the loop is over: what one look at its sockets brought has been handed to the application. Says
+     * whether it did something; then it is asked again, until there is nothing more. May be NULL.
+     */
+    bool (*on_turn)(void *context, tn_loop *loop);
 } tn_net_app;
 
 /*
