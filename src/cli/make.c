@@ -68,7 +68,7 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         .max_load_retries = retries(o->max_num_load_retries),
         .load_retry_interval_us = o->load_retry_interval_micros,
         .labels_for_unavailable = o->allow_version_labels_for_unavailable_models,
-        .hooks = {.context = p->handlers, .attach = tn_handlers_attach, .detach = tn_handlers_detach},
+        .hooks = {.context = p, .attach = tn_parts_attach, .detach = tn_parts_detach},
         .stats = p->server.stats,
     };
     return tn_models_new(&options, p->configs, p->n_configs, &p->server.models, st);
@@ -97,6 +97,12 @@ tern_code tn_parts_engines(tn_parts *p, tern_status *st)
     return TERN_OK;
 }
 
+static bool on_turn(void *context, tn_loop *loop)
+{
+    (void)context;
+    return tn_request_turn(loop);
+}
+
 static void on_loop_end(void *context, tn_loop *loop)
 {
     (void)context;
@@ -117,17 +123,21 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     s->health_service = o->enable_grpc_healthcheck_service;
     s->grpc_max_receive = s->grpc_max_send = INT32_MAX;
     s->method_name_check = o->enable_signature_method_name_check;
+    s->by_turns = p->batching.manner == TN_BATCHING_AUTO;
     s->rest_timeout_ms = o->rest_api_timeout_in_ms;
     s->default_model = o->default_model[0] != '\0' ? tn_str_from(o->default_model)
                        : p->n_configs > 0          ? p->configs[0].name
                                                    : TN_STR_NONE;
     s->handlers = p->handlers;
     s->started_ns = tn_wall_ns();
-    const tn_schedule_options schedule = {.executors = (int32_t)o->num_executors, .limits = s->limits};
-    const tn_net_options net = {
-        .loops = (int32_t)o->num_loops,
-        .limits = s->limits,
-        .app = {.context = s, .on_request = tn_server_on_request, .on_loop_end = on_loop_end}};
+    const tn_schedule_options schedule = {
+        .executors = (int32_t)o->num_executors, .limits = s->limits, .batching = p->batching};
+    const tn_net_options net = {.loops = (int32_t)o->num_loops,
+                                .limits = s->limits,
+                                .app = {.context = s,
+                                        .on_request = tn_server_on_request,
+                                        .on_loop_end = on_loop_end,
+                                        .on_turn = s->by_turns ? on_turn : NULL}};
     s->worker = tn_worker_new("tern-pages", MAX_PAGES);
     tern_code code =
         s->worker != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start a thread");

@@ -69,10 +69,10 @@
     X(TEXT, thread_pool_factory_config_file, "", 1, "Engine", "refused: there is no such factory")           \
     X(TEXT, mixed_precision, "", 1, "Engine", "bfloat16: TensorFlow computes in it where it can")            \
     X(BOOL, skip_initialize_tpu, false, 0, "Engine", "TPUs")                                                 \
-    X(BOOL, enable_batching, false, 0, "Batching", "put calls together")                                     \
-    X(TEXT, batching_parameters_file, "", 0, "Batching", "BatchingParameters, text")                         \
-    X(BOOL, enable_per_model_batching_parameters, false, 0, "Batching",                                      \
-      "batching_params.pbtxt in the model's folder")                                                         \
+    X(BOOL, enable_batching, false, 1, "Batching", "run calls together, as TensorFlow Serving does")         \
+    X(TEXT, batching_parameters_file, "", 1, "Batching", "for it: BatchingParameters, text")                 \
+    X(BOOL, enable_per_model_batching_parameters, false, 1, "Batching",                                      \
+      "for it: batching_params.pbtxt in a version's folder; a version without is not batched")               \
     X(BOOL, enable_serialization_as_tensor_content, false, 1, "Answers", "gRPC answers as tensor_content")   \
     X(TEXT, monitoring_config_file, "", 1, "Answers",                                                        \
       "MonitoringConfig, text: path of TensorFlow Serving's own metrics")                                    \
@@ -81,6 +81,8 @@
     X(TEXT, port_file, "", 1, "Tern", "write the ports as JSON to this file once they are open")             \
     X(BOOL, rest_api_tls, false, 1, "Tern", "with --ssl_config_file the REST port speaks TLS, too")          \
     X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \
+    X(TEXT, batching, "", 1, "Tern",                                                                         \
+      "off; auto: a free executor runs together what waits for it; serving: --enable_batching")              \
     X(TEXT, engine, "tensorflow", 1, "Tern", "engine of models that name none")                              \
     X(TEXT, engine_path, "", 1, "Tern",                                                                      \
       "folders of engine plugins, separated by ':'; default: beside the program")                            \

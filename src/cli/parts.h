@@ -40,6 +40,7 @@ typedef struct tn_parts {
     tn_handlers *handlers;
     tn_tls *tls; /* NULL: no --ssl_config_file */
     tn_file_state tls_seen;
+    tn_batch_options batching;
     tn_server server;
     int rest_port, grpc_port;
 } tn_parts;
@@ -91,6 +92,11 @@ void tn_parts_secure(tn_parts *p);
  * too, where there are keys) and when their file has changed.
  */
 int tn_parts_wait(tn_parts *p, const sigset_t *stop);
+/* p->batching; errors in TensorFlow Serving's words. */
+TERN_MUST_USE tern_code tn_parts_batching(tn_parts *p, tern_status *st);
+/* tn_model_hooks with the parts as context: queues of calls, handlers. */
+tern_code tn_parts_attach(void *parts, tn_version *v, tern_status *st);
+void tn_parts_detach(void *parts, tn_version *v);
 /* p->engines and p->handlers. */
 TERN_MUST_USE tern_code tn_parts_engines(tn_parts *p, tern_status *st);
 /* p->server.models; nothing is started. */

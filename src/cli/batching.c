@@ -1,0 +1,65 @@
+/* cli/batching.c - the flags of batching, and what a version gets when it is loaded. See cli/parts.h. */
+#include "cli/parts.h"
+
+/* --batching, or what --enable_batching says. */
+static tern_code manner_of(const tn_options *o, tn_batching *manner, tern_status *st)
+{
+    tn_str word = tn_str_from(o->batching);
+    *manner = o->enable_batching ? TN_BATCHING_SERVING : TN_BATCHING_OFF;
+    if (word.len == 0)
+        return TERN_OK;
+    if (tn_str_eq(word, TN_STR("off")))
+        *manner = TN_BATCHING_OFF;
+    else if (tn_str_eq(word, TN_STR("serving")))
+        *manner = TN_BATCHING_SERVING;
+    else if (tn_str_eq(word, TN_STR("auto")))
+        *manner = TN_BATCHING_AUTO;
+    else
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "--batching=%s: use off, auto or serving", o->batching);
+    if (o->enable_batching && *manner != TN_BATCHING_SERVING)
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "--batching=%s and --enable_batching are not together: the latter means "
+                         "--batching=serving",
+                         o->batching);
+    return TERN_OK;
+}
+
+tern_code tn_parts_batching(tn_parts *p, tern_status *st)
+{
+    const tn_options *o = &p->o;
+    tn_batch_options *b = &p->batching;
+    tern_code code = manner_of(o, &b->manner, st);
+    if (code != TERN_OK)
+        return code;
+    const bool serving = b->manner == TN_BATCHING_SERVING;
+    b->params = tn_batch_params_default();
+    b->per_model = serving && o->enable_per_model_batching_parameters;
+    if (!serving)
+        b->params.thread_pool_name = TN_STR("");
+    if (o->batching_parameters_file[0] == '\0')
+        return TERN_OK;
+    if (!serving)
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "server_options.batching_parameters_file is set without setting "
+                         "server_options.enable_batching to true.");
+    return tn_batch_params_read(o->batching_parameters_file, &p->arena, &b->params, st);
+}
+
+tern_code tn_parts_attach(void *parts, tn_version *v, tern_status *st)
+{
+    tn_parts *p = parts;
+    tern_code code = tn_schedule_attach(p->server.schedule, v, st);
+    if (code != TERN_OK)
+        return code;
+    code = tn_handlers_attach(p->handlers, v, st);
+    if (code != TERN_OK)
+        tn_schedule_detach(p->server.schedule, v);
+    return code;
+}
+
+void tn_parts_detach(void *parts, tn_version *v)
+{
+    tn_parts *p = parts;
+    tn_handlers_detach(p->handlers, v);
+    tn_schedule_detach(p->server.schedule, v);
+}
