@@ -1,5 +1,6 @@
 /* cli/batching.c - the flags of batching, and what a version gets when it is loaded. See cli/parts.h. */
 #include "cli/parts.h"
+#include "server_config.pb-c.h"
 
 /* --batching, or what --enable_batching says. */
 static tern_code manner_of(const tn_options *o, tn_batching *manner, tern_status *st)
@@ -36,6 +37,11 @@ tern_code tn_parts_batching(tn_parts *p, tern_status *st)
     b->per_model = serving && o->enable_per_model_batching_parameters;
     if (!serving)
         b->params.thread_pool_name = TN_STR("");
+    if (serving && p->platform != NULL) {
+        const Tensorflow__Serving__SessionBundleConfig *bundle = (const void *)p->platform;
+        if (bundle->batching_parameters != NULL)
+            return tn_batch_params_take(&bundle->batching_parameters->base, &p->arena, &b->params, st);
+    }
     if (o->batching_parameters_file[0] == '\0')
         return TERN_OK;
     if (!serving)

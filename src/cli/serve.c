@@ -53,9 +53,9 @@ static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
     if (code == TERN_OK)
         code = tn_parts_configs(p, st);
     if (code == TERN_OK)
-        code = tn_parts_batching(p, st);
-    if (code == TERN_OK)
         code = tn_parts_platform(p, st);
+    if (code == TERN_OK)
+        code = tn_parts_batching(p, st);
     if (code == TERN_OK)
         code = tn_parts_session(p, st);
     if (code == TERN_OK)

@@ -23,8 +23,10 @@ tn_batch_params tn_batch_params_default(void)
                              .thread_pool_name = TN_STR_INIT("model_server_batch_threads")};
 }
 
-static tern_code take(const pb_params *m, tn_arena *arena, tn_batch_params *out, tern_status *st)
+tern_code tn_batch_params_take(const ProtobufCMessage *message, tn_arena *arena, tn_batch_params *out,
+                               tern_status *st)
 {
+    const pb_params *m = (const pb_params *)message;
     *out = tn_batch_params_default();
     out->thread_pool_name = TN_STR("batch_threads");
     if (m->max_batch_size != NULL)
@@ -59,7 +61,7 @@ tern_code tn_batch_params_parse(tn_str text, tn_arena *arena, tn_batch_params *o
         tn_pb_text_parse(text, &tensorflow__serving__batching_parameters__descriptor, &message, st);
     if (code != TERN_OK)
         return code;
-    code = take((const pb_params *)message, arena, out, st);
+    code = tn_batch_params_take(message, arena, out, st);
     protobuf_c_message_free_unpacked(message, NULL);
     return code;
 }

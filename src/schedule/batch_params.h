@@ -8,6 +8,8 @@
 #ifndef TN_SCHEDULE_BATCH_PARAMS_H
 #define TN_SCHEDULE_BATCH_PARAMS_H
 
+#include <protobuf-c/protobuf-c.h>
+
 #include "base/arena.h"
 
 typedef struct tn_batch_params {
@@ -27,6 +29,9 @@ typedef struct tn_batch_params {
 
 /* What --enable_batching means without a file. */
 tn_batch_params tn_batch_params_default(void);
+/* From a message of that type. Slices live in the arena. */
+TERN_MUST_USE tern_code tn_batch_params_take(const ProtobufCMessage *message, tn_arena *arena,
+                                             tn_batch_params *out, tern_status *st);
 /*
  * Text format; what is not said has its default. Slices live in the arena. INVALID_ARGUMENT when it is no
  * such message.
