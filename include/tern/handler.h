@@ -44,6 +44,10 @@ typedef struct tern_handler_request {
     tern_str custom_attributes; /* X-Amzn-SageMaker-Custom-Attributes, or absent */
     tern_str url; /* address of the document when the client names it (X-Tern-Document-Url), or absent */
     int64_t deadline_ns; /* CLOCK_MONOTONIC time by which the client wants the answer, 0: none */
+    /* The trace that this request belongs to, with its own span as parent, for what the handler calls itself
+     * (W3C Trace Context); absent when nobody traces. Test struct_size before use. */
+    tern_str traceparent;
+    tern_str tracestate; /* as the client sent it, or absent */
 } tern_handler_request;
 
 /* What a handler may ask of the host about its request. Only from inside pre() or post() of that call. */

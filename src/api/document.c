@@ -2,6 +2,7 @@
  * api/document.c - a raw document for a model's handler: the body goes to the handler's pre(), the answer
  * comes from its post().
  */
+#include "api/access.h"
 #include "api/http.h"
 #include "api/surfaces.h"
 
@@ -73,6 +74,12 @@ static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, 
             tn_arena_dup(arena, tn_exchange_header(ex, "x-amzn-sagemaker-custom-attributes")),
         .url = tn_arena_dup(arena, tn_exchange_header(ex, "x-tern-document-url")),
     };
+    const tn_access *access = tn_access_of(ex);
+    if (access != NULL) {
+        r->job.request.traceparent =
+            tn_arena_dup(arena, (tn_str){access->traceparent, sizeof access->traceparent});
+        r->job.request.tracestate = tn_arena_dup(arena, (tn_str){access->state, access->state_len});
+    }
     r->job.max_response = (size_t)r->server->limits.max_response_bytes;
     return TERN_OK;
 }

@@ -7,6 +7,7 @@
  */
 #include "api/grpc.h"
 
+#include "api/access.h"
 #include "api/surfaces.h"
 #include "codec/grpc_message.h"
 #include "codec/pb_wire.h"
@@ -131,7 +132,8 @@ static void refuse(tn_server *server, tn_exchange *ex, tern_code code, const cha
     tern_fail(&st, code, "%s", message);
     make_error(&e, &st);
     atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
-    tn_exchange_send(ex, &e.response);
+    tn_access_code(ex, code);
+    tn_access_send(server, ex, &e.response);
 }
 
 static size_t put_chunks(const tn_request *r, const unsigned char *prefix, tn_chunk *chunks)

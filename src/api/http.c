@@ -3,6 +3,8 @@
  */
 #include "api/http.h"
 
+#include "api/access.h"
+
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -67,7 +69,8 @@ void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content
     response.n_headers = list.n;
     if ((unsigned)code < TN_CODES)
         atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
-    tn_exchange_send(ex, &response);
+    tn_access_code(ex, code);
+    tn_access_send(server, ex, &response);
 }
 
 void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message)

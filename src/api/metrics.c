@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "api/access.h"
 #include "api/http.h"
 #include "api/surfaces.h"
 
@@ -63,7 +64,8 @@ static void answer(metrics_page *p)
                                   .release = free_page,
                                   .release_arg = p};
     atomic_fetch_add_explicit(&p->server->answers[TERN_OK], 1, memory_order_relaxed);
-    tn_exchange_send(p->ex, &response);
+    tn_access_code(p->ex, TERN_OK);
+    tn_access_send(p->server, p->ex, &response);
 }
 
 static void answer_task(tn_task *task)

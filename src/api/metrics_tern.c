@@ -68,6 +68,18 @@ static void write_process(page *p)
     one(p, "process_threads", "gauge", "Threads.", process.threads);
 }
 
+static void write_access_log(page *p)
+{
+    if (p->server->access_log == NULL)
+        return;
+    tn_log_counts counts = tn_log_writer_counts(p->server->access_log);
+    one(p, "tern_access_log_lines_total", "counter", "Lines of the access log that were written.",
+        counts.written);
+    one(p, "tern_access_log_dropped_total", "counter",
+        "Lines of the access log that were dropped, for its file was too slow or cannot be written.",
+        counts.dropped);
+}
+
 static void write_server(page *p)
 {
     tn_server *server = p->server;
@@ -327,6 +339,7 @@ void tn_metrics_tern(tn_server *server, tn_buf *out)
     tn_models_each(server->models, collect, &p);
     write_process(&p);
     write_server(&p);
+    write_access_log(&p);
     write_models(&p);
     if (server->stats != NULL)
         write_model_totals(&p);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "api/access.h"
 #include "base/log.h"
 
 #define POOLED_REQUESTS 256
@@ -15,6 +16,7 @@ typedef struct request_pool {
     tn_request *free;
     size_t n;
     tn_turn *turn; /* NULL: calls do not wait for the turn's end */
+    void *access;  /* access.c's */
 } request_pool;
 
 /*
@@ -64,9 +66,16 @@ static void give(tn_request *r)
     pool->n++;
 }
 
+void **tn_request_access_slot(tn_loop *loop)
+{
+    request_pool *pool = pool_of(loop);
+    return pool != NULL ? &pool->access : NULL;
+}
+
 void tn_request_pool_free(tn_loop *loop)
 {
     void **slot = tn_loop_user(loop);
+    tn_access_pool_free(loop);
     request_pool *pool = *slot;
     for (tn_request *r = pool != NULL ? pool->free : NULL, *next; r != NULL; r = next) {
         next = r->next_free;
@@ -307,6 +316,7 @@ static void answered(tn_request *r, tern_code code)
     r->sent_ns = tn_now_ns();
     /* While the call is away its stamps are not ours. */
     int64_t run_ns = r->submitted ? 0 : r->call.stage_ns[TN_STAGE_RUN];
+    tn_access_note(r, code);
     tn_server_count(r->server, r->stats, r->method, code, r->sent_ns - r->started_ns, run_ns);
 }
 
@@ -314,7 +324,7 @@ static void send_now(tn_request *r, const tn_response *response)
 {
     tn_exchange *ex = r->ex;
     r->ex = NULL;
-    tn_exchange_send(ex, response);
+    tn_access_send(r->server, ex, response);
 }
 
 /* The bytes of the answer have gone, or never will. */

@@ -1,6 +1,7 @@
 /*
  * api/route.c - the first look at a request: which surface answers. See api/server.h and api/surfaces.h.
  */
+#include "api/access.h"
 #include "api/http.h"
 #include "api/surfaces.h"
 
@@ -96,6 +97,7 @@ static bool known_method(tn_str method)
 void tn_server_on_request(void *context, tn_exchange *ex)
 {
     tn_server *server = context;
+    tn_access_begin(server, ex);
     if (tn_str_istarts(tn_exchange_header(ex, "content-type"), TN_STR("application/grpc"))) {
         tn_grpc_on_request(server, ex);
         return;

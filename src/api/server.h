@@ -12,6 +12,7 @@
 #include "handler/handler.h"
 #include "model/model.h"
 #include "net/net.h"
+#include "observe/log_writer.h"
 #include "observe/worker.h"
 #include "schedule/call.h"
 
@@ -26,8 +27,11 @@ typedef struct tn_server {
     tn_schedule *schedule;
     tn_handlers *handlers;
     tn_net *net;
-    tn_stats *stats;   /* NULL in tests: nothing is counted by model */
-    tn_worker *worker; /* writes the pages of metrics */
+    tn_stats *stats;           /* NULL in tests: nothing is counted by model */
+    tn_worker *worker;         /* writes the pages of metrics */
+    tn_log_writer *access_log; /* NULL: off */
+    bool access_json;          /* its lines are JSON */
+    int64_t slow_ns;           /* only calls that took so long are logged */
     tn_limits limits;
     tn_budget budget;
     bool strict;            /* called as tensorflow_model_server: nothing that a client could tell apart */

@@ -5,6 +5,7 @@
  * without regard to case, with the method names alone in lower case. In the strict manner (called as
  * tensorflow_model_server) a query string is part of what is matched; otherwise it is ignored.
  */
+#include "api/access.h"
 #include "api/http.h"
 #include "api/inflate.h"
 #include "api/surfaces.h"
@@ -113,8 +114,9 @@ static bool match_post(tn_str target, rest_route *route)
 }
 
 /* Counts an answer that is given without a tn_request. */
-static void count(tn_server *server, const tn_exchange *ex, tn_method method, tn_str model, tern_code code)
+static void count(tn_server *server, tn_exchange *ex, tn_method method, tn_str model, tern_code code)
 {
+    tn_access_about(ex, method, model);
     if (server->stats != NULL)
         tn_stats_answer(tn_stats_find(server->stats, model), method, code,
                         tn_now_ns() - tn_exchange_started_ns(ex), 0);

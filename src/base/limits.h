@@ -23,6 +23,7 @@
     X(max_streams, 1024, "streams of one HTTP/2 connection at a time")                                       \
     X(max_write_backlog_bytes, INT64_C(67108864),                                                            \
       "answers queued on one connection before reading from it pauses")                                      \
+    X(max_access_log_bytes, 1048576, "lines of the access log that wait for its file; more are dropped")     \
     X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")    \
     X(max_batch_rows, 64, "rows of one batch with --batching=auto")                                          \
     X(max_batch_bytes, INT64_C(268435456),                                                                   \

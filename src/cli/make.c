@@ -1,7 +1,7 @@
 /* cli/make.c - engines, models and the server out of flags. See cli/parts.h. */
 #include <stdlib.h>
 
-#include "api/request.h"
+#include "api/access.h"
 #include "base/log.h"
 #include "cli/memory.h"
 #include "cli/parts.h"
@@ -136,6 +136,7 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
                                 .limits = s->limits,
                                 .app = {.context = s,
                                         .on_request = tn_server_on_request,
+                                        .on_end = tn_access_end,
                                         .on_loop_end = on_loop_end,
                                         .on_turn = s->by_turns ? on_turn : NULL}};
     s->worker = tn_worker_new("tern-pages", MAX_PAGES);
@@ -143,6 +144,8 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
         s->worker != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start a thread");
     if (code == TERN_OK)
         code = tn_schedule_new(&schedule, &s->schedule, st);
+    if (code == TERN_OK)
+        code = tn_parts_access_log(p, st);
     if (code == TERN_OK)
         code = tn_net_new(&net, &s->net, st);
     return code;

@@ -91,7 +91,11 @@
     X(BOOL, allow_model_code, false, 1, "Tern", "run handler code that lies inside model folders")           \
     X(INT, num_loops, 0, 1, "Tern", "event loops; 0: one a core")                                            \
     X(INT, num_executors, 0, 1, "Tern", "threads that run models; 0: one a core, at least 2")                \
-    X(TEXT, log_level, "info", 1, "Tern", "debug, info, warning or error")
+    X(TEXT, log_level, "info", 1, "Tern", "debug, info, warning or error")                                   \
+    X(TEXT, access_log, "off", 1, "Tern", "a line for each request: off, text or json")                      \
+    X(TEXT, access_log_file, "", 1, "Tern",                                                                  \
+      "file of the access log, opened anew on SIGHUP; default: standard error")                              \
+    X(INT, slow_ms, 0, 1, "Tern", "only requests that take so long get a line in the access log")
 
 #define TN_FLAG_TYPE_BOOL  bool
 #define TN_FLAG_TYPE_INT   int64_t

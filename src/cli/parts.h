@@ -6,6 +6,7 @@
  *   session_config.c   what the engine is given: ConfigProto
  *   platform_config.c  PlatformConfigMap, which stands for many flags
  *   make.c             engines, models, the server
+ *   access_log.c       the access log
  *   ports.c            listeners, the port file
  *   ssl_config.c       keys for TLS
  *   serve.c            order of the start, signals, drain, end
@@ -88,8 +89,9 @@ TERN_MUST_USE tern_code tn_parts_tls(tn_parts *p, tern_status *st);
 /* Gives p->tls to the listeners that are to have it. Before tn_parts_listen(). */
 void tn_parts_secure(tn_parts *p);
 /*
- * Waits for one of the signals, which are blocked, and returns it; reads the keys again at SIGHUP (blocked,
- * too, where there are keys) and when their file has changed.
+ * Waits for one of the signals, which are blocked, and returns it. At SIGHUP (blocked, too, where
+ * tn_parts_hears_hangup()) it reads the keys again and opens the access log's file anew; the keys also when
+ * their file has changed.
  */
 int tn_parts_wait(tn_parts *p, const sigset_t *stop);
 /* p->batching; errors in TensorFlow Serving's words. */
@@ -97,12 +99,18 @@ TERN_MUST_USE tern_code tn_parts_batching(tn_parts *p, tern_status *st);
 /* tn_model_hooks with the parts as context: queues of calls, handlers. */
 tern_code tn_parts_attach(void *parts, tn_version *v, tern_status *st);
 void tn_parts_detach(void *parts, tn_version *v);
+static inline bool tn_parts_hears_hangup(const tn_options *o)
+{
+    return o->ssl_config_file[0] != '\0' || o->access_log_file[0] != '\0';
+}
 /* p->engines and p->handlers. */
 TERN_MUST_USE tern_code tn_parts_engines(tn_parts *p, tern_status *st);
 /* p->server.models; nothing is started. */
 TERN_MUST_USE tern_code tn_parts_models(tn_parts *p, tern_status *st);
 /* The rest of p->server: settings, scheduler, net; no port is open yet. */
 TERN_MUST_USE tern_code tn_parts_server(tn_parts *p, tern_status *st);
+/* server.access_log and what belongs to it. */
+TERN_MUST_USE tern_code tn_parts_access_log(tn_parts *p, tern_status *st);
 /*
  * Opens the ports and writes --port_file. Serving manner: a REST port that cannot be opened, or a broken
  * --monitoring_config_file, is logged, and gRPC is served without REST.

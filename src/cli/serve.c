@@ -106,12 +106,14 @@ static void stop_serving(tn_parts *p)
         tn_warn("serve", "calls were still under way after --drain_timeout_ms=%lld; they were cut off",
                 (long long)s->limits.drain_timeout_ms);
         tn_schedule_leave(s->schedule);
+        tn_log_writer_flush(s->access_log);
         fflush(NULL);
         _exit(0);
     }
     tn_schedule_free(s->schedule);
     tn_worker_free(s->worker);
     tn_net_free(s->net);
+    tn_log_writer_free(s->access_log);
     tn_tls_free(p->tls);
     tn_models_free(s->models);
     tn_stats_free(s->stats);
@@ -149,7 +151,7 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
         puts("TensorFlow ModelServer: " TERN_VERSION "-tern\nTensorFlow Library: 2.21.0");
         goto out;
     }
-    if (p->o.ssl_config_file[0] != '\0') { /* new keys, see tn_parts_wait() */
+    if (tn_parts_hears_hangup(&p->o)) { /* see tn_parts_wait() */
         sigset_t more;
         sigemptyset(&more);
         sigaddset(&more, SIGHUP);

@@ -109,12 +109,14 @@ int tn_parts_wait(tn_parts *p, const sigset_t *stop)
 {
     sigset_t all = *stop;
     const struct timespec pause = {.tv_sec = LOOK_AGAIN_S};
-    if (p->tls != NULL)
+    if (tn_parts_hears_hangup(&p->o))
         sigaddset(&all, SIGHUP);
     for (;;) {
         int number = sigtimedwait(&all, NULL, p->tls != NULL ? &pause : NULL);
         if (number > 0 && number != SIGHUP)
             return number;
+        if (number == SIGHUP && p->server.access_log != NULL)
+            tn_log_writer_reopen(p->server.access_log);
         if (p->tls != NULL && (number == SIGHUP || errno == EAGAIN))
             read_again(p, number == SIGHUP);
     }

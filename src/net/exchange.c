@@ -8,6 +8,8 @@
 #include "net/exchange.h"
 
 #include <assert.h>
+#include <netdb.h>
+#include <sys/socket.h>
 
 #include "net/conn.h"
 
@@ -45,10 +47,21 @@ tn_exchange *tn_exchange_new(tn_conn *conn)
     return ex;
 }
 
+/* Tells the application that the exchange is over, once. */
+static void tell_end(tn_exchange *ex, bool sent)
+{
+    const tn_net_app *app = tn_net_app_of(ex->loop->net);
+    if (!ex->head_done || ex->told || app->on_end == NULL)
+        return;
+    ex->told = true;
+    app->on_end(app->context, ex, sent);
+}
+
 static void free_when_done(tn_exchange *ex)
 {
     if (ex->held || ex->taken || (ex->marked && !ex->spent))
         return;
+    tell_end(ex, false);
     tn_pool *pool = &ex->loop->pool;
     tn_count(&ex->loop->counts.exchanges_open, -1);
     tn_pool_give(pool, ex->own_chunks);
@@ -63,6 +76,7 @@ static void mark_runs(tn_out_mark *mark)
 {
     tn_exchange *ex = TN_CONTAINER(mark, tn_exchange, mark);
     ex->spent = true;
+    tell_end(ex, mark->sent);
     void (*release)(void *, bool) = ex->release;
     ex->release = NULL;
     if (release != NULL)
@@ -268,6 +282,9 @@ bool tn_exchange_store(tn_exchange *ex, const tn_response *response)
 static void answer(tn_exchange *ex, const tn_response *response)
 {
     ex->answered = true;
+    ex->status = response->status;
+    for (size_t i = 0; i < response->n_body; i++)
+        ex->answer_bytes += response->body[i].len;
     ex->gone = NULL;
     ex->sink = NULL;
     ex->release = response->release;
@@ -363,6 +380,47 @@ tn_loop *tn_exchange_loop(const tn_exchange *ex)
 int64_t tn_exchange_started_ns(const tn_exchange *ex)
 {
     return ex->started_ns;
+}
+
+void **tn_exchange_user(tn_exchange *ex)
+{
+    return &ex->user;
+}
+
+size_t tn_exchange_peer(const tn_exchange *ex, char *text, size_t size)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    char host[64], port[8];
+    int n;
+    if (ex->conn == NULL || ex->conn->dead || ex->conn->gone || ex->conn->fd < 0 ||
+        getpeername(ex->conn->fd, (struct sockaddr *)&address, &length) != 0)
+        n = snprintf(text, size, "-");
+    else if (address.ss_family == AF_UNIX)
+        n = snprintf(text, size, "unix");
+    else if (getnameinfo((struct sockaddr *)&address, length, host, sizeof host, port, sizeof port,
+                         NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        n = snprintf(text, size, "-");
+    else if (strncmp(host, "::ffff:", 7) == 0 && strchr(host, '.') != NULL) /* IPv4 on a dual-stack socket */
+        n = snprintf(text, size, "%s:%s", host + 7, port);
+    else
+        n = snprintf(text, size, address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+    return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
+}
+
+int tn_exchange_status(const tn_exchange *ex)
+{
+    return ex->status;
+}
+
+uint64_t tn_exchange_bytes_in(const tn_exchange *ex)
+{
+    return (uint64_t)ex->body_bytes;
+}
+
+uint64_t tn_exchange_bytes_out(const tn_exchange *ex)
+{
+    return ex->is_head ? 0 : ex->answer_bytes;
 }
 
 void tn_exchange_set_sink(tn_exchange *ex, tn_sink *sink)

@@ -51,6 +51,10 @@ struct tn_exchange {
     bool held;        /* the protocol's own code is still in it: the mark does not free it */
     bool marked;      /* the mark is in a queue */
     bool spent;       /* the mark ran */
+    bool told;        /* on_end() was called */
+    int status;       /* of the answer */
+    uint64_t answer_bytes;
+    void *user; /* the application's */
     void (*gone)(void *user, tn_exchange *ex);
     void *gone_user;
     /* Answer. */

@@ -56,6 +56,12 @@ typedef struct tn_net_app {
      */
     void (*on_request)(void *context, tn_exchange *ex);
     /*
+     * An exchange whose head was complete is over: its answer's bytes went to the kernel (sent), or never
+     * will. Called once, before the response's release(); the request's slices are still there. Also for what
+     * net refused by itself, and for clients that vanished. May be NULL.
+     */
+    void (*on_end)(void *context, tn_exchange *ex, bool sent);
+    /*
      * A loop ends (tn_net_free); the last thing that runs for it: frees what hangs on tn_loop_user(). May be
      * NULL.
      */
@@ -93,6 +99,14 @@ int tn_exchange_listener(const tn_exchange *ex);
 tn_loop *tn_exchange_loop(const tn_exchange *ex);
 /* CLOCK_MONOTONIC time of the head's first byte, as read. */
 int64_t tn_exchange_started_ns(const tn_exchange *ex);
+/* A place for the application's own state; NULL at first, and for what net refused. */
+void **tn_exchange_user(tn_exchange *ex);
+/* "127.0.0.1:5000", "[::1]:5000", "unix", or "-" when the client is gone. Returns the length. */
+size_t tn_exchange_peer(const tn_exchange *ex, char *text, size_t size);
+/* HTTP status of its answer, 0 while there is none; bytes of bodies: what arrived, what was answered. */
+int tn_exchange_status(const tn_exchange *ex);
+uint64_t tn_exchange_bytes_in(const tn_exchange *ex);
+uint64_t tn_exchange_bytes_out(const tn_exchange *ex);
 
 /*
  * Inside on_request() only. Borrows the sink until it is closed. A waiting "Expect: 100-continue" gets its
