@@ -318,6 +318,8 @@ static void grpc_end(tn_sink *sink)
         tn_request_fail(r, &st);
     else if (s->reader != NULL)
         tn_grpc_predict(r, s->reader);
+    else if (s->method->start != NULL)
+        s->method->start(r, tn_region_view(&r->body));
     else
         answer_unary(r, s);
 }

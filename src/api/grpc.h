@@ -17,6 +17,11 @@ typedef struct tn_grpc_method {
     bool predict;
     tn_method method; /* under which its calls are counted */
     bool names_model; /* unary: field 1 of its message is a ModelSpec */
+    /*
+     * A call that ends later: takes the request with its whole message (borrowed for this call), which it
+     * detaches, finishes or fails.
+     */
+    void (*start)(tn_request *r, tn_str message);
 } tn_grpc_method;
 
 /* The method of that path, or NULL. Static. */
@@ -29,6 +34,8 @@ void tn_grpc_predict(tn_request *r, tn_pb_predict_reader *reader);
  * steps: where it is not called, small answers are compressed on the loop and large ones not at all.
  */
 void tn_grpc_pack_answer(tn_request *r);
+/* ModelService/HandleReloadConfigRequest (reload.c): start of tn_grpc_method. */
+void tn_grpc_reload(tn_request *r, tn_str message);
 /* Steps of Predict. */
 extern const tn_call_steps tn_grpc_predict_steps;
 

@@ -99,6 +99,14 @@ void tn_request_drop(tn_request *r)
     give(r);
 }
 
+static void cancel(tn_request *r)
+{
+    if (r->cancel == NULL)
+        tn_call_cancel(&r->call);
+    else
+        r->cancel(r);
+}
+
 /* The client is gone before it was answered. */
 static void on_gone(void *user, tn_exchange *ex)
 {
@@ -106,7 +114,7 @@ static void on_gone(void *user, tn_exchange *ex)
     (void)ex;
     r->ex = NULL;
     if (r->submitted)
-        tn_call_cancel(&r->call);
+        cancel(r);
     else
         tn_request_drop(r);
 }
@@ -135,6 +143,7 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     r->sent_ns = 0;
     r->submitted = r->row = r->gzip = false;
     r->error_text = TN_STR_NONE;
+    r->cancel = NULL;
     tn_buf_clear(&r->out);
     r->out.max = (size_t)server->limits.max_response_bytes;
     r->pieces = NULL;
@@ -224,8 +233,7 @@ tern_code tn_request_acquire(tn_request *r, const tn_target *target, tern_status
     return code;
 }
 
-/* The call is back on its loop. */
-static void finish(tn_request *r)
+void tn_request_finish(tn_request *r)
 {
     r->submitted = false;
     tn_timer_stop(r->loop, &r->deadline);
@@ -239,7 +247,7 @@ static void finish(tn_request *r)
 
 static void finished_task(tn_task *task)
 {
-    finish(TN_CONTAINER(task, tn_request, finished));
+    tn_request_finish(TN_CONTAINER(task, tn_request, finished));
 }
 
 void tn_request_done(tn_call *call)
@@ -250,7 +258,7 @@ void tn_request_done(tn_call *call)
         return;
     }
     if (ending_turn) {
-        finish(r);
+        tn_request_finish(r);
         return;
     }
     r->finished.run = finished_task;
@@ -264,7 +272,7 @@ static void deadline_passed(tn_timer *timer)
     tern_status st;
     if (r->ex == NULL)
         return;
-    tn_call_cancel(&r->call);
+    cancel(r);
     tern_fail(&st, TERN_DEADLINE_EXCEEDED, "Timed out waiting for notification");
     r->surface->error(r, &st);
 }
@@ -288,6 +296,15 @@ bool tn_request_turn(tn_loop *loop)
     return some;
 }
 
+void tn_request_detach(tn_request *r, void (*cancel_fn)(tn_request *r), void *detached)
+{
+    r->submitted = true;
+    r->cancel = cancel_fn;
+    r->detached = detached;
+    if (r->call.deadline_ns != 0)
+        tn_timer_start(r->loop, &r->deadline, r->call.deadline_ns, deadline_passed);
+}
+
 void tn_request_submit(tn_request *r)
 {
     r->submitted = true;
@@ -300,7 +317,7 @@ void tn_request_submit(tn_request *r)
         tn_schedule_submit(r->server->schedule, &r->call);
     submitting = NULL;
     if (came_back)
-        finish(r);
+        tn_request_finish(r);
     else if (r->call.deadline_ns != 0)
         tn_timer_start(r->loop, &r->deadline, r->call.deadline_ns, deadline_passed);
 }

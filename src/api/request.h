@@ -41,12 +41,15 @@ struct tn_request {
     int64_t started_ns;    /* head's first byte */
     int64_t sent_ns;       /* when the answer was given to net */
     size_t charged;        /* budget taken beside the body's */
-    bool submitted;        /* the scheduler has the call */
-    bool row;              /* REST: answer in row form */
-    bool gzip;             /* REST: the body is gzip */
-    tn_buf out;            /* answer bytes */
-    tn_str error_text;     /* REST: of the call's status, where that is too short for it; in the arena */
-    tn_piece *pieces;      /* answer by pieces (gRPC), in the arena */
+    bool submitted;        /* the scheduler has the call, or it is detached */
+    /* Of a detached one: */
+    void (*cancel)(tn_request *r);
+    void *detached;    /* what belongs to it, in the arena */
+    bool row;          /* REST: answer in row form */
+    bool gzip;         /* REST: the body is gzip */
+    tn_buf out;        /* answer bytes */
+    tn_str error_text; /* REST: of the call's status, where that is too short for it; in the arena */
+    tn_piece *pieces;  /* answer by pieces (gRPC), in the arena */
     uint32_t n_pieces;
     size_t pieces_bytes;
     tn_chunk chunk;      /* answer in one piece */
@@ -63,6 +66,14 @@ void tn_request_read_body(tn_request *r, void (*on_body)(tn_request *r));
 TERN_MUST_USE tern_code tn_request_charge(tn_request *r, size_t bytes, tern_status *st);
 /* Gives the call to the scheduler. Sets the timer when the call has a deadline. */
 void tn_request_submit(tn_request *r);
+/*
+ * For what ends later without the scheduler: sets the timer of the call's deadline. Later, on the loop,
+ * tn_request_finish() follows in every case. cancel is called on the loop when nobody waits for the answer
+ * any more, at most once, and not from inside finish.
+ */
+void tn_request_detach(tn_request *r, void (*cancel)(tn_request *r), void *detached);
+/* Answers with what call.status says, or lets go of the request when its client is gone or was answered. */
+void tn_request_finish(tn_request *r);
 /* Answers at once with an error, through the surface. Ends the request for the caller. */
 void tn_request_fail(tn_request *r, const tern_status *st);
 /*

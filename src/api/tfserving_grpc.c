@@ -298,6 +298,9 @@ static const tn_grpc_method methods[] = {
      .unary = get_model_status,
      .method = TN_METHOD_GRPC_STATUS,
      .names_model = true},
+    {.path = "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+     .start = tn_grpc_reload,
+     .method = TN_METHOD_GRPC_OTHER},
     {.path = "/grpc.health.v1.Health/Check", .unary = health_check, .method = TN_METHOD_GRPC_OTHER},
 };
 

@@ -39,6 +39,8 @@
     X(half_close_ms, 2000, "time a request goes on after its HTTP/1.1 client closed its own side")           \
     X(linger_ms, 5000, "time to read on after a closing answer, so that the client gets to see it")          \
     X(max_drop_bytes, INT64_C(16777216), "rest of a body that is read and dropped after an early answer")    \
+    X(reload_timeout_ms, 600000, "time that HandleReloadConfigRequest waits for new models")                 \
+    X(reload_absent_ms, 30000, "the same when no version of them is to be found")                            \
     X(drain_timeout_ms, 30000, "time for calls under way to end after SIGTERM")                              \
     X(inline_run_us, 200, "calls measured to take less are run on the event loop; 0: never")                 \
     X(inline_body_bytes, 65536, "larger bodies are never decoded on an event loop")

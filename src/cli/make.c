@@ -55,8 +55,6 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
     p->server.stats = tn_stats_new();
     if (p->server.stats == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
-    for (uint32_t i = 0; i < p->n_configs; i++)
-        (void)tn_stats_model(p->server.stats, p->configs[i].name);
     const tn_models_options options = {
         .engines = p->engines,
         .default_engine = tn_str_from(o->engine),
@@ -65,9 +63,11 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         .poll_seconds =
             bounded("file_system_poll_wait_seconds", o->file_system_poll_wait_seconds, 0, INT32_MAX),
         .load_threads = bounded("num_load_threads", o->num_load_threads, 0, MAX_THREADS),
+        .unload_threads = bounded("num_unload_threads", o->num_unload_threads, 0, MAX_THREADS),
         .max_load_retries = retries(o->max_num_load_retries),
         .load_retry_interval_us = o->load_retry_interval_micros,
         .labels_for_unavailable = o->allow_version_labels_for_unavailable_models,
+        .replace_moved = p->manner == TN_MANNER_TERN,
         .hooks = {.context = p, .attach = tn_parts_attach, .detach = tn_parts_detach},
         .stats = p->server.stats,
     };

@@ -36,10 +36,11 @@
     X(TEXT, model_base_path, "", 1, "Models", "folder whose numbered folders are the model's versions")      \
     X(TEXT, model_config_file, "", 1, "Models",                                                              \
       "several models: ModelServerConfig, text; instead of the two above")                                   \
-    X(INT, model_config_file_poll_wait_seconds, 0, 0, "Models", "read the config file again this often")     \
+    X(INT, model_config_file_poll_wait_seconds, 0, 1, "Models",                                              \
+      "read the config file again this often; 0: never")                                                     \
     X(INT, file_system_poll_wait_seconds, 1, 1, "Models", "look for new versions this often; 0: once")       \
     X(INT, num_load_threads, 0, 1, "Models", "threads that load versions")                                   \
-    X(INT, num_unload_threads, 0, 0, "Models", "threads that unload versions")                               \
+    X(INT, num_unload_threads, 0, 1, "Models", "threads that unload versions")                               \
     X(INT, max_num_load_retries, 5, 1, "Models", "tries after a failed load")                                \
     X(INT64, load_retry_interval_micros, 60000000, 1, "Models", "time between these tries")                  \
     X(BOOL, allow_version_labels_for_unavailable_models, false, 1, "Models",                                 \

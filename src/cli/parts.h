@@ -5,6 +5,7 @@
  *   config_files.c     the files that flags name: read and parsed
  *   session_config.c   what the engine is given: ConfigProto
  *   platform_config.c  PlatformConfigMap, which stands for many flags
+ *   config_poll.c      the models' file, read again while serving
  *   make.c             engines, models, the server
  *   access_log.c       the access log
  *   ports.c            listeners, the port file
@@ -28,6 +29,8 @@ typedef struct tn_file_state {
     int64_t size, mtime_ns;
 } tn_file_state;
 
+typedef struct tn_config_poll tn_config_poll;
+
 typedef struct tn_parts {
     tn_options o;
     tn_manner manner;
@@ -43,6 +46,7 @@ typedef struct tn_parts {
     tn_file_state tls_seen;
     tn_batch_options batching;
     tn_server server;
+    tn_config_poll *config_poll; /* or NULL */
     int rest_port, grpc_port;
 } tn_parts;
 
@@ -82,6 +86,9 @@ TERN_MUST_USE tern_code tn_parts_platform(tn_parts *p, tern_status *st);
 void tn_parts_platform_free(tn_parts *p);
 /* p->session_config out of --tensorflow_session_config_file or p->platform, and flags. */
 TERN_MUST_USE tern_code tn_parts_session(tn_parts *p, tern_status *st);
+/* Starts to watch --model_config_file when it is to be; and ends that. */
+TERN_MUST_USE tern_code tn_parts_poll_config(tn_parts *p, tern_status *st);
+void tn_parts_end_poll(tn_parts *p);
 /* INVALID_ARGUMENT that names the flag. Sets the log level. */
 TERN_MUST_USE tern_code tn_parts_check(const tn_options *o, tn_manner manner, tern_status *st);
 /* --ssl_config_file to p->tls; INVALID_ARGUMENT names the field. */

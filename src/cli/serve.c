@@ -15,8 +15,9 @@
 #include "cli/parts.h"
 #include "net/tls.h"
 
-#define START_POLL_NS (20 * TN_NS_PER_MS)
-#define STOP_POLL_NS  (2 * TN_NS_PER_MS)
+#define START_POLL_NS      (20 * TN_NS_PER_MS)
+#define LAST_REFERENCES_NS (2 * TN_NS_PER_S)
+#define STOP_POLL_NS       (2 * TN_NS_PER_MS)
 
 /* The original opens its ports when its models are there. Here one is enough; a stop signal ends the wait. */
 static tern_code wait_for_a_model(tn_parts *p, const sigset_t *stop, tern_status *st)
@@ -76,6 +77,8 @@ static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
     }
     if (code == TERN_OK)
         code = tn_net_start(p->server.net, st);
+    if (code == TERN_OK)
+        code = tn_parts_poll_config(p, st);
     return code;
 }
 
@@ -92,13 +95,19 @@ static bool wait_for_runs(tn_schedule *schedule, int64_t until_ns)
     return true;
 }
 
-/* Stop accepting, finish what is under way, free. */
-static void stop_serving(tn_parts *p)
+/* Stop accepting, finish what is under way, free. Or end the process with result when that takes too long. */
+static void stop_serving(tn_parts *p, int result)
 {
     tn_server *s = &p->server;
     bool drained = true;
     const int64_t until_ns = tn_now_ns() + s->limits.drain_timeout_ms * TN_NS_PER_MS;
     atomic_store(&s->draining, true);
+    tn_parts_end_poll(p);
+    if (s->models != NULL) {
+        tern_status st;
+        (void)tern_fail(&st, TERN_UNAVAILABLE, "The server is shutting down");
+        tn_models_end_changes(s->models, &st);
+    }
     if (s->net != NULL)
         drained = tn_net_drain(s->net) && wait_for_runs(s->schedule, until_ns);
     if (!drained) {
@@ -108,7 +117,7 @@ static void stop_serving(tn_parts *p)
         tn_schedule_leave(s->schedule);
         tn_log_writer_flush(s->access_log);
         fflush(NULL);
-        _exit(0);
+        _exit(result);
     }
     tn_schedule_free(s->schedule);
     tn_worker_free(s->worker);
@@ -165,12 +174,12 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
             fprintf(stderr, "tern serve: %s\n", st.message);
         fflush(stdout);
         result = manner == TN_MANNER_SERVING ? 255 : 1;
-        stop_serving(p);
+        stop_serving(p, result);
         goto out;
     }
     signal_number = tn_parts_wait(p, &stop);
     tn_info("serve", "%s: draining", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
-    stop_serving(p);
+    stop_serving(p, 0);
     tn_info("serve", "ended");
 out:
     free(p);

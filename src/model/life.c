@@ -54,13 +54,14 @@ static bool in_specific(const tn_model_config *config, int64_t number)
 
 void tn_life_mark_wanted(tn_model *model)
 {
-    const tn_model_config *config = model->config;
+    const tn_model_config *config = &model->held->config;
     bool latest = config->policy == TN_POLICY_LATEST;
     uint32_t left = config->latest > 0 ? config->latest : 1;
     for (tn_entry *e = model->entries; e != NULL; e = e->next) {
-        e->candidate = e->present && (!latest || left > 0) &&
+        e->candidate = model->configured && e->present && (!latest || left > 0) &&
                        (config->policy != TN_POLICY_SPECIFIC || in_specific(config, e->number));
-        e->wanted = e->candidate && e->settled && !e->failed;
+        /* One that moved is wanted from its old place until it is there from the new one. */
+        e->wanted = e->candidate && ((e->settled && !e->failed) || e->moved);
         if (latest && e->wanted && e->attempts == 0)
             left--;
     }
@@ -82,12 +83,26 @@ bool tn_life_failed(const tn_model *model)
     return false;
 }
 
+const tn_entry *tn_life_deciding(const tn_model *model)
+{
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->live != NULL || e->failed)
+            return e;
+    return NULL;
+}
+
+/* There is a folder to load it from, and it has not been. */
+static bool to_be_loaded(const tn_entry *e)
+{
+    return e->wanted && e->settled && !e->failed && (e->live == NULL || e->moved);
+}
+
 bool tn_life_pending(const tn_model *model)
 {
     if (!model->scanned)
-        return true;
+        return model->configured;
     for (const tn_entry *e = model->entries; e != NULL; e = e->next)
-        if (e->busy || (e->wanted && e->live == NULL) || (e->candidate && !e->settled))
+        if (e->busy || to_be_loaded(e) || (e->candidate && !e->settled))
             return true;
     return false;
 }
@@ -99,18 +114,25 @@ static void queue_load(tn_models *m, tn_entry *e)
     e->busy = true;
     if (e->attempts == 0)
         set_error(e, NULL);
-    set_state(m, e, TN_STATE_START);
-    (void)tn_taskq_push(&m->work, &e->task, NULL);
+    if (e->live == NULL)
+        set_state(m, e, TN_STATE_START);
+    (void)tn_taskq_push(&m->loads, &e->task, NULL);
 }
 
 static void retire(tn_models *m, tn_entry *e)
 {
-    tn_info("model", "%.*s version %lld: out of service", TN_FMT(e->model->config->name),
+    tn_info("model", "%.*s version %lld: out of service", TN_FMT(e->model->held->config.name),
             (long long)e->number);
     e->live->next = m->retired;
     m->retired = e->live;
     e->live = NULL;
+    e->moved = false;
     set_state(m, e, TN_STATE_UNLOADING);
+}
+
+void tn_life_set_gone(tn_entry *e)
+{
+    e->settled = e->marked = e->failed = e->announced = e->moved = false;
 }
 
 /* Versions whose time is over: true when the table must be made anew. */
@@ -133,11 +155,22 @@ static bool retire_replaced(tn_models *m, tn_model *model)
     return changed;
 }
 
-void tn_life_free_entry(tn_entry *e)
+static void free_entry(tn_entry *e)
 {
     free(e->path);
     free(e->error);
     free(e);
+}
+
+void tn_life_free_model(tn_model *model)
+{
+    for (tn_entry *e = model->entries, *next; e != NULL; e = next) {
+        next = e->next;
+        free_entry(e);
+    }
+    tn_held_release(model->held);
+    free(model->fault);
+    free(model);
 }
 
 /* Forgets what was never wanted and is gone, and the oldest history. */
@@ -146,12 +179,12 @@ static void forget(tn_model *model)
     int ended = 0;
     for (tn_entry **link = &model->entries; *link != NULL;) {
         tn_entry *e = *link;
-        bool idle = !e->present && !e->busy && e->live == NULL;
+        bool idle = !e->present && !e->busy && e->boxes == 0 && !e->looked_at;
         bool drop =
             idle && (e->state == TN_STATE_UNKNOWN || (e->state == TN_STATE_END && ++ended > HISTORY_MAX));
         if (drop) {
             *link = e->next;
-            tn_life_free_entry(e);
+            free_entry(e);
         } else {
             link = &e->next;
         }
@@ -161,7 +194,8 @@ static void forget(tn_model *model)
 int64_t tn_life_advance(tn_models *m, tn_model *model)
 {
     int64_t next = INT64_MAX;
-    if (m->stopping)
+    /* Before its base path was read once, nobody knows what is there. */
+    if (m->stopping || (model->configured && !model->scanned))
         return next;
     tn_life_mark_wanted(model);
     int64_t now = tn_now_ns();
@@ -171,7 +205,7 @@ int64_t tn_life_advance(tn_models *m, tn_model *model)
             e->attempts = 0;
             set_state(m, e, TN_STATE_END);
         }
-        if (!e->wanted || e->busy || e->live != NULL || e->state == TN_STATE_UNLOADING)
+        if (!to_be_loaded(e) || e->busy || e->state == TN_STATE_UNLOADING)
             continue;
         if (e->attempts > 0 && e->next_try_ns > now)
             next = e->next_try_ns < next ? e->next_try_ns : next;
@@ -196,7 +230,7 @@ void tn_life_retire_all(tn_models *m)
 {
     bool changed = false;
     for (uint32_t i = 0; i < m->n_models; i++)
-        for (tn_entry *e = m->models[i].entries; e != NULL; e = e->next)
+        for (tn_entry *e = m->models[i]->entries; e != NULL; e = e->next)
             if (e->live != NULL) {
                 retire(m, e);
                 changed = true;
@@ -214,6 +248,7 @@ void tn_life_retire_all(tn_models *m)
 static void free_box(tn_box *box)
 {
     tn_version_stats_free(&box->version.stats);
+    tn_held_release(box->held);
     free(box->directory);
     free(box);
 }
@@ -237,7 +272,9 @@ void tn_life_unload_task(tn_task *task)
             (long long)box->version.number);
     pthread_mutex_lock(&m->lock);
     m->boxes--;
-    set_state(m, e, TN_STATE_END);
+    e->boxes--;
+    if (e->state == TN_STATE_UNLOADING && e->boxes == 0)
+        set_state(m, e, TN_STATE_END);
     (void)tn_life_advance(m, e->model);
     m->woken = true;
     pthread_cond_signal(&m->wake);
@@ -260,7 +297,8 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
         return NULL;
     }
     atomic_init(&box->refs, 1);
-    box->version.model = e->model->config->name;
+    box->held = tn_held_retain(e->model->held);
+    box->version.model = box->held->config.name;
     box->version.number = e->number;
     box->version.directory = box->directory;
     if (m->options.stats != NULL)
@@ -269,8 +307,9 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
 }
 
 /* Engine, load, signatures, attach. Without the lock. */
-static tern_code load(tn_models *m, const tn_model_config *config, tn_box *box, tern_status *st)
+static tern_code load(tn_models *m, tn_box *box, tern_status *st)
 {
+    const tn_model_config *config = &box->held->config;
     tn_version *v = &box->version;
     tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
     tern_code code = tn_engines_get(m->options.engines, name, &v->engine, st);
@@ -295,8 +334,10 @@ static tern_code load(tn_models *m, const tn_model_config *config, tn_box *box, 
     return code;
 }
 
+/* With the lock. The version it replaces (the same number from another base path), or NULL, goes. */
 static void load_succeeded(tn_models *m, tn_entry *e, tn_box *box, int64_t took_ns)
 {
+    tn_box *before = e->live;
     e->live = box;
     e->attempts = 0;
     set_error(e, NULL);
@@ -307,13 +348,36 @@ static void load_succeeded(tn_models *m, tn_entry *e, tn_box *box, int64_t took_
         set_error(e, &st);
         e->failed = true;
         retire(m, e);
+        if (before != NULL) {
+            e->live = before;
+            set_state(m, e, TN_STATE_AVAILABLE);
+        }
         return;
+    }
+    if (before != NULL) {
+        before->next = m->retired;
+        m->retired = before;
+        e->moved = false;
     }
     set_state(m, e, TN_STATE_AVAILABLE);
     const tern_engine_api *api = box->version.engine->api;
-    tn_info("model", "%.*s version %lld: available, loaded in %.2f s by %s %s",
-            TN_FMT(e->model->config->name), (long long)e->number, (double)took_ns / 1e9, api->name,
+    tn_info("model", "%.*s version %lld: available, loaded in %.2f s by %s %s", TN_FMT(box->version.model),
+            (long long)e->number, (double)took_ns / 1e9, api->name,
             api->runtime_version != NULL ? api->runtime_version() : "");
+}
+
+/* With the lock. Its model has another base path now, or is gone: nobody may see it. */
+static void load_abandoned(tn_models *m, tn_entry *e, tn_box *box)
+{
+    e->attempts = 0;
+    set_error(e, NULL);
+    if (box != NULL) {
+        box->next = m->retired;
+        m->retired = box;
+    }
+    if (e->live == NULL)
+        set_state(m, e, box != NULL ? TN_STATE_UNLOADING : TN_STATE_END);
+    m->rescan = true;
 }
 
 static void load_failed(tn_models *m, tn_entry *e, const tern_status *st)
@@ -322,20 +386,36 @@ static void load_failed(tn_models *m, tn_entry *e, const tern_status *st)
     e->attempts++;
     int32_t most = m->options.max_load_retries > 0 ? m->options.max_load_retries : 0;
     int64_t wait_us = m->options.load_retry_interval_us > 0 ? m->options.load_retry_interval_us : 0;
-    tn_str name = e->model->config->name;
+    tn_str name = e->model->held->config.name;
     if (e->attempts > most) {
         e->failed = true;
         e->attempts = 0;
         tn_error("model", "%.*s version %lld: cannot be loaded: %s: %s", TN_FMT(name), (long long)e->number,
                  tn_code_name(st->code), st->message);
-        set_state(m, e, TN_STATE_END);
+        if (e->live == NULL)
+            set_state(m, e, TN_STATE_END);
     } else {
         e->next_try_ns = tn_now_ns() + wait_us * TN_NS_PER_US;
         tn_warn("model", "%.*s version %lld: try %d of %d to load failed, next in %.1f s: %s: %s",
                 TN_FMT(name), (long long)e->number, e->attempts, most + 1, (double)wait_us / 1e6,
                 tn_code_name(st->code), st->message);
-        set_state(m, e, TN_STATE_START);
+        if (e->live == NULL)
+            set_state(m, e, TN_STATE_START);
     }
+}
+
+/* With the lock: the load may begin. Else the entry is put back. */
+static bool load_begins(tn_models *m, tn_entry *e)
+{
+    if (!m->stopping && !e->abandoned && to_be_loaded(e)) {
+        if (e->live == NULL)
+            set_state(m, e, TN_STATE_LOADING);
+        return true;
+    }
+    e->busy = e->abandoned = false;
+    if (e->live == NULL)
+        set_state(m, e, e->attempts > 0 ? TN_STATE_START : TN_STATE_END);
+    return false;
 }
 
 static void load_task(tn_entry *e, tn_models *m)
@@ -343,33 +423,34 @@ static void load_task(tn_entry *e, tn_models *m)
     tern_status st;
     tern_status_init(&st);
     pthread_mutex_lock(&m->lock);
-    tn_box *box = NULL;
-    if (m->stopping || !e->wanted) {
-        e->busy = false;
-        set_state(m, e, e->attempts > 0 ? TN_STATE_START : TN_STATE_END);
+    if (!load_begins(m, e))
         goto out;
-    }
-    set_state(m, e, TN_STATE_LOADING);
-    box = new_box(e, m, e->path);
+    tn_box *box = new_box(e, m, e->path);
     pthread_mutex_unlock(&m->lock);
 
     int64_t start = tn_now_ns();
-    tern_code code = box != NULL ? load(m, e->model->config, box, &st)
-                                 : tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for a version");
+    tern_code code =
+        box != NULL ? load(m, box, &st) : tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for a version");
     int64_t took_ns = tn_now_ns() - start;
     if (box != NULL && m->options.stats != NULL)
         tn_stats_load(m->options.stats, box->version.stats.model, box->directory, e->number, code == TERN_OK,
                       took_ns);
     pthread_mutex_lock(&m->lock);
-    e->busy = false;
+    bool abandoned = e->abandoned;
+    e->busy = e->abandoned = false;
     if (code == TERN_OK) {
         m->boxes++;
-        load_succeeded(m, e, box, took_ns);
-    } else {
-        if (box != NULL)
-            free_box(box);
-        load_failed(m, e, &st);
+        e->boxes++;
+    } else if (box != NULL) {
+        free_box(box);
+        box = NULL;
     }
+    if (abandoned)
+        load_abandoned(m, e, box);
+    else if (box != NULL)
+        load_succeeded(m, e, box, took_ns);
+    else
+        load_failed(m, e, &st);
 out:
     (void)tn_life_advance(m, e->model);
     m->woken = true;
@@ -381,11 +462,16 @@ void *tn_life_loader(void *arg)
 {
     tn_models *m = arg;
     tn_task *task;
-    while ((task = tn_taskq_pop(&m->work)) != NULL) {
-        if (task->run != NULL)
-            task->run(task);
-        else
-            load_task(TN_CONTAINER(task, tn_entry, task), m);
-    }
+    while ((task = tn_taskq_pop(&m->loads)) != NULL)
+        load_task(TN_CONTAINER(task, tn_entry, task), m);
+    return NULL;
+}
+
+void *tn_life_unloader(void *arg)
+{
+    tn_models *m = arg;
+    tn_task *task;
+    while ((task = tn_taskq_pop(&m->unloads)) != NULL)
+        task->run(task);
     return NULL;
 }

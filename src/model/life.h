@@ -6,7 +6,10 @@
  *   watch.c     the watcher thread: looks at the disk, says which folders are there and complete
  *   life.c      which versions are wanted, loads, retries, unloads: the states of an entry
  *   snapshot.c  what requests see: an immutable table of available boxes behind an atomic pointer
- *   models.c    making, ending, questions
+ *   change.c    other models, paths, policies, labels while serving; who waits for them
+ *   held.c      configurations, shared by counting references, and what is wrong with a list of them
+ *   models.c    making, threads, ending
+ *   questions.c states, counts, names
  *
  * Everything in models and entries is guarded by tn_models.lock unless its comment says otherwise. The lock
  * is never held during I/O, loads, unloads or hooks, and requests never take it. Leave it with
@@ -19,6 +22,7 @@
 #include <stdalign.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/task.h"
 #include "model/model.h"
 #include "model/source.h"
@@ -28,11 +32,22 @@ typedef struct tn_entry tn_entry;
 typedef struct tn_model tn_model;
 typedef struct tn_snapshot tn_snapshot;
 
+/*
+ * A copy of a model's configuration. It never changes: another one takes its place. Whoever uses it without
+ * the lock (snapshots, loaded versions, the watcher, a load) holds a reference. Strings end in NUL.
+ */
+typedef struct tn_held {
+    tn_model_config config;
+    atomic_uint_fast32_t refs;
+    tn_arena arena;
+} tn_held;
+
 /* A loaded version with what belongs to its life. */
 struct tn_box {
     tn_version version; /* what the world sees */
     tn_models *owner;
     tn_entry *entry;
+    tn_held *held; /* one reference: the version's name lies in it */
     char *directory;
     tn_task task;                          /* unload */
     tn_box *next;                          /* list of retired ones */
@@ -51,7 +66,10 @@ struct tn_entry {
     bool wanted;           /* candidate, complete, not failed for good */
     bool busy;             /* its load is queued or under way */
     bool failed;           /* for good: not tried again before its files change */
+    bool moved;            /* live, but the base path has another folder of its number now */
+    bool abandoned;        /* busy, but its model has another base path now, or is gone */
     uint32_t looked;       /* watcher only: the pass in which it was looked at */
+    bool looked_at;        /* by the watcher, without the lock: not to be freed */
     bool announced;        /* that it is waited for */
     bool marked;           /* watcher only: mark holds something */
     tn_source_mark mark;   /* watcher only */
@@ -59,17 +77,23 @@ struct tn_entry {
     int32_t attempts;      /* failed tries */
     int64_t next_try_ns;
     tern_code error_code;
-    char *error;  /* owned, or NULL */
-    tn_box *live; /* available: holds the snapshot's reference */
-    tn_task task; /* load */
+    char *error;    /* owned, or NULL */
+    tn_box *live;   /* available: holds the snapshot's reference */
+    uint32_t boxes; /* live or not yet unloaded */
+    tn_task task;   /* load */
 };
 
 struct tn_model {
-    const tn_model_config *config;
-    char *base_path;
+    tn_held *held;     /* one reference; of a removed model its last one */
     tn_entry *entries; /* highest first */
-    bool scanned;      /* the first scan is over */
+    bool configured;   /* else it was removed, and is here for the history of its versions */
+    bool scanned;      /* a scan of this base path is over */
     bool warned;       /* about a missing or empty base path */
+    bool looked_at;    /* by the watcher, without the lock: not to be freed */
+    bool kept;         /* change.c: in the list that takes effect now */
+    uint32_t pass;     /* of the watcher, the last that saw it */
+    uint64_t since;    /* number of the change that configured it, or removed it */
+    char *fault;       /* why there is no version, or NULL. Owned */
 };
 
 /* Readers of snapshots count themselves here; see snapshot.c. */
@@ -89,6 +113,10 @@ struct tn_models {
     pthread_cond_t wake;    /* CLOCK_MONOTONIC: the watcher should look again */
     bool stopping;
     bool woken;
+    bool rescan;      /* now, not when the next poll is due */
+    bool closed;      /* no more changes */
+    uint64_t changes; /* so far */
+    tn_change *waiting;
     tn_snapshot *old_snapshots; /* replaced, not yet freed */
     tn_box *retired;            /* out of the snapshot, reference not yet given back */
     uint32_t boxes;             /* not yet unloaded */
@@ -102,12 +130,16 @@ struct tn_models {
     } pace;                      /* set by tn_models_new(); tests make it faster */
     tn_arena arena;              /* copies of options and configs; read-only after tn_models_new() */
     tn_models_options options;
-    tn_model *models;
+    tn_model **models; /* as configured, in order; then the removed ones, the last removed first */
     uint32_t n_models;
-    tn_taskq work; /* for the loaders */
+    uint32_t n_configured;
+    tn_taskq loads;
+    tn_taskq unloads;
     pthread_t watcher;
     pthread_t *loaders;
+    pthread_t *unloaders;
     uint32_t n_loaders;
+    uint32_t n_unloaders;
     bool watching;
 };
 
@@ -127,13 +159,18 @@ bool tn_life_pending(const tn_model *model);
 bool tn_life_available(const tn_model *model);
 /* A version that is there cannot be loaded. */
 bool tn_life_failed(const tn_model *model);
+/* What is no longer on the disk, or under another path, starts anew when it comes back. */
+void tn_life_set_gone(tn_entry *e);
+/* The version that decides whether a model became available: the highest that is, or failed; or NULL. */
+const tn_entry *tn_life_deciding(const tn_model *model);
 /* Takes all available versions of all models out of service. */
 void tn_life_retire_all(tn_models *m);
-/* Main of a loader thread; arg is the tn_models. */
+/* Main of a loader thread and of an unloader thread; arg is the tn_models. */
 void *tn_life_loader(void *arg);
+void *tn_life_unloader(void *arg);
 /* Task of a box without references: unloads and frees it. Without the lock. */
 void tn_life_unload_task(tn_task *task);
-void tn_life_free_entry(tn_entry *e);
+void tn_life_free_model(tn_model *model);
 
 /* snapshot.c */
 /*
@@ -146,7 +183,36 @@ void tn_snapshot_wait(tn_models *m);
 /* With all that are linked behind it. Accepts NULL. */
 void tn_snapshot_free(tn_snapshot *s);
 
-/* models.c: leaves the lock, then frees replaced snapshots and gives back the references of retired boxes. */
+/* held.c. Any thread. */
+/* NULL when memory is short. */
+tn_held *tn_held_new(const tn_model_config *config);
+tn_held *tn_held_retain(tn_held *held);
+void tn_held_release(tn_held *held); /* accepts NULL */
+bool tn_held_equal(const tn_model_config *a, const tn_model_config *b);
+/* Names that are there twice, paths that are not absolute: in TensorFlow Serving's words. */
+TERN_MUST_USE tern_code tn_held_check_list(const tn_model_config *configs, uint32_t n, tern_status *st);
+/*
+ * The platform of a model, static or from the config. INVALID_ARGUMENT when it is given twice or not at all.
+ */
+TERN_MUST_USE tern_code tn_held_platform(const tn_model_config *config, tn_str *platform, tern_status *st);
+/* INVALID_ARGUMENT when it is none that is served. */
+TERN_MUST_USE tern_code tn_held_check_platform(const tn_model_config *config, tern_status *st);
+
+/* change.c, with the lock held. */
+/* Those of the waiting changes that have come to their end, taken out, linked by next. */
+tn_change *tn_changes_ended(tn_models *m);
+/*
+ * "{{name: m version: 1} due to error: DATA_LOSS: broken}, ", one of a list of what did not become available.
+ */
+void tn_life_write_failure(tn_buf *text, const tn_model *model, const tn_entry *e);
+
+/* questions.c, with the lock held. NULL when there is none; removed ones count. */
+tn_model *tn_models_find(const tn_models *m, tn_str name);
+
+/*
+ * models.c: leaves the lock, then frees replaced snapshots, gives back the references of retired boxes and
+ * tells who waited for a change.
+ */
 void tn_models_unlock(tn_models *m);
 
 #endif

@@ -69,11 +69,20 @@ typedef struct tn_version {
 
 typedef enum tn_policy_kind { TN_POLICY_LATEST, TN_POLICY_ALL, TN_POLICY_SPECIFIC } tn_policy_kind;
 
+/* ModelConfig.model_type, which nobody should use any more. */
+typedef enum tn_model_type {
+    TN_MODEL_TYPE_NONE,
+    TN_MODEL_TYPE_TENSORFLOW,
+    TN_MODEL_TYPE_OTHER
+} tn_model_type;
+
 typedef struct tn_model_config {
     tn_str name;
-    tn_str base_path;
-    tn_str platform; /* "tensorflow" or empty */
-    tn_str engine;   /* empty: the server's default */
+    tn_str base_path; /* absolute, or file:///PATH; other schemes are accepted and never have a version */
+    tn_str platform;  /* "tensorflow"; absent (ptr NULL): the same; empty: not given where it must be */
+    tn_model_type type;
+    bool logging;  /* logging_config is there: an error of TensorFlow Serving's, in the end */
+    tn_str engine; /* empty: the server's default */
     tn_policy_kind policy;
     uint32_t latest; /* TN_POLICY_LATEST: how many, 0 = 1 */
     const int64_t *specific;
@@ -98,11 +107,17 @@ typedef struct tn_models_options {
     tn_str default_engine; /* "tensorflow" */
     const tn_str *tags;
     uint32_t n_tags;
-    int64_t poll_seconds; /* 0: once; < 0: never */
-    int32_t load_threads; /* 0: 1 */
+    int64_t poll_seconds;   /* 0: once; < 0: never */
+    int32_t load_threads;   /* 0: 1 */
+    int32_t unload_threads; /* 0: 1 */
     int32_t max_load_retries;
     int64_t load_retry_interval_us;
     bool labels_for_unavailable;
+    /*
+     * A version whose number is loaded already is loaded anew when its model gets another base path. Else it
+     * stays as it was loaded, as in TensorFlow Serving.
+     */
+    bool replace_moved;
     tn_model_hooks hooks;
     tn_stats *stats; /* where calls and loads are counted; NULL: nowhere. Outlives the models */
 } tn_models_options;
@@ -111,14 +126,57 @@ typedef struct tn_models tn_models;
 
 /*
  * Returns owned; copies options and configs; options.engines and hooks.context are borrowed until
- * tn_models_free(). Starts nothing. INVALID_ARGUMENT for a name twice or a base path that is not absolute;
- * FAILED_PRECONDITION for labels without labels_for_unavailable (nothing is available yet): in TensorFlow
- * Serving's words.
+ * tn_models_free(). Starts nothing. Errors of the configs are those of tn_models_change(); labels without
+ * labels_for_unavailable are one, since nothing is available yet, and so is a logging_config.
  */
 TERN_MUST_USE tern_code tn_models_new(const tn_models_options *options, const tn_model_config *configs,
                                       uint32_t n, tn_models **out, tern_status *st);
 /* Starts the watcher and the loaders; returns at once. */
 TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
+/*
+ * Somebody who changed the models and waits for the new ones. Zeroed by the caller but for done; the memory
+ * is the caller's until done() was called or tn_models_forget() returned true.
+ */
+typedef struct tn_change tn_change;
+struct tn_change {
+    /* Once, by any thread, without a lock: status says how it ended. Must not call tn_models_free(). */
+    void (*done)(tn_change *change);
+    tern_status status;
+    /* Inside. */
+    tn_change *next;
+    struct tn_change_item *items;
+    uint32_t n;
+    bool logging;
+};
+
+/*
+ * Makes the models those of the list: new ones are added, missing ones removed, others get their new base
+ * path, policy and labels. All or nothing: an error leaves everything as it is. Applied when it returns;
+ * loads and unloads follow by themselves. A removed model is out of service at once, and is unloaded when its
+ * own last call ends; its versions stay in tn_models_status() (64 a model, 1,000 removed models).
+ *
+ * change (may be NULL, and is untouched on error): done() is called when every model that is new has a
+ * version that is AVAILABLE or failed for good, maybe before this returns. UNKNOWN "1 model(s) did not become
+ * available: {{{name: m version: 1} due to error: DATA_LOSS: Can't parse it}, }"; INVALID_ARGUMENT "No
+ * request-logger-creator provided." where a config has logging.
+ *
+ * Any thread; never waits for loads or disks. Errors in TensorFlow Serving's words and order
+ * (model_servers/server_core.cc): INVALID_ARGUMENT for a name twice, a relative base path, another platform
+ * than before, none, or one that is not served; FAILED_PRECONDITION for a label of a version that is not
+ * AVAILABLE. With labels_for_unavailable only moving a label that is there to such a version is an error.
+ */
+TERN_MUST_USE tern_code tn_models_change(tn_models *m, const tn_model_config *configs, uint32_t n,
+                                         tn_change *change, tern_status *st);
+/* Nobody waits any more. true: done() will not be called; false: it was, or is just about to be. */
+bool tn_models_forget(tn_models *m, tn_change *change);
+/*
+ * For who has waited long: DEADLINE_EXCEEDED with what each missing model waits for. true when nothing is
+ * under way for any of them, so that waiting on may be in vain.
+ */
+bool tn_models_overdue(tn_models *m, const tn_change *change, tern_status *st);
+/* Ends all waiting with this status, and refuses further changes with UNAVAILABLE: the server ends. */
+void tn_models_end_changes(tn_models *m, const tern_status *st);
+
 /*
  * Waits until no model has anything under way (every version that is wanted is AVAILABLE or failed for good,
  * or none is to be found: a missing or empty base path is watched on), or timeout_ns passed (<= 0: no wait).
@@ -126,9 +184,12 @@ TERN_MUST_USE tern_code tn_models_start(tn_models *m, tern_status *st);
  */
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
 /*
- * Stops the threads and unloads. Every reference must have been given back: waits 10 s for the last ones,
- * then leaves those versions loaded and its own memory allocated. Accepts NULL.
+ * Stops the threads and unloads. Waits for a load that is under way, and for the last references, until
+ * until_ns (CLOCK_MONOTONIC); then leaves what is loaded or loading as it is and its own memory allocated:
+ * false, and the process should end without more ado. Accepts NULL.
  */
+bool tn_models_free_until(tn_models *m, int64_t until_ns);
+/* The same with 10 s. */
 void tn_models_free(tn_models *m);
 
 /* Which version a request wants. */
@@ -166,7 +227,7 @@ TERN_MUST_USE tern_code tn_models_status(tn_models *m, tn_str name, bool has_ver
                                          tn_arena *arena, const tn_version_status **out, uint32_t *n,
                                          tern_status *st);
 
-/* Configured names, copied into the arena. */
+/* Configured names in order, copied into the arena. */
 const tn_str *tn_models_names(tn_models *m, tn_arena *arena, uint32_t *n);
 
 /* Calls fn for every AVAILABLE version, holding a reference meanwhile. */
@@ -182,11 +243,20 @@ typedef struct tn_models_counts {
 } tn_models_counts;
 tn_models_counts tn_models_count(tn_models *m);
 
+/* Where one model stands. */
+typedef enum tn_readiness {
+    TN_MODEL_UNKNOWN, /* not configured */
+    TN_MODEL_READY,
+    TN_MODEL_LOADING,
+    TN_MODEL_FAILED,
+    TN_MODEL_ABSENT
+} tn_readiness;
+tn_readiness tn_models_readiness(tn_models *m, tn_str name);
+
 /*
- * The versions that failed for good, as TensorFlow Serving lists them when its start fails (server_core.cc):
- * "{{{name: m version: 1} due to error: DATA_LOSS: Can't parse it}, }". In the arena; {NULL, 0} when memory
- * is
- * short. *n: how many.
+ * The models that failed, as TensorFlow Serving lists them when its start fails
+ * (core/load_servables_fast.cc): "{{{name: m version: 1} due to error: DATA_LOSS: Can't parse it}, }", by
+ * name. In the arena; {NULL, 0} when memory is short. *n: how many.
  */
 tn_str tn_models_failures(tn_models *m, tn_arena *arena, uint32_t *n);
 

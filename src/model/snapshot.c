@@ -21,7 +21,7 @@
 
 typedef struct row {
     uint64_t hash;
-    const tn_model_config *config;
+    tn_held *held;  /* one reference */
     uint32_t first; /* in boxes, highest version first */
     uint32_t n;
 } row;
@@ -31,6 +31,7 @@ struct tn_snapshot {
     uint32_t mask;     /* size of index - 1, a power of two */
     uint32_t *index;   /* row + 1, by hash with linear probing; 0: empty */
     row *rows;
+    uint32_t n_rows;
     tn_box **boxes;
 };
 
@@ -66,7 +67,7 @@ static const row *find(const tn_snapshot *s, tn_str name)
         if (found == 0)
             return NULL;
         const row *r = &s->rows[found - 1];
-        if (r->hash == hash && tn_str_eq(r->config->name, name))
+        if (r->hash == hash && tn_str_eq(r->held->config.name, name))
             return r;
     }
 }
@@ -112,7 +113,7 @@ tern_code tn_models_acquire(tn_models *m, const tn_target *target, tn_version **
     const row *r = find(s, target->name);
     if (target->has_label) {
         has_version = true;
-        unknown_label = r == NULL || !find_label(r->config, target->label, &number);
+        unknown_label = r == NULL || !find_label(&r->held->config, target->label, &number);
     }
     if (r != NULL && !unknown_label)
         box = has_version ? find_version(s, r, number) : r->n > 0 ? s->boxes[r->first] : NULL;
@@ -153,7 +154,7 @@ void tn_version_release(tn_version *v)
         return;
     tn_box *box = TN_CONTAINER(v, tn_box, version);
     if (atomic_fetch_sub_explicit(&box->refs, 1, memory_order_acq_rel) == 1)
-        (void)tn_taskq_push(&box->owner->work, &box->task, NULL);
+        (void)tn_taskq_push(&box->owner->unloads, &box->task, NULL);
 }
 
 /* ---- Whoever changes the table ---- */
@@ -180,17 +181,19 @@ static tn_snapshot *new_snapshot(uint32_t n_models, uint32_t n_boxes)
 bool tn_snapshot_publish(tn_models *m)
 {
     uint32_t n_boxes = 0;
-    for (uint32_t i = 0; i < m->n_models; i++)
-        for (const tn_entry *e = m->models[i].entries; e != NULL; e = e->next)
+    for (uint32_t i = 0; i < m->n_configured; i++)
+        for (const tn_entry *e = m->models[i]->entries; e != NULL; e = e->next)
             n_boxes += e->live != NULL;
-    tn_snapshot *s = new_snapshot(m->n_models, n_boxes);
+    tn_snapshot *s = new_snapshot(m->n_configured, n_boxes);
     if (s == NULL)
         return false;
     uint32_t at_box = 0;
-    for (uint32_t i = 0; i < m->n_models; i++) {
-        const tn_model *model = &m->models[i];
-        row *r = &s->rows[i];
-        *r = (row){.hash = tn_str_hash(model->config->name), .config = model->config, .first = at_box};
+    for (uint32_t i = 0; i < m->n_configured; i++) {
+        const tn_model *model = m->models[i];
+        row *r = &s->rows[s->n_rows++];
+        *r = (row){.hash = tn_str_hash(model->held->config.name),
+                   .held = tn_held_retain(model->held),
+                   .first = at_box};
         for (const tn_entry *e = model->entries; e != NULL; e = e->next)
             if (e->live != NULL)
                 s->boxes[at_box++] = e->live;
@@ -234,6 +237,8 @@ void tn_snapshot_free(tn_snapshot *s)
 {
     while (s != NULL) {
         tn_snapshot *next = s->next;
+        for (uint32_t i = 0; i < s->n_rows; i++)
+            tn_held_release(s->rows[i].held);
         free(s->index);
         free(s->rows);
         free(s->boxes);

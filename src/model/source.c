@@ -79,9 +79,27 @@ static void drop_doubles(tn_source_list *list)
     list->n = kept;
 }
 
+/* file://HOST/PATH is /PATH; of other schemes TensorFlow says this, too. */
+static tern_code path_of(const char **base_path, tern_status *st)
+{
+    const char *whole = *base_path;
+    const char *scheme_end = strstr(whole, "://");
+    if (whole[0] == '/' || scheme_end == NULL)
+        return TERN_OK;
+    if (strncmp(whole, "file://", 7) != 0)
+        return tern_fail(st, TERN_UNIMPLEMENTED, "File system scheme '%.*s' not implemented (file: '%s')",
+                         (int)(scheme_end - whole), whole, whole);
+    *base_path = strchr(scheme_end + 3, '/');
+    if (*base_path == NULL)
+        *base_path = "/";
+    return TERN_OK;
+}
+
 tern_code tn_source_scan(const char *base_path, tn_source_list *out, tern_status *st)
 {
     *out = (tn_source_list){0};
+    if (path_of(&base_path, st) != TERN_OK)
+        return st->code;
     DIR *dir = opendir(base_path);
     if (dir == NULL)
         return errno_fail(st, base_path);

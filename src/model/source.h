@@ -24,7 +24,8 @@ typedef struct tn_source_list {
 /*
  * Folders (links to folders too) of base_path whose whole name is a decimal int64; others are passed over. Of
  * several names with the same number the plain one ("7") counts, else the shortest. NOT_FOUND when there is
- * no base path, else what stops the reading. *out is owned (tn_source_list_free), empty on error.
+ * no base path, UNIMPLEMENTED when it names another file system (gs://), else what stops the reading. *out is
+ * owned (tn_source_list_free), empty on error.
  */
 TERN_MUST_USE tern_code tn_source_scan(const char *base_path, tn_source_list *out, tern_status *st);
 void tn_source_list_free(tn_source_list *list);

@@ -45,21 +45,39 @@ static void set_path(tn_entry *e, tn_source_folder *folder)
     e->settled = e->marked = false;
 }
 
-/* What is gone from the disk starts anew when it comes back. */
-static void set_gone(tn_entry *e)
+/* With the lock: why there is no version, or NULL when there is one. Logged when it changes. */
+static void set_fault(tn_model *model, const char *fault, const char *what)
 {
-    e->settled = e->marked = e->failed = e->announced = false;
+    char text[512];
+    snprintf(text, sizeof text, "%s%s", fault != NULL ? fault : "", what);
+    bool same = fault != NULL && model->fault != NULL && strcmp(model->fault, text) == 0;
+    if (same || (fault == NULL && model->fault == NULL))
+        return;
+    free(model->fault);
+    model->fault = fault != NULL ? strdup(text) : NULL;
+    if (fault != NULL)
+        tn_warn("model", "%.*s: %s; still watching", TN_FMT(model->held->config.name), text);
 }
 
-static void warn_once(tn_model *model, const char *fault, const char *what)
+/* A loaded version whose base path was changed, and which has a folder of its number there too. */
+static void found_elsewhere(tn_models *m, tn_entry *e, tn_source_folder *folder)
 {
-    if (!model->warned)
-        tn_warn("model", "%.*s: %s%s; still watching", TN_FMT(model->config->name), fault, what);
-    model->warned = true;
+    if (m->options.replace_moved) {
+        e->moved = true;
+        if (!e->busy)
+            set_path(e, folder);
+        return;
+    }
+    if (!e->announced)
+        tn_warn("model",
+                "%.*s version %lld stays as it was loaded from %s: its number is the same under the new base "
+                "path; give it a new number, or remove the model first",
+                TN_FMT(e->model->held->config.name), (long long)e->number, e->live->directory);
+    e->announced = e->settled = true;
 }
 
 /* With the lock. Takes the paths it needs out of the list. */
-static void apply_scan(tn_model *model, tn_source_list *list)
+static void apply_scan(tn_models *m, tn_model *model, tn_source_list *list)
 {
     for (tn_entry *e = model->entries; e != NULL; e = e->next)
         e->present = false;
@@ -68,18 +86,20 @@ static void apply_scan(tn_model *model, tn_source_list *list)
         if (e == NULL)
             continue; /* memory is short: the next scan tries again */
         e->present = true;
-        if (e->live != NULL)
+        if (e->live != NULL && !tn_str_eq(e->live->held->config.base_path, model->held->config.base_path))
+            found_elsewhere(m, e, &list->folders[i]);
+        else if (e->live != NULL)
             e->settled = true; /* back before it was replaced: no reason to load it again */
         else if (!e->busy)
             set_path(e, &list->folders[i]);
     }
     for (tn_entry *e = model->entries; e != NULL; e = e->next)
         if (!e->present)
-            set_gone(e);
+            tn_life_set_gone(e);
     if (list->n > 0)
-        model->warned = false;
+        set_fault(model, NULL, "");
     else
-        warn_once(model, "no folder named by a number, such as 1, under ", model->base_path);
+        set_fault(model, "no folder named by a number, such as 1, under ", model->held->config.base_path.ptr);
 }
 
 /* ---- Whether they are complete ---- */
@@ -93,7 +113,8 @@ static tn_entry *next_to_look_at(tn_model *model, uint32_t pass)
     tn_life_mark_wanted(model);
     for (tn_entry *e = model->entries; e != NULL; e = e->next) {
         bool troubled = e->failed || e->attempts > 0;
-        if (e->candidate && !e->busy && e->live == NULL && e->looked != pass && (!e->settled || troubled))
+        if (e->candidate && !e->busy && (e->live == NULL || e->moved) && e->looked != pass &&
+            (!e->settled || troubled))
             return e;
     }
     return NULL;
@@ -119,7 +140,7 @@ static void judge(const struct tn_pace *pace, tn_entry *e, const tn_source_mark 
     if (!e->marked || e->mark.hash != mark->hash) {
         if (e->settled) {
             /* Changed after a failure: what was tried is not what is there now. */
-            tn_info("model", "%.*s version %lld: its files changed", TN_FMT(e->model->config->name),
+            tn_info("model", "%.*s version %lld: its files changed", TN_FMT(e->model->held->config.name),
                     (long long)e->number);
             e->settled = e->failed = false;
             e->attempts = 0;
@@ -136,56 +157,88 @@ static void judge(const struct tn_pace *pace, tn_entry *e, const tn_source_mark 
         e->settled |= age >= pace->unknown_form_ns || same >= pace->unknown_form_ns;
     if (!e->settled && !e->announced) {
         e->announced = true;
-        tn_info("model", "%.*s version %lld: %s, waiting", TN_FMT(e->model->config->name),
+        tn_info("model", "%.*s version %lld: %s, waiting", TN_FMT(e->model->held->config.name),
                 (long long)e->number, known ? "written just now" : "not complete");
     }
 }
 
-static void look_at_folders(tn_models *m, tn_model *model, uint32_t pass)
+static void look_at_folders(tn_models *m, tn_model *model, const tn_held *held, uint32_t pass)
 {
     for (;;) {
         pthread_mutex_lock(&m->lock);
-        tn_entry *e = m->stopping ? NULL : next_to_look_at(model, pass);
+        tn_entry *e = m->stopping || model->held != held ? NULL : next_to_look_at(model, pass);
         char *path = e != NULL ? strdup(e->path) : NULL;
         if (e != NULL)
             e->looked = pass;
+        if (path != NULL)
+            e->looked_at = true;
         tn_models_unlock(m);
         if (path == NULL)
             return;
-        /* Only this thread adds and frees entries that are present, so e stays. */
         tern_status st;
         tn_source_mark mark;
         bool there = tn_source_look(path, &mark, &st) == TERN_OK;
-        bool known = there && recognised(m, model->config, path);
-        free(path);
+        bool known = there && recognised(m, &held->config, path);
         pthread_mutex_lock(&m->lock);
-        if (there && !e->busy && e->live == NULL)
+        e->looked_at = false;
+        bool same = strcmp(e->path, path) == 0 && e->present;
+        if (there && same && !e->busy && (e->live == NULL || e->moved))
             judge(&m->pace, e, &mark, known);
         tn_models_unlock(m);
+        free(path);
     }
 }
 
 /* ---- The thread ---- */
 
-static void scan(tn_models *m, tn_model *model, uint32_t pass)
+static void scan(tn_models *m, tn_model *model, tn_held *held, uint32_t pass)
 {
     tern_status st;
     tn_source_list list;
-    tern_code code = tn_source_scan(model->base_path, &list, &st);
+    tern_code code = tn_source_scan(held->config.base_path.ptr, &list, &st);
     pthread_mutex_lock(&m->lock);
-    if (code == TERN_OK)
-        apply_scan(model, &list);
-    else
-        warn_once(model, "base path cannot be read: ", st.message);
+    bool current = model->held == held; /* else what was seen may be another base path's */
+    if (current && code == TERN_OK)
+        apply_scan(m, model, &list);
+    else if (current)
+        set_fault(model, "base path cannot be read: ", st.message);
     tn_models_unlock(m);
     tn_source_list_free(&list);
-    if (code == TERN_OK)
-        look_at_folders(m, model, pass);
+    if (current && code == TERN_OK)
+        look_at_folders(m, model, held, pass);
     pthread_mutex_lock(&m->lock);
-    model->scanned = true;
+    if (model->held == held)
+        model->scanned = true;
     (void)tn_life_advance(m, model);
     pthread_cond_broadcast(&m->changed);
+    model->looked_at = false;
     tn_models_unlock(m);
+    tn_held_release(held);
+}
+
+/* With the lock: a model that was not seen in this pass, now held against being freed, or NULL. */
+static tn_model *next_model(tn_models *m, uint32_t pass)
+{
+    for (uint32_t i = 0; i < m->n_configured && !m->stopping; i++)
+        if (m->models[i]->pass != pass) {
+            m->models[i]->pass = pass;
+            m->models[i]->looked_at = true;
+            return m->models[i];
+        }
+    return NULL;
+}
+
+static void scan_all(tn_models *m, uint32_t pass)
+{
+    for (;;) {
+        pthread_mutex_lock(&m->lock);
+        tn_model *model = next_model(m, pass);
+        tn_held *held = model != NULL ? tn_held_retain(model->held) : NULL;
+        tn_models_unlock(m);
+        if (model == NULL)
+            return;
+        scan(m, model, held, pass);
+    }
 }
 
 static bool unsettled(const tn_model *model)
@@ -214,16 +267,16 @@ static void wait_for_next_scan(tn_models *m, int64_t last_scan)
         int64_t next_scan = again ? last_scan + m->pace.poll_ns : INT64_MAX;
         int64_t retry = INT64_MAX;
         for (uint32_t i = 0; i < m->n_models && !m->stopping; i++) {
-            int64_t t = tn_life_advance(m, &m->models[i]);
+            int64_t t = tn_life_advance(m, m->models[i]);
             retry = t < retry ? t : retry;
-            if (unsettled(&m->models[i]) && last_scan + m->pace.eager_ns < next_scan)
+            if (unsettled(m->models[i]) && last_scan + m->pace.eager_ns < next_scan)
                 next_scan = last_scan + m->pace.eager_ns;
         }
         if (m->retired != NULL || m->old_snapshots != NULL) {
             tn_models_unlock(m);
             pthread_mutex_lock(&m->lock);
         }
-        if (m->stopping || tn_now_ns() >= next_scan)
+        if (m->stopping || m->rescan || tn_now_ns() >= next_scan)
             return;
         if (!m->woken)
             sleep_until(m, next_scan < retry ? next_scan : retry);
@@ -237,11 +290,10 @@ void *tn_watch_main(void *arg)
     uint32_t pass = 0;
     pthread_mutex_lock(&m->lock);
     while (!m->stopping) {
+        m->rescan = false;
         tn_models_unlock(m);
         int64_t start = tn_now_ns();
-        pass++;
-        for (uint32_t i = 0; i < m->n_models; i++)
-            scan(m, &m->models[i], pass);
+        scan_all(m, ++pass);
         pthread_mutex_lock(&m->lock);
         wait_for_next_scan(m, start);
     }

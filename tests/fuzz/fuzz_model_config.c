@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "model/config.h"
+#include "model/life.h"
 
 static volatile int64_t seen; /* what was read goes here, so that the sanitizers see it */
 
@@ -32,7 +33,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use(c->name);
         use(c->base_path);
         use(c->platform);
-        if (c->base_path.ptr[0] != '/' || (c->policy == TN_POLICY_LATEST && c->latest == 0))
+        if (c->policy == TN_POLICY_LATEST && c->latest == 0)
+            abort();
+        tn_str platform;
+        if (tn_held_platform(c, &platform, &st) == TERN_OK && platform.len == 0)
             abort();
         for (uint32_t j = 0; j < c->n_specific; j++)
             seen ^= c->specific[j];
@@ -41,6 +45,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             seen ^= c->label_versions[j];
         }
     }
+    /* Names are there once when the list is good: then a copy of each is the same. */
+    if (tn_held_check_list(configs, n, &st) == TERN_OK)
+        for (uint32_t i = 0; i < n; i++) {
+            tn_held *held = tn_held_new(&configs[i]);
+            if (held == NULL || !tn_held_equal(&held->config, &configs[i]))
+                abort();
+            tn_held_release(held);
+        }
     tn_arena_free(&arena);
     return 0;
 }

@@ -42,6 +42,16 @@ static void fails(const char *text, tern_code code, const char *words)
     assert_string_equal(st.message, words);
 }
 
+/* Good text, but no set of models can be made of it. */
+static void refused(const char *text, tern_code code, const char *words)
+{
+    tn_models *m;
+    reads(text);
+    assert_int_equal(tn_models_new(&(tn_models_options){0}, configs, n, &m, &st), code);
+    assert_null(m);
+    assert_string_equal(st.message, words);
+}
+
 static void test_reads(void **state)
 {
     reads("model_config_list {\n"
@@ -78,7 +88,7 @@ static void test_reads(void **state)
     assert_int_equal(configs[2].n_specific, 3);
     assert_int_equal(configs[2].specific[0], 123);
     assert_int_equal(configs[2].specific[2], -1);
-    assert_true(tn_str_eq(configs[3].platform, TN_STR("tensorflow")));
+    assert_int_equal(configs[3].type, TN_MODEL_TYPE_TENSORFLOW);
     assert_int_equal(configs[3].latest, 2);
     assert_int_equal(configs[4].name.len, 0);
     assert_int_equal(configs[4].latest, 1);
@@ -94,29 +104,60 @@ static void test_reads(void **state)
 
 static void test_recorded_errors(void **state)
 {
-    fails("model_config_list { config { } }", TERN_INVALID_ARGUMENT,
-          "Expected model  to have an absolute path or URI; got base_path()=");
-    fails(
+    refused("model_config_list { config { } }", TERN_INVALID_ARGUMENT,
+            "Expected model  to have an absolute path or URI; got base_path()=");
+    refused(
         "model_config_list { config { name: \"a\" base_path: \"relative\" model_platform: \"tensorflow\" } }",
         TERN_INVALID_ARGUMENT, "Expected model a to have an absolute path or URI; got base_path()=relative");
-    fails("model_config_list { config { name: \"a\" base_path: \"/types\" } }", TERN_INVALID_ARGUMENT,
-          "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
-          "ModelServerConfig::model_platform, "
-          "model name is a");
-    fails("model_config_list { config { name: \"a\" base_path: \"/types\" model_platform: \"nope\" } }",
-          TERN_INVALID_ARGUMENT, "Model a requests unsupported platform nope");
-    fails("model_config_list { config { name: \"types\" base_path: \"/types\" model_type: TENSORFLOW "
-          "model_platform: \"tensorflow\" } }",
-          TERN_INVALID_ARGUMENT,
-          "Illegal setting both ModelServerConfig::model_type (deprecated) and "
-          "ModelServerConfig::model_platform, model "
-          "name is types");
-    fails("model_config_list { config { name: \"m\" base_path: \"/a\" model_platform: \"tensorflow\" } "
-          "config { name: \"m\" base_path: \"b\" } }",
-          TERN_INVALID_ARGUMENT, "Illegal to list model m multiple times in config list");
-    fails("model_config_list { config { name: \"m\" base_path: \"/a\" model_platform: \"tensorflow\" "
-          "logging_config { } } }",
-          TERN_INVALID_ARGUMENT, "No request-logger-creator provided.");
+    refused("model_config_list { config { name: \"a\" base_path: \"/types\" } }", TERN_INVALID_ARGUMENT,
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            "ModelServerConfig::model_platform, "
+            "model name is a");
+    refused("model_config_list { config { name: \"a\" base_path: \"/types\" model_platform: \"nope\" } }",
+            TERN_INVALID_ARGUMENT, "Model a requests unsupported platform nope");
+    refused("model_config_list { config { name: \"types\" base_path: \"/types\" model_type: TENSORFLOW "
+            "model_platform: \"tensorflow\" } }",
+            TERN_INVALID_ARGUMENT,
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            "ModelServerConfig::model_platform, model "
+            "name is types");
+    refused("model_config_list { config { name: \"m\" base_path: \"/a\" model_platform: \"tensorflow\" } "
+            "config { name: \"m\" base_path: \"b\" } }",
+            TERN_INVALID_ARGUMENT, "Illegal to list model m multiple times in config list");
+    refused("model_config_list { config { name: \"m\" base_path: \"/a\" model_platform: \"tensorflow\" "
+            "logging_config { } } }",
+            TERN_INVALID_ARGUMENT, "No request-logger-creator provided.");
+    refused("model_config_list { config { name: \"m\" base_path: \"/a\" model_type: OTHER } }",
+            TERN_INVALID_ARGUMENT, "ModelServerConfig::model_type choice 2 not supported.");
+    /* Names and paths of all, then labels, then platforms. */
+    refused("model_config_list { config { name: \"a\" base_path: \"/a\" } config { name: \"b\" base_path: "
+            "\"b\" model_platform: \"x\" } }",
+            TERN_INVALID_ARGUMENT, "Expected model b to have an absolute path or URI; got base_path()=b");
+    refused("model_config_list { config { name: \"a\" base_path: \"/a\" } config { name: \"b\" base_path: "
+            "\"/b\" model_platform: \"tensorflow\" version_labels { key: \"l\" value: 7 } } }",
+            TERN_FAILED_PRECONDITION,
+            "Request to assign label to version 7 of model b, which is not currently available for "
+            "inference");
+    fails("custom_model_config { type_url: \"x\" }", TERN_UNIMPLEMENTED,
+          "custom_model_config is not supported; give a model_config_list");
+}
+
+/* What TensorFlow takes for a URI is accepted; the rest is a relative path. */
+static void test_base_paths(void **state)
+{
+    static const struct {
+        const char *path;
+        bool good;
+    } paths[] = {{"/", true},         {"//x", true},   {"file:///m", true}, {"gs://bucket/m", true},
+                 {"s3.x2://b", true}, {"x:/y", false}, {"://x", false},     {"3s://x", false},
+                 {"", false},         {"a/b", false},  {" /a", false},      {"file:/m", false}};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        tn_models *m;
+        tn_model_config config = {.name = TN_STR("m"), .base_path = tn_str_from(paths[i].path)};
+        tern_code code = tn_models_new(&(tn_models_options){0}, &config, 1, &m, &st);
+        assert_int_equal(code, paths[i].good ? TERN_OK : TERN_INVALID_ARGUMENT);
+        tn_models_free(m);
+    }
 }
 
 static void test_no_text_format(void **state)
@@ -144,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_recorded_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_base_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_text_format, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

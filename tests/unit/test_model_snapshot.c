@@ -54,15 +54,18 @@ static void swap(tn_models *m, int model, int64_t number)
     assert_non_null(e);
     assert_non_null(box);
     memset(box, 0, sizeof *box);
-    e->model = &m->models[model];
+    e->model = m->models[model];
+    e->model->scanned = true;
     e->number = number;
     e->state = TN_STATE_AVAILABLE;
     e->present = e->settled = true;
     e->live = box;
     box->owner = m;
     box->entry = e;
+    box->held = tn_held_retain(e->model->held);
     atomic_init(&box->refs, 1);
-    box->version = (tn_version){.model = e->model->config->name, .number = number, .engine = &fake_engine};
+    box->version =
+        (tn_version){.model = e->model->held->config.name, .number = number, .engine = &fake_engine};
     box->version.loaded = malloc(sizeof *box->version.loaded);
     atomic_init(&box->version.loaded->alive, ALIVE);
     box->task.run = tn_life_unload_task;
@@ -73,6 +76,7 @@ static void swap(tn_models *m, int model, int64_t number)
     e->next = e->model->entries;
     e->model->entries = e;
     m->boxes++;
+    e->boxes++;
     assert_true(tn_snapshot_publish(m));
     (void)tn_life_advance(m, e->model);
     tn_models_unlock(m);
