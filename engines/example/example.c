@@ -370,6 +370,23 @@ static tern_code example_run(tern_engine_model *model, const tern_run *run, tern
     return TERN_OK;
 }
 
+/* There is no graph to pass over at once: one after the other. */
+static tern_code example_run_many(tern_engine_model *model, const tern_run *runs, uint32_t n, tern_status *st)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        tern_code code = example_run(model, &runs[k], st);
+        if (code == TERN_OK)
+            continue;
+        while (k-- > 0)
+            for (uint32_t i = 0; i < runs[k].n_outputs; i++) {
+                tern_buffer_release(runs[k].outputs[i].buffer);
+                runs[k].outputs[i] = (tern_tensor){0};
+            }
+        return code;
+    }
+    return TERN_OK;
+}
+
 static const char *example_runtime_version(void)
 {
     return "1";
@@ -393,6 +410,7 @@ const tern_engine_api *tern_engine_entry(uint32_t host_abi_version)
         .unload = example_unload,
         .memory_use = example_memory_use,
         .cancel = example_cancel,
+        .run_many = example_run_many,
     };
     return host_abi_version == TERN_ENGINE_ABI ? &api : NULL;
 }

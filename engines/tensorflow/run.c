@@ -295,25 +295,153 @@ static tern_code run_session(tern_engine_model *m, const tern_run *run, const ru
     return code;
 }
 
-tern_code tn_tf_run(tern_engine_model *m, const tern_run *run, tern_status *st)
+static void drop_lists(const run_lists *l)
+{
+    for (uint32_t i = 0; i < l->n_in; i++)
+        if (l->in[i] != NULL)
+            TF_DeleteTensor(l->in[i]);
+    for (uint32_t i = 0; i < l->n_out; i++)
+        if (l->out[i] != NULL)
+            TF_DeleteTensor(l->out[i]);
+}
+
+/* Lists, with inputs made and nothing fetched yet. drop_lists() in any case. */
+static tern_code prepare(tern_engine_model *m, const tern_run *run, run_lists *l, tern_status *st)
 {
     tn_tf_ends *ends = &m->ends[run->signature - m->signatures.signatures];
-    run_lists l = {0};
-    tern_code code = make_lists(run, &l, st);
-    if (code != TERN_OK)
-        return code;
-    code = feed(ends, run, &l, st);
+    *l = (run_lists){0};
+    tern_code code = make_lists(run, l, st);
     if (code == TERN_OK)
-        code = fetch(ends, run, &l, st);
+        code = feed(ends, run, l, st);
+    return code == TERN_OK ? fetch(ends, run, l, st) : code;
+}
+
+tern_code tn_tf_run(tern_engine_model *m, const tern_run *run, tern_status *st)
+{
+    run_lists l;
+    tern_code code = prepare(m, run, &l, st);
     if (code == TERN_OK)
         code = run_session(m, run, &l, st);
     if (code == TERN_OK)
         code = take_outputs(m, run, &l, st);
-    for (uint32_t i = 0; i < l.n_in; i++)
-        if (l.in[i] != NULL)
-            TF_DeleteTensor(l.in[i]);
-    for (uint32_t i = 0; i < l.n_out; i++)
-        if (l.out[i] != NULL)
-            TF_DeleteTensor(l.out[i]);
+    drop_lists(&l);
+    return code;
+}
+
+/* ---- several signatures in one run ---- */
+
+/*
+ * Whether these lists may be fetched together: the first sets of outputs of the whole model are (fetches.h).
+ */
+static bool may_merge(tern_engine_model *m, const tern_run *const *runs, const run_lists *lists, uint32_t n)
+{
+    uint64_t *set = zeroed(runs[0], m->many.words, sizeof *set);
+    for (uint32_t k = 0; set != NULL && k < n; k++) {
+        const tern_signature *s = runs[k]->signature;
+        uint32_t first = m->ends[s - m->signatures.signatures].first_output;
+        for (uint32_t id = 0; id < s->n_outputs; id++)
+            if (lists[k].at[id] > 0)
+                set[(first + id) / 64] |= UINT64_C(1) << ((first + id) % 64);
+    }
+    return set != NULL && tn_tf_fetches_admit(&m->many, set);
+}
+
+static bool is_fed(const run_lists *l, TF_Output end)
+{
+    for (uint32_t i = 0; i < l->n_in; i++)
+        if (l->in_ends[i].oper == end.oper && l->in_ends[i].index == end.index)
+            return true;
+    return false;
+}
+
+/* One session run for all of them. What signatures share is fed once. */
+static tern_code run_merged(tern_engine_model *m, const tern_run *const *runs, run_lists *lists, uint32_t n,
+                            tern_status *st)
+{
+    run_lists all = {0};
+    size_t tensors = 0;
+    for (uint32_t k = 0; k < n; k++)
+        tensors += (size_t)lists[k].n_in + lists[k].n_out;
+    TF_Output *ends = zeroed(runs[0], tensors, sizeof *ends);
+    TF_Tensor **list = zeroed(runs[0], tensors, sizeof *list);
+    if (ends == NULL || list == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %zu tensors; try again later", tensors);
+    all.in_ends = ends;
+    all.in = list;
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 0; i < lists[k].n_in; i++)
+            if (!is_fed(&all, lists[k].in_ends[i])) {
+                all.in_ends[all.n_in] = lists[k].in_ends[i];
+                all.in[all.n_in++] = lists[k].in[i];
+            }
+    all.out_ends = ends + all.n_in;
+    all.out = list + all.n_in;
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 0; i < lists[k].n_out; i++)
+            all.out_ends[all.n_out++] = lists[k].out_ends[i];
+    tern_code code = run_session(m, runs[0], &all, st);
+    TF_Tensor **next = all.out;
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 0; i < lists[k].n_out; i++)
+            lists[k].out[i] = *next++;
+    return code;
+}
+
+static tern_code run_each(tern_engine_model *m, const tern_run *const *runs, run_lists *lists, uint32_t n,
+                          tern_status *st)
+{
+    tern_code code = TERN_OK;
+    for (uint32_t k = 0; code == TERN_OK && k < n; k++)
+        code = run_session(m, runs[k], &lists[k], st);
+    return code;
+}
+
+static void drop_outputs(const tern_run *run)
+{
+    for (uint32_t i = 0; i < run->n_outputs; i++) {
+        tern_buffer_release(run->outputs[i].buffer);
+        run->outputs[i] = (tern_tensor){0};
+    }
+}
+
+static tern_code run_prepared(tern_engine_model *m, const tern_run *const *runs, run_lists *lists, uint32_t n,
+                              tern_status *st)
+{
+    tern_code code = may_merge(m, runs, lists, n) ? run_merged(m, runs, lists, n, st)
+                                                  : run_each(m, runs, lists, n, st);
+    uint32_t taken = 0;
+    for (; code == TERN_OK && taken < n; taken += code == TERN_OK)
+        code = take_outputs(m, runs[taken], &lists[taken], st);
+    while (code != TERN_OK && taken-- > 0)
+        drop_outputs(runs[taken]);
+    return code;
+}
+
+static int by_signature(const void *a, const void *b)
+{
+    const tern_signature *x = (*(const tern_run *const *)a)->signature;
+    const tern_signature *y = (*(const tern_run *const *)b)->signature;
+    return (x > y) - (x < y);
+}
+
+tern_code tn_tf_run_many(tern_engine_model *m, const tern_run *runs, uint32_t n, tern_status *st)
+{
+    const tern_run **order = zeroed(&runs[0], n, sizeof *order);
+    run_lists *lists = zeroed(&runs[0], n, sizeof *lists);
+    uint32_t prepared = 0;
+    tern_code code = TERN_OK;
+    if (order == NULL || lists == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %u signatures; try again later", n);
+    for (uint32_t k = 0; k < n; k++)
+        order[k] = &runs[k];
+    qsort(order, n, sizeof *order, by_signature);
+    while (code == TERN_OK && prepared < n) {
+        code = prepare(m, order[prepared], &lists[prepared], st);
+        prepared++;
+    }
+    if (code == TERN_OK)
+        code = run_prepared(m, order, lists, n, st);
+    while (prepared-- > 0)
+        drop_lists(&lists[prepared]);
     return code;
 }

@@ -190,6 +190,7 @@ static TF_Output *ends_of(tern_engine_model *m, const tern_io *ios, uint32_t n)
 static tern_code resolve(tern_engine_model *m, tern_status *st)
 {
     m->ends = tn_arena_array(&m->arena, m->signatures.n_signatures, sizeof *m->ends);
+    uint32_t outputs = 0;
     for (uint32_t i = 0; m->ends != NULL && i < m->signatures.n_signatures; i++) {
         const tern_signature *s = &m->signatures.signatures[i];
         m->ends[i].inputs = ends_of(m, s->inputs, s->n_inputs);
@@ -197,7 +198,12 @@ static tern_code resolve(tern_engine_model *m, tern_status *st)
         bool room = tn_tf_fetches_init(&m->ends[i].fetches, s->n_outputs, &m->arena);
         if (m->ends[i].inputs == NULL || m->ends[i].outputs == NULL || !room)
             m->ends = NULL;
+        else
+            m->ends[i].first_output = outputs;
+        outputs += s->n_outputs;
     }
+    if (m->ends != NULL && !tn_tf_fetches_init(&m->many, outputs, &m->arena))
+        m->ends = NULL;
     return m->ends != NULL ? TERN_OK
                            : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for the model's signatures");
 }
@@ -302,6 +308,7 @@ static const tern_engine_api api = {
     .run = tn_tf_run,
     .unload = unload,
     .memory_use = memory_use,
+    .run_many = tn_tf_run_many,
 };
 
 TERN_EXPORT const tern_engine_api *tern_engine_entry(uint32_t host_abi_version);

@@ -123,6 +123,14 @@ typedef struct tern_engine_api {
     /* May be NULL. Asks a run of this model, under way in another thread, to end early with TERN_CANCELLED.
      */
     void (*cancel)(tern_engine_model *model, const tern_run *run);
+
+    /*
+     * May be NULL, or beyond struct_size: then the host runs one after the other. Several signatures in one
+     * pass over the graph (MultiInference): n >= 1 runs, each as for run(). flags and timeout_us of the first
+     * count; cancel() is given the first. Where signatures share an input tensor, the runs feed it the same
+     * value. On failure the outputs of all stay untouched.
+     */
+    tern_code (*run_many)(tern_engine_model *model, const tern_run *runs, uint32_t n, tern_status *st);
 } tern_engine_api;
 
 /* Exported by the shared object. Returns the table (static), or NULL when it cannot serve host_abi_version.

@@ -22,6 +22,8 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
     call->outputs = NULL;
     call->output_ids = NULL;
     call->n_outputs = 0;
+    call->more = NULL;
+    call->n_more = 0;
     call->body_bytes = 0;
     call->deadline_ns = 0;
     call->queued_ns = 0;
@@ -45,14 +47,24 @@ static void record(tn_call *call)
                   call->stage_ns, tn_now_ns() - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
 }
 
+static void release_tensors(tern_tensor *tensors, uint32_t n)
+{
+    for (uint32_t i = 0; tensors != NULL && i < n; i++)
+        tn_tensor_release(&tensors[i]);
+}
+
 void tn_call_finish(tn_call *call)
 {
     if (call->version != NULL && call->queued_ns != 0)
         record(call);
-    for (uint32_t i = 0; call->inputs != NULL && i < call->n_inputs; i++)
-        tn_tensor_release(&call->inputs[i]);
-    for (uint32_t i = 0; call->outputs != NULL && i < call->n_outputs; i++)
-        tn_tensor_release(&call->outputs[i]);
+    release_tensors(call->inputs, call->n_inputs);
+    release_tensors(call->outputs, call->n_outputs);
+    for (uint32_t k = 0; k < call->n_more; k++) {
+        release_tensors(call->more[k].inputs, call->more[k].n_inputs);
+        release_tensors(call->more[k].outputs, call->more[k].n_outputs);
+    }
+    call->more = NULL;
+    call->n_more = 0;
     call->inputs = NULL;
     call->outputs = NULL;
     call->n_inputs = call->n_outputs = 0;

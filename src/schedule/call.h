@@ -43,6 +43,17 @@ typedef struct tn_call_steps {
     tn_method method; /* under which it is counted */
 } tn_call_steps;
 
+/* One signature of a call: what feeds it, and what is asked of it. As the fields of tn_call. */
+typedef struct tn_call_part {
+    const tern_signature *signature;
+    tern_tensor *inputs;
+    uint32_t *input_ids;
+    uint32_t n_inputs;
+    tern_tensor *outputs;
+    uint32_t *output_ids;
+    uint32_t n_outputs;
+} tn_call_part;
+
 struct tn_call {
     tn_task task; /* link while queued */
     const tn_call_steps *steps;
@@ -55,6 +66,9 @@ struct tn_call {
     tern_tensor *outputs; /* made by the scheduler, n_outputs long */
     uint32_t *output_ids;
     uint32_t n_outputs;
+    /* Further signatures of the same run (MultiInference), in the arena. Such a call runs by itself. */
+    tn_call_part *more;
+    uint32_t n_more;
     size_t body_bytes;     /* size class of the request */
     int64_t deadline_ns;   /* CLOCK_MONOTONIC; 0: none */
     int64_t queued_ns;     /* when it was submitted */
@@ -88,6 +102,13 @@ TERN_MUST_USE tern_code tn_call_all_outputs(tn_call *call, tern_status *st);
  * the surface sees to that (it asks on the loop that takes the call back).
  */
 void tn_call_cancel(tn_call *call);
+
+/*
+ * Runs the model on the call's inputs, here and now, and fills outputs; also those of `more`, in one run where
+ * the engine can. flags: TERN_RUN_*; timeout_us: 0 none. For the scheduler, and for whoever has a call that
+ * never meets it (warm-up). The engine's own codes and words; outputs are NULL or released on failure.
+ */
+TERN_MUST_USE tern_code tn_call_run_now(tn_call *call, uint32_t flags, int64_t timeout_us, tern_status *st);
 
 typedef struct tn_schedule_options {
     /* threads that run models; 0: one a core (of the CPU set and the cgroup's quota), at least 2 */

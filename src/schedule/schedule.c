@@ -33,46 +33,14 @@ tern_code tn_call_wanted(tn_call *call, int64_t now, const char *before)
     return TERN_OK;
 }
 
-static void set_running(tn_call *call, const tern_run *run)
-{
-    pthread_mutex_lock(&call->run_lock);
-    call->running = run;
-    pthread_mutex_unlock(&call->run_lock);
-}
-
 tern_code tn_call_run(tn_call *call, bool small, int64_t *now)
 {
-    const tn_version *v = call->version;
-    const tern_engine_api *api = v->engine->api;
-    call->outputs = tn_arena_zalloc(&call->arena, call->n_outputs * sizeof *call->outputs);
-    if (call->outputs == NULL)
-        return tern_fail(&call->status, TERN_RESOURCE_EXHAUSTED, "No memory for %u outputs", call->n_outputs);
-    tern_run run = {
-        .struct_size = sizeof run,
-        .flags = small ? TERN_RUN_CALLER_THREAD : 0,
-        .signature = call->signature,
-        .inputs = call->inputs,
-        .input_ids = call->input_ids,
-        .n_inputs = call->n_inputs,
-        .n_outputs = call->n_outputs,
-        .output_ids = call->output_ids,
-        .outputs = call->outputs,
-        .alloc = tn_arena_alloc_fn,
-        .alloc_context = &call->arena,
-    };
+    int64_t timeout_us = 0;
     if (call->deadline_ns != 0) {
         int64_t left = (call->deadline_ns - *now) / TN_NS_PER_US;
-        run.timeout_us = left > 0 ? left : 1;
+        timeout_us = left > 0 ? left : 1;
     }
-    bool can_cancel =
-        api->struct_size >= offsetof(tern_engine_api, cancel) + sizeof api->cancel && api->cancel != NULL;
-    if (can_cancel)
-        set_running(call, &run);
-    tern_code code = can_cancel && was_cancelled(call)
-                         ? tern_fail(&call->status, TERN_CANCELLED, "Call was cancelled before its run")
-                         : api->run(v->loaded, &run, &call->status);
-    if (can_cancel)
-        set_running(call, NULL);
+    tern_code code = tn_call_run_now(call, small ? TERN_RUN_CALLER_THREAD : 0, timeout_us, &call->status);
     int64_t end = tn_now_ns();
     call->stage_ns[TN_STAGE_RUN] = end - *now;
     *now = end;
@@ -83,7 +51,7 @@ tern_code tn_call_run(tn_call *call, bool small, int64_t *now)
 static tn_cost *run_cost(const tn_call *call)
 {
     size_t i = (size_t)(call->signature - call->version->signatures->signatures);
-    return i < TN_COST_SIGNATURES ? &call->version->run_cost[i] : NULL;
+    return call->n_more == 0 && i < TN_COST_SIGNATURES ? &call->version->run_cost[i] : NULL;
 }
 
 /* Whether the rest of a call that took so long already is measured to stay below the limit. */
@@ -224,7 +192,7 @@ static void perform(tn_schedule *s, tn_call *call, place at)
         tn_call_ran(call, code);
         return;
     }
-    if (call->version->batching != NULL && to_batch(s, call, at, start, now))
+    if (call->version->batching != NULL && call->n_more == 0 && to_batch(s, call, at, start, now))
         return;
     bool small = run_is_small(s, call, now - start);
     if (at.runner == NULL && !small) {
