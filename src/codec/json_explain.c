@@ -7,13 +7,11 @@
 #include "codec/json_explain.h"
 
 #include "base/status.h"
-#include "codec/base64.h"
-#include "codec/json_tape.h"
+#include "codec/json_value.h"
 #include "codec/number.h"
 
-#define TAPE_MAX    (UINT64_C(2) << 30)
-#define STATUS_ROOM (TERN_STATUS_MESSAGE_MAX - 1)
-#define WORDS_ROOM  1024 /* of an error's text: for what is not repeated from the body */
+#define TAPE_MAX (UINT64_C(2) << 30)
+#define KEY_ROOM 256 /* of a key in an error that repeats a value, too */
 
 typedef struct explain {
     tn_tape tape;
@@ -23,7 +21,7 @@ typedef struct explain {
     tn_arena *arena;
     tern_status *st;
     const tn_json_limits *limits;
-    tn_buf error;   /* text of the error when it repeats a part of the body; else it is in st alone */
+    tn_json_error error; /* text of the error when it repeats a part of the body; else it is in st alone */
     int64_t *dims;  /* sizes of the lists around the value at hand */
     uint32_t *ends; /* and where those that are open end */
     int32_t cap_levels;
@@ -48,88 +46,16 @@ static const tn_node *node(const explain *x, uint32_t i)
     return tn_tape_at(&x->tape, i);
 }
 
-/* What an error may repeat of the body. */
-static size_t error_room(const explain *x)
-{
-    size_t max = x->limits->max_error_bytes > 0 ? (size_t)x->limits->max_error_bytes : STATUS_ROOM;
-    return max > 2 * WORDS_ROOM ? max - WORDS_ROOM : WORDS_ROOM;
-}
-
-static void put_cut(tn_buf *out, tn_str s, size_t max)
-{
-    tn_buf_str(out, tn_str_sub(s, 0, max));
-    if (s.len > max)
-        tn_buf_z(out, "...");
-}
-
-/* The text in x->error is the error; st holds as much of it as fits. */
-static tern_code error_made(explain *x, tern_code code)
-{
-    if (x->error.failed)
-        return no_memory(x);
-    return tern_fail_bytes(x->st, code, x->error.ptr, x->error.len);
-}
-
 /* "JSON Value: <value><rest>" */
-static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format,
-                             ...) __attribute__((format(printf, 5, 6)));
-
-static tern_code value_error(explain *x, tern_code code, const char *head, uint32_t i, const char *format,
-                             ...)
-{
-    char rest[512];
-    va_list args;
-    tn_buf value;
-    const size_t room = error_room(x);
-    tn_buf_init(&value, x->tape.text.len * 6 + room + 64); /* one string, escaped, may pass what is enough */
-    tn_tape_pretty(&x->tape, i, room + 1, &value);
-    va_start(args, format);
-    int n = vsnprintf(rest, sizeof rest, format, args);
-    va_end(args);
-    tn_buf_z(&x->error, head);
-    put_cut(&x->error, tn_buf_view(&value), room);
-    tn_buf_append(&x->error, rest, n < 0 ? 0 : (size_t)n < sizeof rest ? (size_t)n : sizeof rest - 1);
-    x->error.failed |= value.failed;
-    tn_buf_free(&value);
-    return error_made(x, code);
-}
-
-/* "<head><name><rest>": the name may hold any bytes and be of any length. */
-static tern_code name_error(explain *x, const char *head, tn_str name, const char *rest)
-{
-    tn_buf_z(&x->error, head);
-    put_cut(&x->error, name, error_room(x));
-    tn_buf_z(&x->error, rest);
-    return error_made(x, TERN_INVALID_ARGUMENT);
-}
-
-static const char *type_name(const tn_node *n)
-{
-    static const char *const names[] = {"Null", "False", "True", "Object", "Array", "String", "Number"};
-    return names[n->type];
-}
+#define value_error(x, code, head, i, ...) tn_json_error_value(&(x)->error, &(x)->tape, code, head, i, __VA_ARGS__)
 
 static tern_code type_error(explain *x, uint32_t i, tern_dtype dtype)
 {
     return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i, " Type: %s is not of expected type: %s",
-                       type_name(node(x, i)), tn_dtype_name(dtype));
+                       tn_tape_type_name(node(x, i)), tn_dtype_name(dtype));
 }
 
 /* ---- values ---- */
-
-static bool whole_number(const explain *x, const tn_node *n, int64_t *i, uint64_t *u, bool *negative)
-{
-    tn_str token = tn_tape_text(&x->tape, n);
-    if (n->type != TN_NODE_NUMBER || (n->flags & TN_NODE_REAL))
-        return false;
-    *negative = token.ptr[0] == '-' && !tn_str_eq(token, TN_STR("-0"));
-    if (*negative)
-        return tn_str_i64(token, i);
-    if (!tn_str_u64(tn_str_sub(token, token.ptr[0] == '-', token.len), u))
-        return false;
-    *i = (int64_t)*u;
-    return true;
-}
 
 /* Bits of the number in this dtype; false when the dtype does not take it. */
 static bool whole_of(const explain *x, const tn_node *n, tern_dtype dtype, uint64_t *bits)
@@ -137,7 +63,7 @@ static bool whole_of(const explain *x, const tn_node *n, tern_dtype dtype, uint6
     int64_t i = 0;
     uint64_t u = 0;
     bool negative;
-    if (!whole_number(x, n, &i, &u, &negative))
+    if (!tn_tape_whole(&x->tape, n, &i, &u, &negative))
         return false;
     *bits = negative ? (uint64_t)i : u;
     switch (dtype) {
@@ -157,43 +83,13 @@ static bool whole_of(const explain *x, const tn_node *n, tern_dtype dtype, uint6
     }
 }
 
-/* What a number that is written in letters is: NaN or an infinity. */
-static double letters_of(tn_str token)
-{
-    if (tn_str_ends(token, TN_STR("NaN")))
-        return __builtin_nan("");
-    return token.ptr[0] == '-' ? -__builtin_inf() : __builtin_inf();
-}
-
-static uint64_t real_of(const explain *x, const tn_node *n, bool narrow)
-{
-    tn_str token = tn_tape_text(&x->tape, n);
-    const char *p = token.ptr, *end = token.ptr + token.len;
-    bool letters = n->flags & TN_NODE_LETTERS;
-    double wide = 0;
-    float f = 0;
-    uint64_t bits = 0;
-    if (letters)
-        wide = letters_of(token);
-    else if (!tn_str_eq(token, TN_STR("-0"))) /* a whole number: no sign */
-        tn_number_read_double(p, end, &wide);
-    f = (float)wide;
-    if (narrow && !letters && wide != 0)
-        tn_number_read_float(p, end, &f); /* rounded once */
-    if (narrow)
-        memcpy(&bits, &f, sizeof f);
-    else
-        memcpy(&bits, &wide, sizeof wide);
-    return bits;
-}
-
 /* The nearest half or bfloat16. */
 static uint64_t short_of(const explain *x, const tn_node *n, tern_dtype dtype)
 {
     tn_str token = tn_tape_text(&x->tape, n);
     uint16_t bits = 0;
     if (n->flags & TN_NODE_LETTERS) {
-        double value = letters_of(token);
+        double value = tn_tape_letters(token);
         bits = dtype == TERN_HALF ? 0x7C00 : 0x7F80;
         bits |= value != value ? 0x40 << (dtype == TERN_HALF ? 3 : 0) : value < 0 ? 0x8000 : 0;
     } else if (tn_str_eq(token, TN_STR("-0"))) {
@@ -237,7 +133,7 @@ static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
     case TERN_DOUBLE:
         if (n->type != TN_NODE_NUMBER)
             return type_error(x, i, b->dtype);
-        return add_bits(x, b, real_of(x, n, b->dtype == TERN_FLOAT));
+        return add_bits(x, b, tn_tape_real(&x->tape, n, b->dtype == TERN_FLOAT));
     case TERN_INT32:
     case TERN_INT16:
     case TERN_INT8:
@@ -270,28 +166,12 @@ static tern_code add_scalar(explain *x, uint32_t i, tn_tensor_build *b)
     return no_conversion(x, i, b->dtype);
 }
 
-/* {"b64": "..."}: one member of that name, a string. */
-static bool is_b64(const explain *x, uint32_t i)
-{
-    return node(x, i)->type == TN_NODE_OBJECT && node(x, i)->count == 1 &&
-           tn_tape_is(&x->tape, node(x, i + 1), TN_STR("b64")) && node(x, i + 2)->type == TN_NODE_STRING;
-}
-
 static tern_code add_b64(explain *x, uint32_t i, tn_tensor_build *b)
 {
-    size_t length;
-    tn_buf text;
-    if (!is_b64(x, i))
+    if (!tn_tape_is_b64(&x->tape, i))
         return value_error(x, TERN_INVALID_ARGUMENT, "JSON Value: ", i,
                            " not formatted correctly for base64 data");
-    tn_buf_init(&text, node(x, i + 2)->end - node(x, i + 2)->start + 1);
-    tn_tape_string(&x->tape, node(x, i + 2), &text);
-    char *room = tn_buf_reserve(&b->string_bytes, tn_base64_room(text.len));
-    bool good = room != NULL && tn_base64_decode(tn_buf_view(&text), room, &length);
-    if (good)
-        tn_buf_commit(&b->string_bytes, length);
-    tn_buf_free(&text);
-    if (room != NULL && !good)
+    if (!tn_tape_b64(&x->tape, i, &b->string_bytes))
         return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Unable to base64 decode");
     return tn_build_string(b, x->st);
 }
@@ -440,23 +320,23 @@ static tern_code add_item(explain *x, uint32_t i, int id, row_input *inputs)
  */
 static tern_code element_error(explain *x, uint32_t element, const tn_str *key)
 {
-    tn_buf inner = x->error;
+    tn_buf inner = x->error.text;
     /* The wrapper makes every cause an invalid argument, but for limits of ours. */
     tern_code code = x->st->code == TERN_RESOURCE_EXHAUSTED ? TERN_RESOURCE_EXHAUSTED : TERN_INVALID_ARGUMENT;
-    tn_buf_init(&x->error, inner.max);
-    tn_buf_printf(&x->error, "Failed to process element: %u ", element);
+    tn_buf_init(&x->error.text, inner.max);
+    tn_buf_printf(&x->error.text, "Failed to process element: %u ", element);
     if (key != NULL) {
-        tn_buf_z(&x->error, "key: ");
-        put_cut(&x->error, *key, inner.len == 0 ? error_room(x) : WORDS_ROOM / 4);
-        tn_buf_char(&x->error, ' ');
+        tn_buf_z(&x->error.text, "key: ");
+        tn_json_put_cut(&x->error.text, *key, inner.len == 0 ? tn_json_error_room(x->limits) : KEY_ROOM);
+        tn_buf_char(&x->error.text, ' ');
     }
-    tn_buf_printf(&x->error, "of 'instances' list. Error: %s: ", tn_code_name(x->st->code));
+    tn_buf_printf(&x->error.text, "of 'instances' list. Error: %s: ", tn_code_name(x->st->code));
     if (inner.len > 0)
-        tn_buf_str(&x->error, tn_buf_view(&inner));
+        tn_buf_str(&x->error.text, tn_buf_view(&inner));
     else
-        tn_buf_append(&x->error, x->st->message, x->st->length);
+        tn_buf_append(&x->error.text, x->st->message, x->st->length);
     tn_buf_free(&inner);
-    return error_made(x, code);
+    return tn_json_error_made(&x->error, code);
 }
 
 static tern_code keys_error(explain *x, uint32_t element, uint32_t i)
@@ -466,10 +346,10 @@ static tern_code keys_error(explain *x, uint32_t element, uint32_t i)
     tern_code code = value_error(x, TERN_INVALID_ARGUMENT, head, i, " keys must be equal to: ");
     for (uint32_t k = 0; k < x->signature->n_inputs; k++) {
         if (k > 0)
-            tn_buf_char(&x->error, ',');
-        tn_buf_str(&x->error, x->signature->inputs[k].name);
+            tn_buf_char(&x->error.text, ',');
+        tn_buf_str(&x->error.text, x->signature->inputs[k].name);
     }
-    return code == TERN_INVALID_ARGUMENT ? error_made(x, code) : code;
+    return code == TERN_INVALID_ARGUMENT ? tn_json_error_made(&x->error, code) : code;
 }
 
 /* A key of an object as the original takes it: up to its first NUL. */
@@ -492,7 +372,7 @@ static tern_code add_object(explain *x, uint32_t element, uint32_t i, row_input 
         tn_str name = key_of(x, at, &key);
         int id = tn_signature_input(x->signature, name);
         tern_code code = id >= 0 ? add_item(x, at + 1, id, inputs)
-                                 : name_error(x, "JSON object: does not have named input: ", name, "");
+                                 : tn_json_error_name(&x->error, "JSON object: does not have named input: ", name, "");
         if (code != TERN_OK)
             code = element_error(x, element, &name);
         tn_buf_free(&key);
@@ -509,10 +389,10 @@ static tern_code add_elements(explain *x, uint32_t list, row_input *inputs)
 {
     const uint32_t count = node(x, list)->count;
     uint32_t at = list + 1;
-    const bool objects = node(x, at)->type == TN_NODE_OBJECT && !is_b64(x, at);
+    const bool objects = node(x, at)->type == TN_NODE_OBJECT && !tn_tape_is_b64(&x->tape, at);
     tern_code code = TERN_OK;
     for (uint32_t e = 0; code == TERN_OK && e < count; e++, at = node(x, at)->next) {
-        bool object = node(x, at)->type == TN_NODE_OBJECT && !is_b64(x, at);
+        bool object = node(x, at)->type == TN_NODE_OBJECT && !tn_tape_is_b64(&x->tape, at);
         if (objects && !object)
             return tern_fail(x->st, TERN_INVALID_ARGUMENT,
                              "Expecting object but got list at item %u of input list", e);
@@ -624,7 +504,7 @@ static tern_code read_columns(explain *x, uint32_t i)
 {
     const tern_signature *s = x->signature;
     tern_code code = TERN_OK;
-    if (node(x, i)->type != TN_NODE_OBJECT || is_b64(x, i)) {
+    if (node(x, i)->type != TN_NODE_OBJECT || tn_tape_is_b64(&x->tape, i)) {
         if (s->n_inputs > 1)
             return tern_fail(x->st, TERN_INVALID_ARGUMENT,
                              "inputs is a plain value/list, but expecting an object as multiple input "
@@ -661,7 +541,7 @@ static tern_code find_signature(explain *x, const tern_signature_set *signatures
     tn_str wanted = asked.len > 0 ? asked : TN_STR("serving_default");
     x->signature = tn_signatures_find(signatures, wanted);
     if (x->signature == NULL)
-        code = name_error(x, "Serving signature name: \"", wanted, "\" not found in signature def");
+        code = tn_json_error_name(&x->error, "Serving signature name: \"", wanted, "\" not found in signature def");
     else if (x->signature->n_inputs == 0)
         code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Failed to get input map for signature: %.*s",
                          TN_FMT(asked.len > 0 ? asked : TN_STR("DEFAULT")));
@@ -740,7 +620,7 @@ tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, con
         return tern_fail(st, TERN_INVALID_ARGUMENT, "JSON Parse error: The document is empty");
     tn_tape_init(&x.tape, body,
                  (uint64_t)limits->max_tape_bytes < TAPE_MAX ? (size_t)limits->max_tape_bytes : TAPE_MAX);
-    tn_buf_init(&x.error, 2 * error_room(&x) + 2 * WORDS_ROOM);
+    tn_json_error_init(&x.error, limits, st);
     tern_code code = tn_tape_parse(&x.tape, 0, limits->max_depth, st);
     if (code == TERN_OK && node(&x, 0)->type != TN_NODE_OBJECT)
         code = value_error(&x, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, " Is not object");
@@ -756,9 +636,9 @@ tern_code tn_json_explain(tn_str body, const tern_signature_set *signatures, con
             for (uint32_t k = 0; k < x.signature->n_inputs; k++)
                 tn_build_free(&x.builds[k]);
     }
-    if (code != TERN_OK && x.error.len > STATUS_ROOM)
-        out->error = tn_arena_dup(arena, tn_buf_view(&x.error));
-    tn_buf_free(&x.error);
+    if (code != TERN_OK && x.error.text.len >= TERN_STATUS_MESSAGE_MAX)
+        out->error = tn_arena_dup(arena, tn_buf_view(&x.error.text));
+    tn_buf_free(&x.error.text);
     tn_tape_free(&x.tape);
     return code;
 }

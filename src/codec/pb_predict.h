@@ -14,18 +14,8 @@
 #define TN_CODEC_PB_PREDICT_H
 
 #include "base/buf.h"
+#include "codec/pb_spec.h"
 #include "codec/predict.h"
-
-/* tensorflow.serving.ModelSpec */
-typedef struct tn_model_spec {
-    bool present;
-    tn_str name;
-    bool has_version;
-    int64_t version;
-    bool has_label; /* oneof version_choice: the last of the two on the wire wins */
-    tn_str label;
-    tn_str signature_name;
-} tn_model_spec;
 
 typedef struct tn_pb_predict_limits {
     int64_t max_tensor_bytes; /* all inputs together */

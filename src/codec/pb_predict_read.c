@@ -158,19 +158,6 @@ static tern_code entry_end(tn_pb_predict_reader *r, tern_status *st)
 
 /* ---- collected fields ---- */
 
-static bool read_version(tn_str message, int64_t *version)
-{
-    tn_pb m = tn_pb_from(message);
-    tn_pb_field f = {0};
-    while (tn_pb_more(&m)) {
-        if (!tn_pb_next(&m, &f))
-            return false;
-        if (f.number == 1 && f.type == TN_PB_VARINT)
-            *version = (int64_t)f.value;
-    }
-    return true;
-}
-
 /* A copy in the arena, paid for: a message can be made of nothing but names. */
 static bool keep_text(tn_pb_predict_reader *r, tn_str text, tn_str *kept)
 {
@@ -180,35 +167,17 @@ static bool keep_text(tn_pb_predict_reader *r, tn_str text, tn_str *kept)
     return kept->ptr != NULL;
 }
 
-/* ModelSpec{name = 1, version = 2 (Int64Value), signature_name = 3, version_label = 4}. */
 static tern_code read_model_spec(tn_pb_predict_reader *r, tn_str message, tern_status *st)
 {
-    tn_model_spec *s = &r->spec;
-    tn_str *const texts[] = {NULL, &s->name, NULL, &s->signature_name, &s->label};
-    tn_pb m = tn_pb_from(message);
-    tn_pb_field f = {0};
-    s->present = true;
-    while (tn_pb_more(&m)) {
-        if (!tn_pb_next(&m, &f))
-            return broken(r, st);
-        if (f.type != TN_PB_BYTES || f.number > 4)
-            continue;
-        if (f.number == 2) {
-            if (!s->has_version)
-                s->version = 0;
-            if (!read_version(f.bytes, &s->version))
-                return broken(r, st);
-        } else {
-            if (!tn_str_is_utf8(f.bytes))
-                return broken(r, st); /* proto3 strings are UTF-8 */
-            if (!keep_text(r, f.bytes, texts[f.number]))
-                return no_memory(r, st);
-        }
-        if (f.number == 2 || f.number == 4) {
-            s->has_version = f.number == 2;
-            s->has_label = f.number == 4;
-        }
-    }
+    tn_model_spec merged = r->spec;
+    tn_str *const texts[] = {&merged.name, &merged.signature_name, &merged.label};
+    const tn_str *const kept[] = {&r->spec.name, &r->spec.signature_name, &r->spec.label};
+    if (!tn_pb_read_spec(message, &merged))
+        return broken(r, st);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (texts[i]->ptr != kept[i]->ptr && !keep_text(r, *texts[i], texts[i]))
+            return no_memory(r, st);
+    r->spec = merged;
     return TERN_OK;
 }
 

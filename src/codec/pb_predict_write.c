@@ -170,36 +170,14 @@ static bool put_output(tn_str name, const tern_tensor *t, bool as_content, tn_ar
     return true;
 }
 
-static uint8_t *put_string(uint8_t *out, uint32_t field, tn_str s)
-{
-    if (s.len == 0)
-        return out;
-    out += tn_pb_put_head(out, field, s.len);
-    memcpy(out, s.ptr, s.len);
-    return out + s.len;
-}
-
-static size_t string_size(uint32_t field, tn_str s)
-{
-    return s.len > 0 ? tn_pb_head_size(field, s.len) + s.len : 0;
-}
-
 static bool put_model_spec(tn_str model, int64_t version, tn_str signature, tn_arena *arena, tn_piece *piece)
 {
-    size_t value = version != 0 ? 1 + tn_pb_varint_size((uint64_t)version) : 0;
-    size_t spec = string_size(1, model) + tn_pb_head_size(2, value) + value + string_size(3, signature);
-    uint8_t *start = tn_arena_alloc(arena, HEAD_MAX + spec);
+    size_t size = tn_pb_spec_size(RESPONSE_MODEL_SPEC, model, version, signature);
+    uint8_t *start = tn_arena_alloc(arena, size);
     if (start == NULL)
         return false;
-    uint8_t *out = start + tn_pb_put_head(start, RESPONSE_MODEL_SPEC, spec);
-    out = put_string(out, 1, model);
-    out += tn_pb_put_head(out, 2, value);
-    if (version != 0) {
-        *out++ = 1 << 3;
-        out += tn_pb_put_varint(out, (uint64_t)version);
-    }
-    out = put_string(out, 3, signature);
-    *piece = (tn_piece){start, (size_t)(out - start)};
+    tn_pb_put_spec(start, RESPONSE_MODEL_SPEC, model, version, signature);
+    *piece = (tn_piece){start, size};
     return true;
 }
 
