@@ -407,8 +407,8 @@ static void drop_outputs(const tern_run *run)
 static tern_code run_prepared(tern_engine_model *m, const tern_run *const *runs, run_lists *lists, uint32_t n,
                               tern_status *st)
 {
-    tern_code code = may_merge(m, runs, lists, n) ? run_merged(m, runs, lists, n, st)
-                                                  : run_each(m, runs, lists, n, st);
+    tern_code code =
+        may_merge(m, runs, lists, n) ? run_merged(m, runs, lists, n, st) : run_each(m, runs, lists, n, st);
     uint32_t taken = 0;
     for (; code == TERN_OK && taken < n; taken += code == TERN_OK)
         code = take_outputs(m, runs[taken], &lists[taken], st);

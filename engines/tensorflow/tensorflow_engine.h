@@ -31,7 +31,7 @@ struct tern_engine_model {
     tern_signature_set signatures;
     tn_tf_ends *ends;   /* one for each signature */
     tn_tf_fetches many; /* sets of outputs of several signatures, as one list */
-    uint64_t bytes;   /* estimate: graph and variables as files */
+    uint64_t bytes;     /* estimate: graph and variables as files */
 };
 
 /* Copies TensorFlow's code and words; returns the code. */

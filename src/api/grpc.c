@@ -369,7 +369,7 @@ static tern_code begin(tn_request *r, const tn_grpc_method *method, tern_status 
     int64_t max = r->server->limits.max_body_bytes;
     if (max > r->server->grpc_max_receive)
         max = r->server->grpc_max_receive;
-    if (!method->predict && max > MAX_UNARY)
+    if (!method->predict && method->steps == NULL && max > MAX_UNARY)
         max = MAX_UNARY;
     s->messages = tn_grpc_reader_new(coding, (uint64_t)max, &r->call.arena);
     if (s->messages == NULL)
@@ -399,7 +399,8 @@ void tn_grpc_on_request(tn_server *server, tn_exchange *ex)
         refuse(server, ex, TERN_UNIMPLEMENTED, "");
         return;
     }
-    tn_request *r = tn_request_new(server, ex, &grpc_surface, &tn_grpc_predict_steps);
+    tn_request *r = tn_request_new(server, ex, &grpc_surface,
+                                   method->steps != NULL ? method->steps : &tn_grpc_predict_steps);
     if (r == NULL)
         return;
     if (begin(r, method, &st) != TERN_OK) {

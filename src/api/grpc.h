@@ -10,8 +10,8 @@
 typedef struct tn_grpc_method {
     const char *path; /* "/package.Service/Method" */
     /*
-     * A small call, answered on the loop: message in, message out. NULL for Predict, which is decoded as it
-     * arrives.
+     * A small call, answered on the loop: message in, message out. NULL for the others: Predict, which is
+     * decoded as it arrives, and calls with steps.
      */
     tern_code (*unary)(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out, tern_status *st);
     bool predict;
@@ -19,9 +19,10 @@ typedef struct tn_grpc_method {
     bool names_model; /* unary: field 1 of its message is a ModelSpec */
     /*
      * A call that ends later: takes the request with its whole message (borrowed for this call), which it
-     * detaches, finishes or fails.
+     * detaches, submits, finishes or fails.
      */
     void (*start)(tn_request *r, tn_str message);
+    const tn_call_steps *steps; /* of those that are submitted: their messages may be large */
 } tn_grpc_method;
 
 /* The method of that path, or NULL. Static. */
@@ -38,6 +39,15 @@ void tn_grpc_pack_answer(tn_request *r);
 void tn_grpc_reload(tn_request *r, tn_str message);
 /* Steps of Predict. */
 extern const tn_call_steps tn_grpc_predict_steps;
+
+/* Classify, Regress, MultiInference (tfserving_examples.c): the message is r's body. */
+void tn_grpc_classify(tn_request *r, tn_str message);
+void tn_grpc_regress(tn_request *r, tn_str message);
+void tn_grpc_multi(tn_request *r, tn_str message);
+extern const tn_call_steps tn_grpc_classify_steps, tn_grpc_regress_steps, tn_grpc_multi_steps;
+
+/* A ModelSpec to what tn_models_acquire() wants; INVALID_ARGUMENT when it names no model. */
+TERN_MUST_USE tern_code tn_grpc_target(const tn_model_spec *spec, tn_target *target, tern_status *st);
 
 /* Parses grpc-timeout ("100m") to nanoseconds; 0 when absent or broken. */
 int64_t tn_grpc_timeout(tn_str value);

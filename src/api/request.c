@@ -150,6 +150,7 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     r->n_pieces = 0;
     r->pieces_bytes = 0;
     r->job = (tn_handler_job){0};
+    r->infer = NULL;
     r->surface_state = NULL;
     int64_t announced = tn_exchange_content_length(ex);
     tn_region_init(&r->body, &server->budget, announced > 0 ? (size_t)announced : 0,

@@ -10,6 +10,7 @@
 #ifndef TN_API_REQUEST_H
 #define TN_API_REQUEST_H
 
+#include "api/inference.h"
 #include "api/server.h"
 #include "base/region.h"
 #include "codec/pb_predict.h"
@@ -54,6 +55,7 @@ struct tn_request {
     size_t pieces_bytes;
     tn_chunk chunk;      /* answer in one piece */
     tn_handler_job job;  /* document calls */
+    tn_infer *infer;     /* calls on examples */
     void *surface_state; /* in the arena */
 };
 

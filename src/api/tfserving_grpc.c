@@ -2,10 +2,12 @@
  * api/tfserving_grpc.c - the gRPC services: tensorflow.serving.PredictionService and ModelService,
  * grpc.health.v1.Health.
  *
- * Predict is decoded as it arrives and scheduled; the other calls are small and answered on the loop. Texts
- * and codes as in model_servers/{prediction_service_impl,model_service_impl}.cc and the recorded answers.
+ * Predict is decoded as it arrives and scheduled; calls on examples are in tfserving_examples.c; the other
+ * calls are small and answered on the loop. Texts and codes as in
+ * model_servers/{prediction_service_impl,model_service_impl}.cc and the recorded answers.
  */
 #include "api/grpc.h"
+#include "api/inference.h"
 #include "api/tfserving_json.h"
 #include "base/status.h"
 #include "health.pb-c.h"
@@ -44,8 +46,7 @@ const tn_call_steps tn_grpc_predict_steps = {.name = "predict",
                                              .encode = predict_encode,
                                              .done = tn_request_done};
 
-/* ModelSpec to what tn_models_acquire() wants. */
-static tern_code target_of_spec(const tn_model_spec *spec, tn_target *target, tern_status *st)
+tern_code tn_grpc_target(const tn_model_spec *spec, tn_target *target, tern_status *st)
 {
     if (!spec->present)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "Missing ModelSpec");
@@ -59,41 +60,13 @@ static tern_code target_of_spec(const tn_model_spec *spec, tn_target *target, te
     return TERN_OK;
 }
 
-static bool predict_method_name(tn_str name)
-{
-    return tn_str_eq(name, TN_STR("tensorflow/serving/predict")) ||
-           tn_str_eq(name, TN_STR("tensorflow/serving/classify")) ||
-           tn_str_eq(name, TN_STR("tensorflow/serving/regress"));
-}
-
 static tern_code bind(tn_request *r, tn_pb_predict_reader *reader, tern_status *st)
 {
-    tn_call *call = &r->call;
-    const tn_model_spec *spec = tn_pb_predict_spec(reader);
     tn_target target;
-    tn_predict p = {0};
-    tern_code code = target_of_spec(spec, &target, st);
+    tern_code code = tn_grpc_target(tn_pb_predict_spec(reader), &target, st);
     if (code == TERN_OK)
         code = tn_request_acquire(r, &target, st);
-    if (code != TERN_OK)
-        return code;
-    tn_str name = spec->signature_name.len > 0 ? spec->signature_name : TN_STR("serving_default");
-    const tern_signature *signature = tn_signatures_find(call->version->signatures, name);
-    if (signature == NULL)
-        return tern_fail(st, TERN_FAILED_PRECONDITION, "Serving signature key \"%.*s\" not found.",
-                         TN_FMT(name));
-    if (r->server->method_name_check && !predict_method_name(signature->method_name))
-        return tern_fail(
-            st, TERN_INTERNAL,
-            "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
-            "tensorflow/serving/classify, tensorflow/serving/regress}. Was: %.*s",
-            TN_FMT(signature->method_name));
-    code = tn_pb_predict_bind(reader, signature, &call->arena, &p, &call->output_ids, &call->n_outputs, st);
-    call->signature = signature;
-    call->inputs = p.inputs;
-    call->input_ids = p.input_ids;
-    call->n_inputs = p.n_inputs;
-    return code;
+    return code == TERN_OK ? tn_predict_bind(r->server, &r->call, reader, st) : code;
 }
 
 void tn_grpc_predict(tn_request *r, tn_pb_predict_reader *reader)
@@ -244,7 +217,7 @@ static tern_code get_model_metadata(tn_server *server, tn_str message, tn_arena 
     tn_model_spec spec = spec_of(request->model_spec);
     tern_code code = check_metadata_fields(request, st);
     if (code == TERN_OK)
-        code = target_of_spec(&spec, &target, st);
+        code = tn_grpc_target(&spec, &target, st);
     if (code == TERN_OK)
         code = tn_models_acquire(server->models, &target, &v, st);
     if (code == TERN_OK)
@@ -290,6 +263,18 @@ static const tn_grpc_method methods[] = {
     {.path = "/tensorflow.serving.PredictionService/Predict",
      .predict = true,
      .method = TN_METHOD_GRPC_PREDICT},
+    {.path = "/tensorflow.serving.PredictionService/Classify",
+     .method = TN_METHOD_GRPC_CLASSIFY,
+     .steps = &tn_grpc_classify_steps,
+     .start = tn_grpc_classify},
+    {.path = "/tensorflow.serving.PredictionService/Regress",
+     .method = TN_METHOD_GRPC_REGRESS,
+     .steps = &tn_grpc_regress_steps,
+     .start = tn_grpc_regress},
+    {.path = "/tensorflow.serving.PredictionService/MultiInference",
+     .method = TN_METHOD_GRPC_MULTI_INFERENCE,
+     .steps = &tn_grpc_multi_steps,
+     .start = tn_grpc_multi},
     {.path = "/tensorflow.serving.PredictionService/GetModelMetadata",
      .unary = get_model_metadata,
      .method = TN_METHOD_GRPC_METADATA,

@@ -1,16 +1,17 @@
 /*
- * api/tfserving_rest.c - TensorFlow Serving's REST API, version 1: predict, status, metadata.
+ * api/tfserving_rest.c - TensorFlow Serving's REST API, version 1: predict, status, metadata; classify and
+ * regress are in tfserving_examples.c.
  *
  * Routes as in model_servers/http_rest_api_handler.cc: two patterns over path, query and fragment, matched
  * without regard to case, with the method names alone in lower case. In the strict manner (called as
  * tensorflow_model_server) a query string is part of what is matched; otherwise it is ignored.
  */
+#include "api/tfserving_rest.h"
 #include "api/access.h"
 #include "api/http.h"
 #include "api/inflate.h"
 #include "api/surfaces.h"
 #include "api/tfserving_json.h"
-#include "codec/json_predict.h"
 
 typedef enum rest_verb { VERB_PREDICT, VERB_CLASSIFY, VERB_REGRESS, VERB_STATUS, VERB_METADATA } rest_verb;
 
@@ -202,7 +203,7 @@ typedef struct rest_state {
  * The body's bytes, inflated when they came as gzip. What cannot be inflated counts as empty, as in the
  * original.
  */
-static tern_code plain_body(tn_request *r, int64_t max, tn_str *body, tern_status *st)
+tern_code tn_rest_body(tn_request *r, int64_t max, tn_str *body, tern_status *st)
 {
     *body = tn_region_view(&r->body);
     if (!r->gzip)
@@ -225,11 +226,14 @@ static size_t tensor_bytes(const tn_predict *p)
     return n;
 }
 
-/* What one more request may take of the memory for all. */
-static int64_t budget_left(tn_budget *budget)
+tn_json_limits tn_rest_json_limits(const tn_server *server)
 {
-    size_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
-    return used < budget->limit ? (int64_t)(budget->limit - used) : 0;
+    size_t used = atomic_load_explicit(&server->budget.used, memory_order_relaxed);
+    const int64_t left = used < server->budget.limit ? (int64_t)(server->budget.limit - used) : 0;
+    return (tn_json_limits){.max_depth = server->limits.max_json_depth,
+                            .max_tensor_bytes = left,
+                            .max_tape_bytes = left,
+                            .max_error_bytes = server->limits.max_error_bytes};
 }
 
 static tern_code rest_decode(tn_call *call, tern_status *st)
@@ -239,12 +243,8 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
     int64_t start = tn_now_ns();
     tn_predict p = {0};
     tn_str body;
-    tern_code code = plain_body(r, limits->max_body_bytes, &body, st);
-    const int64_t left = budget_left(&r->server->budget);
-    const tn_json_limits json = {.max_depth = limits->max_json_depth,
-                                 .max_tensor_bytes = left,
-                                 .max_tape_bytes = left,
-                                 .max_error_bytes = limits->max_error_bytes};
+    tern_code code = tn_rest_body(r, limits->max_body_bytes, &body, st);
+    const tn_json_limits json = tn_rest_json_limits(r->server);
     if (code == TERN_OK)
         code = tn_json_decode_predict(body, call->version->signatures, &json, &call->arena, &p, st);
     if (code == TERN_OK) {
@@ -258,6 +258,8 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
     } else {
         r->error_text = p.error;
     }
+    if (code == TERN_OK)
+        code = tn_predict_check_method(r->server, call->signature, st);
     if (code == TERN_OK)
         code = tn_call_all_outputs(call, st);
     call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
@@ -294,29 +296,33 @@ static void rest_answer(tn_request *r)
 static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_request_error};
 
 /*
- * The original reads the JSON before it looks for the model, so an error of the body comes first. The
- * signature is the first thing it asks the model for: with no signatures at all, that is where the decoder
- * stops when the body is well-formed so far.
+ * The signature is the first thing that the original asks the model for: with no signatures at all, that is
+ * where the decoder stops when the body is well-formed so far.
  */
-static void fail_without_model(tn_request *r, const tern_status *missing)
+static tern_code predict_body_error(tn_request *r, tn_str body, tern_status *st)
 {
     static const tern_signature_set none = {0};
-    const tn_json_limits json = {.max_depth = r->server->limits.max_json_depth,
-                                 .max_tape_bytes = budget_left(&r->server->budget),
-                                 .max_error_bytes = r->server->limits.max_error_bytes};
-    tern_status st;
+    const tn_json_limits json = tn_rest_json_limits(r->server);
     tn_predict p = {0};
+    tern_code code = tn_json_decode_predict(body, &none, &json, &r->call.arena, &p, st);
+    tn_predict_release(&p);
+    r->error_text = p.error;
+    return tn_str_starts((tn_str){st->message, st->length}, TN_STR("Serving signature name:")) ? TERN_OK
+                                                                                               : code;
+}
+
+/* The original reads the JSON before it looks for the model, so an error of the body comes first. */
+static void fail_without_model(tn_request *r, const tern_status *missing)
+{
+    tern_status st;
     tn_str body;
     const int64_t small = r->server->limits.inline_body_bytes;
-    if ((int64_t)r->body.len <= small && plain_body(r, small, &body, &st) == TERN_OK &&
-        tn_json_decode_predict(body, &none, &json, &r->call.arena, &p, &st) != TERN_OK &&
-        !tn_str_starts((tn_str){st.message, st.length}, TN_STR("Serving signature name:"))) {
-        r->error_text = p.error;
-        tn_request_fail(r, &st);
-        return;
-    }
-    tn_predict_release(&p);
-    tn_request_fail(r, missing);
+    tern_code code = TERN_OK;
+    tern_status_init(&st);
+    if ((int64_t)r->body.len <= small && tn_rest_body(r, small, &body, &st) == TERN_OK)
+        code = r->call.steps == &predict_steps ? predict_body_error(r, body, &st)
+                                               : tn_rest_examples_error(r, body, &st);
+    tn_request_fail(r, code != TERN_OK ? &st : missing);
 }
 
 static void rest_on_body(tn_request *r)
@@ -336,9 +342,9 @@ static void rest_on_body(tn_request *r)
 }
 
 /* A request whose target is taken into its own arena, ready for its body. NULL: was answered. */
-static tn_request *rest_request(tn_server *server, tn_exchange *ex)
+static tn_request *rest_request(tn_server *server, tn_exchange *ex, const tn_call_steps *steps)
 {
-    tn_request *r = tn_request_new(server, ex, &rest_surface, &predict_steps);
+    tn_request *r = tn_request_new(server, ex, &rest_surface, steps);
     if (r == NULL)
         return NULL;
     r->surface_state = tn_arena_zalloc(&r->call.arena, sizeof(rest_state));
@@ -354,7 +360,7 @@ static tn_request *rest_request(tn_server *server, tn_exchange *ex)
 
 void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target)
 {
-    tn_request *r = rest_request(server, ex);
+    tn_request *r = rest_request(server, ex, &predict_steps);
     if (r == NULL)
         return;
     rest_state *state = r->surface_state;
@@ -368,13 +374,10 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
 static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route)
 {
     tern_status st;
-    if (route->verb != VERB_PREDICT) {
-        tern_fail(&st, TERN_UNIMPLEMENTED,
-                  "Classify and Regress over REST are not in this version; use :predict");
-        tn_http_error(server, ex, &st);
-        return;
-    }
-    tn_request *r = rest_request(server, ex);
+    const tn_call_steps *steps = route->verb == VERB_CLASSIFY  ? &tn_rest_classify_steps
+                                 : route->verb == VERB_REGRESS ? &tn_rest_regress_steps
+                                                               : &predict_steps;
+    tn_request *r = rest_request(server, ex, steps);
     if (r == NULL)
         return;
     rest_state *state = r->surface_state;

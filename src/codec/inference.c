@@ -190,9 +190,10 @@ static tern_code check_regress(const tern_tensor *t, int64_t n, tern_status *st)
 {
     char text[512];
     if (t->rank != 1 && !(t->rank == 2 && t->dims[1] == 1))
-        return tern_fail(st, TERN_INVALID_ARGUMENT,
-                         "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got %s",
-                         shape_text(t, text, sizeof text));
+        return tern_fail(
+            st, TERN_INVALID_ARGUMENT,
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got %s",
+            shape_text(t, text, sizeof text));
     if (t->dims[0] != n)
         return tern_fail(st, TERN_INVALID_ARGUMENT,
                          "Input batch size did not match output batch size: %lld vs. %lld", (long long)n,

@@ -1,10 +1,10 @@
 /*
- * codec/inference.h - Classify and Regress on a signature: which of its ends they use, whether what came out is
- * an answer, and the answer as JSON or protobuf.
+ * codec/inference.h - Classify and Regress on a signature: which of its ends they use, whether what came out
+ * is an answer, and the answer as JSON or protobuf.
  *
- * Rules and texts of TensorFlow Serving (servables/tensorflow/classifier.cc, regressor.cc; util/json_tensor.cc:
- * MakeJsonFromClassificationResult). Wire contract: tensorflow_serving/apis/{classification,regression,
- * inference}.proto. Pure, any thread.
+ * Rules and texts of TensorFlow Serving (servables/tensorflow/classifier.cc, regressor.cc;
+ * util/json_tensor.cc: MakeJsonFromClassificationResult). Wire contract:
+ * tensorflow_serving/apis/{classification,regression, inference}.proto. Pure, any thread.
  */
 #ifndef TN_CODEC_INFERENCE_H
 #define TN_CODEC_INFERENCE_H

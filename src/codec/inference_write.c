@@ -2,8 +2,8 @@
  * codec/inference_write.c - answers of Classify and Regress: see codec/inference.h.
  *
  * JSON in the original's layout: what belongs to one example stands in one line, a classification's results
- * close on a line of their own. Protobuf as C++ writes it: fields in order, defaults left out (a negative zero
- * is none).
+ * close on a line of their own. Protobuf as C++ writes it: fields in order, defaults left out (a negative
+ * zero is none).
  */
 #include "codec/inference.h"
 #include "codec/json.h"

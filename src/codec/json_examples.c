@@ -24,6 +24,7 @@ typedef struct key_slot {
 typedef struct examples {
     tn_tape tape;
     tern_status *st;
+    tn_json_error error;
     tn_buf features; /* entries of the Example at hand */
     tn_buf values;   /* of the feature at hand */
     tn_buf keys;     /* texts of the object's keys */
@@ -46,19 +47,21 @@ static tern_code no_memory(const examples *x)
 
 /* ---- one feature ---- */
 
-static tern_code unexpected_type(const examples *x, tn_str name, const tn_node *n)
+static tern_code unexpected_type(examples *x, tn_str name, const tn_node *n)
 {
-    return tern_fail(x->st, TERN_INVALID_ARGUMENT, "Feature: %.*s has element with unexpected JSON type: %s",
-                     TN_FMT(name), tn_tape_type_name(n));
+    char rest[64];
+    snprintf(rest, sizeof rest, " has element with unexpected JSON type: %s", tn_tape_type_name(n));
+    return tn_json_error_name(&x->error, "Feature: ", name, rest);
 }
 
-static tern_code become(const examples *x, tn_str name, feature_kind kind, feature_kind *have)
+static tern_code become(examples *x, tn_str name, feature_kind kind, feature_kind *have)
 {
     static const char *const names[] = {"UNKNOWN", "bytes", "float", "int64"};
-    if (*have != KIND_NONE && *have != kind)
-        return tern_fail(x->st, TERN_INVALID_ARGUMENT,
-                         "Unexpected element type in feature: %.*s expecting type: %s", TN_FMT(name),
-                         names[*have]);
+    char rest[32];
+    if (*have != KIND_NONE && *have != kind) {
+        snprintf(rest, sizeof rest, " expecting type: %s", names[*have]);
+        return tn_json_error_name(&x->error, "Unexpected element type in feature: ", name, rest);
+    }
     *have = kind;
     return TERN_OK;
 }
@@ -88,8 +91,8 @@ static tern_code add_number(examples *x, const tn_node *n, tn_str name, feature_
         uint32_t bits = (uint32_t)tn_tape_real(&x->tape, n, true);
         tn_buf_append(&x->values, &bits, sizeof bits);
     } else if (!negative && u > INT64_MAX) {
-        return tern_fail(x->st, TERN_INVALID_ARGUMENT,
-                         "Feature: %.*s has uint64_t element. Only int64_t is supported.", TN_FMT(name));
+        return tn_json_error_name(&x->error, "Feature: ", name,
+                                  " has uint64_t element. Only int64_t is supported.");
     } else {
         put_varint(&x->values, (uint64_t)i);
     }
@@ -263,8 +266,8 @@ static tern_code read_signature(examples *x, tn_arena *arena, tn_str *name)
     if (value == 0)
         return TERN_OK;
     if (node(x, value)->type != TN_NODE_STRING)
-        return tn_tape_error(&x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, x->st,
-                             " not formatted correctly. 'signature_name' key must be a string value.");
+        return tn_json_error_value(&x->error, &x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                                   " not formatted correctly. 'signature_name' key must be a string value.");
     tn_buf_clear(&x->keys);
     tn_tape_string(&x->tape, node(x, value), &x->keys);
     *name = tn_arena_dup(arena, tn_buf_view(&x->keys));
@@ -280,14 +283,14 @@ static tern_code read_examples(examples *x)
     if (code != TERN_OK)
         return code;
     if (list == 0) /* "classify" is what it says for regress, too */
-        return tn_tape_error(&x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, x->st,
-                             " When method is classify, key 'examples' is expected and was not found");
+        return tn_json_error_value(&x->error, &x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                                   " When method is classify, key 'examples' is expected and was not found");
     if (node(x, list)->type != TN_NODE_ARRAY)
-        return tn_tape_error(&x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, x->st,
-                             " Expecting 'examples' value to be an list/array");
+        return tn_json_error_value(&x->error, &x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                                   " Expecting 'examples' value to be an list/array");
     if (node(x, list)->count == 0)
-        return tn_tape_error(&x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, x->st,
-                             " 'examples' value is an empty array");
+        return tn_json_error_value(&x->error, &x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                                   " 'examples' value is an empty array");
     for (uint32_t at = list + 1; code == TERN_OK && at < node(x, list)->next; at = node(x, at)->next) {
         char *room = common > 0 ? tn_buf_reserve(&x->bytes, common) : NULL;
         if (room != NULL) {
@@ -322,6 +325,7 @@ static void init(examples *x, tn_str body, const tn_json_limits *limits, tern_st
         (uint64_t)limits->max_tape_bytes < TAPE_MAX ? (size_t)limits->max_tape_bytes : TAPE_MAX;
     const size_t most = limits->max_tensor_bytes > 0 ? (size_t)limits->max_tensor_bytes : 0;
     *x = (examples){.st = st};
+    tn_json_error_init(&x->error, limits, st);
     tn_tape_init(&x->tape, body, tape);
     tn_buf_init(&x->features, most);
     tn_buf_init(&x->values, most);
@@ -342,13 +346,17 @@ tern_code tn_json_decode_examples(tn_str body, const tn_json_limits *limits, tn_
     init(&x, body, limits, st);
     tern_code code = tn_tape_parse(&x.tape, 0, limits->max_depth, st);
     if (code == TERN_OK && node(&x, 0)->type != TN_NODE_OBJECT)
-        code = tn_tape_error(&x.tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0, st, " Is not object");
+        code = tn_json_error_value(&x.error, &x.tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+                                   " Is not object");
     if (code == TERN_OK)
         code = read_signature(&x, arena, &out->signature_name);
     if (code == TERN_OK)
         code = read_examples(&x);
     if (code == TERN_OK)
         code = make_tensor(&x, arena, &out->examples);
+    if (code != TERN_OK && x.error.text.len >= TERN_STATUS_MESSAGE_MAX)
+        out->error = tn_arena_dup(arena, tn_buf_view(&x.error.text));
+    tn_buf_free(&x.error.text);
     tn_tape_free(&x.tape);
     tn_buf_free(&x.features);
     tn_buf_free(&x.values);

@@ -22,8 +22,8 @@ typedef struct explain {
     tern_status *st;
     const tn_json_limits *limits;
     tn_json_error error; /* text of the error when it repeats a part of the body; else it is in st alone */
-    int64_t *dims;  /* sizes of the lists around the value at hand */
-    uint32_t *ends; /* and where those that are open end */
+    int64_t *dims;       /* sizes of the lists around the value at hand */
+    uint32_t *ends;      /* and where those that are open end */
     int32_t cap_levels;
 } explain;
 
@@ -47,7 +47,8 @@ static const tn_node *node(const explain *x, uint32_t i)
 }
 
 /* "JSON Value: <value><rest>" */
-#define value_error(x, code, head, i, ...) tn_json_error_value(&(x)->error, &(x)->tape, code, head, i, __VA_ARGS__)
+#define value_error(x, code, head, i, ...)                                                                   \
+    tn_json_error_value(&(x)->error, &(x)->tape, code, head, i, __VA_ARGS__)
 
 static tern_code type_error(explain *x, uint32_t i, tern_dtype dtype)
 {
@@ -371,8 +372,9 @@ static tern_code add_object(explain *x, uint32_t element, uint32_t i, row_input 
         tn_buf key;
         tn_str name = key_of(x, at, &key);
         int id = tn_signature_input(x->signature, name);
-        tern_code code = id >= 0 ? add_item(x, at + 1, id, inputs)
-                                 : tn_json_error_name(&x->error, "JSON object: does not have named input: ", name, "");
+        tern_code code =
+            id >= 0 ? add_item(x, at + 1, id, inputs)
+                    : tn_json_error_name(&x->error, "JSON object: does not have named input: ", name, "");
         if (code != TERN_OK)
             code = element_error(x, element, &name);
         tn_buf_free(&key);
@@ -541,7 +543,8 @@ static tern_code find_signature(explain *x, const tern_signature_set *signatures
     tn_str wanted = asked.len > 0 ? asked : TN_STR("serving_default");
     x->signature = tn_signatures_find(signatures, wanted);
     if (x->signature == NULL)
-        code = tn_json_error_name(&x->error, "Serving signature name: \"", wanted, "\" not found in signature def");
+        code = tn_json_error_name(&x->error, "Serving signature name: \"", wanted,
+                                  "\" not found in signature def");
     else if (x->signature->n_inputs == 0)
         code = tern_fail(x->st, TERN_INVALID_ARGUMENT, "Failed to get input map for signature: %.*s",
                          TN_FMT(asked.len > 0 ? asked : TN_STR("DEFAULT")));

@@ -109,8 +109,8 @@ tern_code tn_json_error_made(tn_json_error *e, tern_code code)
     return tern_fail_bytes(e->st, code, e->text.ptr, e->text.len);
 }
 
-tern_code tn_json_error_value(tn_json_error *e, const tn_tape *t, tern_code code, const char *head, uint32_t i,
-                              const char *format, ...)
+tern_code tn_json_error_value(tn_json_error *e, const tn_tape *t, tern_code code, const char *head,
+                              uint32_t i, const char *format, ...)
 {
     char rest[512];
     va_list args;

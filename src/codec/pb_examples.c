@@ -1,17 +1,17 @@
 /*
  * codec/pb_examples.c - see codec/pb_examples.h.
  *
- * Two passes: the first looks through everything and counts, so that the tensor is made in its final size; the
- * second copies. oneof and repetition as protobuf has them: lists of one kind are joined, a list of the other
- * kind forgets those before it.
+ * Two passes: the first looks through everything and counts, so that the tensor is made in its final size;
+ * the second copies. oneof and repetition as protobuf has them: lists of one kind are joined, a list of the
+ * other kind forgets those before it.
  */
 #include "codec/pb_examples.h"
 
 #include "codec/pb_wire.h"
 
-enum { REQUEST_SPEC = 1, REQUEST_INPUT = 2 };              /* tasks = 1 in MultiInferenceRequest */
-enum { INPUT_LIST = 1, INPUT_LIST_WITH_CONTEXT = 2 };      /* oneof kind */
-enum { LIST_EXAMPLES = 1, LIST_CONTEXT = 2 };              /* context: of the second only */
+enum { REQUEST_SPEC = 1, REQUEST_INPUT = 2 };         /* tasks = 1 in MultiInferenceRequest */
+enum { INPUT_LIST = 1, INPUT_LIST_WITH_CONTEXT = 2 }; /* oneof kind */
+enum { LIST_EXAMPLES = 1, LIST_CONTEXT = 2 };         /* context: of the second only */
 enum { FEATURE_BYTES = 1, FEATURE_FLOAT = 2, FEATURE_INT64 = 3 };
 
 /* ---- is it an Example? ---- */
@@ -320,8 +320,7 @@ tern_code tn_pb_examples_tensor(const tn_pb_examples *e, size_t max_bytes, tn_ar
                          "--max_body_bytes; send fewer");
     for (uint32_t i = 0; i < e->n_lists; i++)
         context += e->lists[i].context_bytes;
-    tern_code code =
-        tn_tensor_new_string(out, 1, &n, bytes - sizeof(uint64_t) * ((size_t)n + 1), arena, st);
+    tern_code code = tn_tensor_new_string(out, 1, &n, bytes - sizeof(uint64_t) * ((size_t)n + 1), arena, st);
     if (code == TERN_OK)
         fill(e, context, n, out);
     return code;

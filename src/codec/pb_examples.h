@@ -1,12 +1,13 @@
 /*
- * codec/pb_examples.h - ClassificationRequest, RegressionRequest and MultiInferenceRequest: whom they ask, and
- * their examples as one string tensor.
+ * codec/pb_examples.h - ClassificationRequest, RegressionRequest and MultiInferenceRequest: whom they ask,
+ * and their examples as one string tensor.
  *
  * Wire contract: tensorflow_serving/apis/{input,classification,regression,inference}.proto,
  * tensorflow/core/example/{example,feature}.proto. Every Example is looked through, since a message with a
- * broken one is broken as a whole, and is then copied as it is: once, from the message into the tensor. With a
- * context, an element is the context's bytes and the example's behind them, which protobuf reads as both merged
- * (servables/tensorflow/util.cc: InputToSerializedExampleTensor). Pure but for tensor memory. Any thread.
+ * broken one is broken as a whole, and is then copied as it is: once, from the message into the tensor. With
+ * a context, an element is the context's bytes and the example's behind them, which protobuf reads as both
+ * merged (servables/tensorflow/util.cc: InputToSerializedExampleTensor). Pure but for tensor memory. Any
+ * thread.
  */
 #ifndef TN_CODEC_PB_EXAMPLES_H
 #define TN_CODEC_PB_EXAMPLES_H

@@ -1,0 +1,241 @@
+/*
+ * api/tfserving_examples.c - calls on tf.Examples: Classify and Regress over REST and gRPC, MultiInference.
+ *
+ * A body is collected whole, since it is copied only once anyway, into the tensor; on the loop it is looked
+ * at no further than to find its model. Reading it all, and whatever depends on its size, happens where the
+ * scheduler runs the call. Errors come in the original's order: a broken body, the model, the signatures, the
+ * input.
+ */
+#include "api/grpc.h"
+#include "api/tfserving_rest.h"
+#include "codec/json_examples.h"
+
+static tern_code too_large(tern_status *st)
+{
+    return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
+                     "The answer is larger than --max_response_bytes; send fewer examples");
+}
+
+/* Plans the tasks and feeds the tensor, which it takes. */
+static tern_code feed(tn_request *r, tn_infer_what what, const tn_pb_task *task, tern_tensor *examples,
+                      tern_status *st)
+{
+    tern_code code = tn_infer_tasks(&r->call, what, task, 1, r->server->method_name_check, r->infer, st);
+    if (code == TERN_OK)
+        return tn_infer_feed(&r->call, r->infer, examples, st);
+    tn_tensor_release(examples);
+    return code;
+}
+
+static tern_code make_infer(tn_request *r, tern_status *st)
+{
+    r->infer = tn_arena_zalloc(&r->call.arena, sizeof *r->infer);
+    return r->infer != NULL
+               ? TERN_OK
+               : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this call; try again later");
+}
+
+/* ---- REST ---- */
+
+static tern_code rest_read(tn_request *r, tn_infer_what what, tern_status *st)
+{
+    const tn_json_limits json = tn_rest_json_limits(r->server);
+    tn_json_examples e = {0};
+    tn_str body;
+    tern_code code = tn_rest_body(r, r->server->limits.max_body_bytes, &body, st);
+    if (code == TERN_OK)
+        code = tn_json_decode_examples(body, &json, &r->call.arena, &e, st);
+    r->error_text = e.error;
+    if (code != TERN_OK)
+        return code;
+    tn_region_free(&r->body);
+    code = tn_request_charge(r, e.examples.size, st);
+    if (code == TERN_OK)
+        code = make_infer(r, st);
+    if (code == TERN_OK) {
+        const tn_pb_task task = {.spec.signature_name = e.signature_name};
+        return feed(r, what, &task, &e.examples, st);
+    }
+    tn_tensor_release(&e.examples);
+    return code;
+}
+
+static tern_code rest_decode(tn_call *call, tn_infer_what what, tern_status *st)
+{
+    int64_t start = tn_now_ns();
+    tern_code code = rest_read(TN_CONTAINER(call, tn_request, call), what, st);
+    call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    return code;
+}
+
+static tern_code rest_decode_classify(tn_call *call, tern_status *st)
+{
+    return rest_decode(call, TN_WHAT_CLASSIFY, st);
+}
+
+static tern_code rest_decode_regress(tn_call *call, tern_status *st)
+{
+    return rest_decode(call, TN_WHAT_REGRESS, st);
+}
+
+static tern_code encode(tn_call *call, void (*put)(const tn_call *, const tn_infer *, tn_buf *),
+                        tern_status *st)
+{
+    tn_request *r = TN_CONTAINER(call, tn_request, call);
+    int64_t start = tn_now_ns();
+    tern_code code = tn_infer_outputs(call, r->infer, st);
+    if (code == TERN_OK) {
+        put(call, r->infer, &r->out);
+        if (r->out.failed) {
+            tn_buf_clear(&r->out);
+            code = too_large(st);
+        }
+    }
+    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    return code;
+}
+
+static tern_code rest_encode(tn_call *call, tern_status *st)
+{
+    return encode(call, tn_infer_put_json, st);
+}
+
+tern_code tn_rest_examples_error(tn_request *r, tn_str body, tern_status *st)
+{
+    const tn_json_limits json = tn_rest_json_limits(r->server);
+    tn_json_examples e;
+    tern_code code = tn_json_decode_examples(body, &json, &r->call.arena, &e, st);
+    tn_tensor_release(&e.examples);
+    r->error_text = e.error;
+    return code;
+}
+
+const tn_call_steps tn_rest_classify_steps = {.name = "classify",
+                                              .kind = 0,
+                                              .method = TN_METHOD_REST_CLASSIFY,
+                                              .decode = rest_decode_classify,
+                                              .encode = rest_encode,
+                                              .done = tn_request_done};
+const tn_call_steps tn_rest_regress_steps = {.name = "regress",
+                                             .kind = 0,
+                                             .method = TN_METHOD_REST_REGRESS,
+                                             .decode = rest_decode_regress,
+                                             .encode = rest_encode,
+                                             .done = tn_request_done};
+
+/* ---- gRPC ---- */
+
+static tern_code grpc_read(tn_request *r, tn_infer_what what, tern_status *st)
+{
+    tn_arena *arena = &r->call.arena;
+    tn_pb_examples e;
+    tern_tensor examples;
+    int64_t n;
+    size_t bytes;
+    tern_code code = tn_pb_examples_read(tn_region_view(&r->body), what == TN_WHAT_MULTI, arena, &e, st);
+    if (code == TERN_OK)
+        code = make_infer(r, st);
+    if (code == TERN_OK)
+        code = tn_infer_tasks(&r->call, what, e.tasks, e.n_tasks, r->server->method_name_check, r->infer, st);
+    if (code == TERN_OK && tn_pb_examples_size(&e, &n, &bytes) &&
+        bytes <= (size_t)r->server->limits.max_body_bytes)
+        code = tn_request_charge(r, bytes, st);
+    if (code == TERN_OK)
+        code = tn_pb_examples_tensor(&e, (size_t)r->server->limits.max_body_bytes, arena, &examples, st);
+    /* Nothing points into the message any more: signatures are the model's. */
+    tn_region_free(&r->body);
+    return code == TERN_OK ? tn_infer_feed(&r->call, r->infer, &examples, st) : code;
+}
+
+static tern_code grpc_decode(tn_call *call, tn_infer_what what, tern_status *st)
+{
+    int64_t start = tn_now_ns();
+    tern_code code = grpc_read(TN_CONTAINER(call, tn_request, call), what, st);
+    call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    return code;
+}
+
+static tern_code grpc_decode_classify(tn_call *call, tern_status *st)
+{
+    return grpc_decode(call, TN_WHAT_CLASSIFY, st);
+}
+
+static tern_code grpc_decode_regress(tn_call *call, tern_status *st)
+{
+    return grpc_decode(call, TN_WHAT_REGRESS, st);
+}
+
+static tern_code grpc_decode_multi(tn_call *call, tern_status *st)
+{
+    return grpc_decode(call, TN_WHAT_MULTI, st);
+}
+
+static tern_code grpc_encode(tn_call *call, tern_status *st)
+{
+    tern_code code = encode(call, tn_infer_put, st);
+    if (code == TERN_OK)
+        tn_grpc_pack_answer(TN_CONTAINER(call, tn_request, call));
+    return code;
+}
+
+const tn_call_steps tn_grpc_classify_steps = {.name = "classify",
+                                              .kind = 1,
+                                              .method = TN_METHOD_GRPC_CLASSIFY,
+                                              .decode = grpc_decode_classify,
+                                              .encode = grpc_encode,
+                                              .done = tn_request_done};
+const tn_call_steps tn_grpc_regress_steps = {.name = "regress",
+                                             .kind = 1,
+                                             .method = TN_METHOD_GRPC_REGRESS,
+                                             .decode = grpc_decode_regress,
+                                             .encode = grpc_encode,
+                                             .done = tn_request_done};
+const tn_call_steps tn_grpc_multi_steps = {.name = "multi_inference",
+                                           .kind = 1,
+                                           .method = TN_METHOD_GRPC_MULTI_INFERENCE,
+                                           .decode = grpc_decode_multi,
+                                           .encode = grpc_encode,
+                                           .done = tn_request_done};
+
+/* MultiInference takes its first task's word for the model, and a missing one for an empty one. */
+static tern_code find_model(tn_request *r, tn_str message, bool multi, tern_status *st)
+{
+    tn_model_spec spec;
+    tn_target target;
+    if (!tn_pb_examples_spec(message, multi, &spec))
+        return tern_fail_bytes(st, TERN_INTERNAL, "", 0);
+    spec.present |= multi;
+    tern_code code = tn_grpc_target(&spec, &target, st);
+    return code == TERN_OK ? tn_request_acquire(r, &target, st) : code;
+}
+
+static void start(tn_request *r, tn_str message, bool multi)
+{
+    tern_status st, worse;
+    tn_pb_examples e;
+    if (find_model(r, message, multi, &st) == TERN_OK) {
+        tn_request_submit(r);
+        return;
+    }
+    /* A broken message is broken before it asks for a model. */
+    if ((int64_t)message.len <= r->server->limits.inline_body_bytes &&
+        tn_pb_examples_read(message, multi, &r->call.arena, &e, &worse) == TERN_INTERNAL)
+        tn_request_fail(r, &worse);
+    else
+        tn_request_fail(r, &st);
+}
+
+void tn_grpc_classify(tn_request *r, tn_str message)
+{
+    start(r, message, false);
+}
+
+void tn_grpc_regress(tn_request *r, tn_str message)
+{
+    start(r, message, false);
+}
+
+void tn_grpc_multi(tn_request *r, tn_str message)
+{
+    start(r, message, true);
+}
