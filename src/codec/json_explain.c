@@ -10,8 +10,9 @@
 #include "codec/json_value.h"
 #include "codec/number.h"
 
-#define TAPE_MAX (UINT64_C(2) << 30)
-#define KEY_ROOM 256 /* of a key in an error that repeats a value, too */
+#define TAPE_MAX     (UINT64_C(2) << 30)
+#define KEY_ROOM     256 /* of a key in an error that repeats a value, too */
+#define ALIASES_ROOM 1024
 
 typedef struct explain {
     tn_tape tape;
@@ -436,8 +437,8 @@ static tern_code one_of_several(explain *x)
 {
     const tern_signature *s = x->signature;
     tn_buf all, missing;
-    tn_buf_init(&all, WORDS_ROOM);
-    tn_buf_init(&missing, WORDS_ROOM);
+    tn_buf_init(&all, ALIASES_ROOM);
+    tn_buf_init(&missing, ALIASES_ROOM);
     for (uint32_t k = 0; k < s->n_inputs; k++) {
         tn_buf_printf(&all, "%s%.*s", k > 0 ? "," : "", TN_FMT(s->inputs[k].name));
         if (k > 0)

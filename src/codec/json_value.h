@@ -1,6 +1,6 @@
 /*
- * codec/json_value.h - what single values of a tape mean, and errors that repeat them: shared by the readers of
- * predict bodies and of examples. Follows util/json_tensor.cc of TensorFlow Serving. Pure, any thread.
+ * codec/json_value.h - what single values of a tape mean, and errors that repeat them: shared by the readers
+ * of predict bodies and of examples. Follows util/json_tensor.cc of TensorFlow Serving. Pure, any thread.
  */
 #ifndef TN_CODEC_JSON_VALUE_H
 #define TN_CODEC_JSON_VALUE_H
@@ -46,8 +46,8 @@ void tn_json_put_cut(tn_buf *out, tn_str s, size_t max);
 /* The text is the error: copies it to st, or reports that memory was short. Returns the code. */
 tern_code tn_json_error_made(tn_json_error *e, tern_code code);
 /* "<head><value at i><rest>", the value pretty. */
-tern_code tn_json_error_value(tn_json_error *e, const tn_tape *t, tern_code code, const char *head, uint32_t i,
-                              const char *format, ...) __attribute__((format(printf, 6, 7)));
+tern_code tn_json_error_value(tn_json_error *e, const tn_tape *t, tern_code code, const char *head,
+                              uint32_t i, const char *format, ...) __attribute__((format(printf, 6, 7)));
 /* INVALID_ARGUMENT "<head><name><rest>": the name may hold any bytes and be of any length. */
 tern_code tn_json_error_name(tn_json_error *e, const char *head, tn_str name, const char *rest);
 
