@@ -104,9 +104,9 @@ TERN_MUST_USE tern_code tn_call_all_outputs(tn_call *call, tern_status *st);
 void tn_call_cancel(tn_call *call);
 
 /*
- * Runs the model on the call's inputs, here and now, and fills outputs; also those of `more`, in one run where
- * the engine can. flags: TERN_RUN_*; timeout_us: 0 none. For the scheduler, and for whoever has a call that
- * never meets it (warm-up). The engine's own codes and words; outputs are NULL or released on failure.
+ * Runs the model on the call's inputs, here and now, and fills outputs; also those of `more`, in one run
+ * where the engine can. flags: TERN_RUN_*; timeout_us: 0 none. For the scheduler, and for whoever has a call
+ * that never meets it (warm-up). The engine's own codes and words; outputs are NULL or released on failure.
  */
 TERN_MUST_USE tern_code tn_call_run_now(tn_call *call, uint32_t flags, int64_t timeout_us, tern_status *st);
 
