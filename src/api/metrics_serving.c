@@ -9,6 +9,7 @@
  */
 #include "api/metrics.h"
 #include "base/status.h"
+#include "schedule/batch.h"
 
 #define LATENCY_FIRST  10.0
 #define LATENCY_FACTOR 1.8
@@ -17,7 +18,7 @@ typedef struct page {
     tn_buf *out;
     tn_buf labels;
     tn_stats *stats;
-    tn_histogram_sum runs; /* of all models */
+    uint64_t runs, run_ns; /* of the engines, for all models */
 } page;
 
 static uint64_t load(const atomic_uint_fast64_t *counter)
@@ -195,11 +196,8 @@ static void runtime_latency(void *context, tn_model_stats *m)
 static void sum_runs(void *context, tn_model_stats *m)
 {
     page *p = context;
-    for (int i = 0; i < TN_METHODS; i++) {
-        const tn_method_stats *stats = tn_stats_method(m, i);
-        if (stats != NULL)
-            tn_histogram_add(&p->runs, &stats->run);
-    }
+    p->runs += load(&m->runs);
+    p->run_ns += load(&m->run_ns);
 }
 
 static void example_total(void *context, tn_model_stats *m)
@@ -225,6 +223,60 @@ static void example_counts(void *context, tn_model_stats *m)
                          bucket, TN_EXAMPLE_BUCKETS, (double)load(&m->examples));
 }
 
+/* ---- batching ---- */
+
+/* Without a value there is no metric: the original makes these three at their first use. */
+static void sizes(page *p, const char *name, const tn_batch_sizes *h, bool head)
+{
+    uint64_t bucket[TN_BATCH_SIZE_BUCKETS], n = 0;
+    for (size_t i = 0; i < TN_BATCH_SIZE_BUCKETS; i++)
+        n += bucket[i] = load(&h->bucket[i]);
+    if (n == 0)
+        return;
+    if (head)
+        tn_serving_head(p->out, name, "histogram");
+    tn_serving_histogram(p->out, name, tn_buf_view(&p->labels), 1, 2, bucket, TN_BATCH_SIZE_BUCKETS,
+                         (double)load(&h->sum));
+}
+
+static void padding(page *p, const tn_batch_stats *stats)
+{
+    for (size_t i = 0; i < TN_BATCH_PADDING_SIZES; i++) {
+        int64_t size = atomic_load_explicit(&stats->padding[i].execution_batch_size, memory_order_relaxed);
+        tn_buf_clear(&p->labels);
+        if (size < 0)
+            tn_buf_z(&p->labels, "execution_batch_size=\"other\"");
+        else
+            tn_buf_printf(&p->labels, "execution_batch_size=\"%lld\"", (long long)size);
+        if (size != 0)
+            sizes(p, ":tensorflow:serving:batching_session:padding_size", &stats->padding[i].rows, i == 0);
+    }
+}
+
+static void batching(page *p, const tn_batch_stats *stats)
+{
+    uint64_t bucket[TN_BATCH_LATENCY_BUCKETS], n = 0;
+    tn_buf_clear(&p->labels);
+    sizes(p, ":tensorflow:serving:batching_session:input_batch_size", &stats->input_batch_size, true);
+    padding(p, stats);
+    tn_buf_clear(&p->labels);
+    sizes(p, ":tensorflow:serving:batching_session:processed_batch_size", &stats->processed_batch_size, true);
+    tn_serving_head(p->out, ":tensorflow:serving:batching_session:queuing_latency", "histogram");
+    for (size_t i = 0; i < TN_BATCH_LATENCY_BUCKETS; i++)
+        n += bucket[i] = load(&stats->queuing_latency.bucket[i]);
+    tn_buf_z(&p->labels, "thread_pool_name=\"");
+    tn_expo_escape(&p->labels, stats->thread_pool_name);
+    tn_buf_char(&p->labels, '"');
+    if (n > 0)
+        tn_serving_histogram(p->out, ":tensorflow:serving:batching_session:queuing_latency",
+                             tn_buf_view(&p->labels), 100, 1.2, bucket, TN_BATCH_LATENCY_BUCKETS,
+                             (double)load(&stats->queuing_latency.sum_us));
+    tn_serving_head(p->out, ":tensorflow:serving:batching_session:wrapped_run_count", "counter");
+    if (load(&stats->wrapped_run_count) > 0)
+        tn_serving_value(p->out, ":tensorflow:serving:batching_session:wrapped_run_count", TN_STR_NONE,
+                         load(&stats->wrapped_run_count));
+}
+
 static void models(page *p, const char *name, const char *type, void (*fn)(void *, tn_model_stats *))
 {
     tn_serving_head(p->out, name, type);
@@ -246,14 +298,13 @@ void tn_metrics_serving(tn_server *server, tn_buf *out)
     loads(&p, ":tensorflow:cc:saved_model:load_latency", "counter", load_latency);
     loads(&p, ":tensorflow:cc:saved_model:load_latency_by_stage", "histogram", load_stages);
     tn_stats_each(p.stats, sum_runs, &p);
-    total(&p, ":tensorflow:core:direct_session_runs", count_of(&p.runs));
-    total(&p, ":tensorflow:core:graph_run_time_usecs", p.runs.sum_ns / 1000);
-    total(&p, ":tensorflow:core:graph_runs", count_of(&p.runs));
+    total(&p, ":tensorflow:core:direct_session_runs", p.runs);
+    total(&p, ":tensorflow:core:graph_run_time_usecs", p.run_ns / 1000);
+    total(&p, ":tensorflow:core:graph_runs", p.runs);
     models(&p, ":tensorflow:serving:batching:mixed_priority_batching_policy", "gauge", NULL);
     models(&p, ":tensorflow:serving:batching:padding_size_v2", "histogram", NULL);
     models(&p, ":tensorflow:serving:batching:processed_batch_size_v2", "counter", NULL);
-    models(&p, ":tensorflow:serving:batching_session:queuing_latency", "histogram", NULL);
-    models(&p, ":tensorflow:serving:batching_session:wrapped_run_count", "counter", NULL);
+    batching(&p, tn_schedule_batch_stats(server->schedule));
     models(&p, ":tensorflow:serving:mlmd_map", "gauge", NULL);
     models(&p, ":tensorflow:serving:model_warmup_latency", "histogram", NULL);
     models(&p, ":tensorflow:serving:request_count", "counter", request_count);

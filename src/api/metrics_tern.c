@@ -8,6 +8,7 @@
 #include "api/metrics.h"
 #include "base/status.h"
 #include "observe/process.h"
+#include "schedule/batch.h"
 
 typedef struct page {
     tn_server *server;
@@ -327,6 +328,96 @@ static void write_versions(page *p)
     each_call(p, stage_seconds);
 }
 
+/* ---- batching ---- */
+
+typedef enum batch_series {
+    BATCHES,
+    BATCH_CALLS,
+    BATCH_ROWS,
+    BATCH_PADDING,
+    BATCH_RETRIES,
+    BATCH_WAIT,
+    BATCH_WAITING,
+    BATCH_ALONE,
+    BATCH_FILL,
+    BATCH_SERIES
+} batch_series;
+
+typedef struct batch_walk {
+    page *p;
+    const tn_version *v;
+    batch_series series;
+} batch_walk;
+
+static const struct {
+    const char *name, *type, *help;
+} batch_heads[BATCH_SERIES] = {
+    {"tern_batches_total", "counter", "Batches that were run."},
+    {"tern_batch_calls_total", "counter", "Calls in batches; one that was cut counts for each part."},
+    {"tern_batch_rows_total", "counter", "Rows in batches, without padding."},
+    {"tern_batch_padding_rows_total", "counter", "Rows that were added to fill batches up."},
+    {"tern_batch_retries_total", "counter", "Runs of parts of a batch after it failed."},
+    {"tern_batch_wait_seconds_total", "counter", "Time that calls waited for their batch, all together."},
+    {"tern_batch_queue_length", "gauge", "Calls that wait for a batch."},
+    {"tern_batch_unfit", "gauge", "1: this signature proved to be unfit for batches and runs call by call."},
+    {"tern_batch_size_calls", "histogram", "Calls in a batch."},
+};
+
+static void batch_fill(page *p, const char *name, const tn_batch_sizes *h)
+{
+    uint64_t n = 0;
+    tn_str labels = tn_buf_view(&p->labels);
+    for (unsigned i = 0; i < TN_BATCH_SIZE_BUCKETS; i++) {
+        char bound[32] = "+Inf";
+        if (i < TN_BATCH_SIZE_BUCKETS - 1)
+            snprintf(bound, sizeof bound, "%.0f", tn_batch_sizes_bound(i));
+        n += load(&h->bucket[i]);
+        tn_buf_printf(p->out, "%s_bucket{%.*s,le=\"%s\"} %llu\n", name, TN_FMT(labels), bound,
+                      (unsigned long long)n);
+    }
+    tn_buf_printf(p->out, "%s_sum{%.*s} %llu\n%s_count{%.*s} %llu\n", name, TN_FMT(labels),
+                  (unsigned long long)load(&h->sum), name, TN_FMT(labels), (unsigned long long)n);
+}
+
+static void batch_one(void *context, const tern_signature *signature, const tn_batch_signature_stats *stats)
+{
+    const batch_walk *w = context;
+    page *p = w->p;
+    const char *name = batch_heads[w->series].name;
+    const atomic_uint_fast64_t *const counters[] = {&stats->batches, &stats->calls,   &stats->rows,
+                                                    &stats->padding, &stats->retries, &stats->wait_ns,
+                                                    &stats->waiting};
+    label_version(p, w->v);
+    tn_buf_z(&p->labels, ",signature=\"");
+    tn_expo_escape(&p->labels, signature->name);
+    tn_buf_char(&p->labels, '"');
+    if (w->series == BATCH_FILL)
+        batch_fill(p, name, &stats->calls_per_batch);
+    else if (w->series == BATCH_ALONE)
+        tn_expo_value(p->out, name, tn_buf_view(&p->labels),
+                      atomic_load_explicit(&stats->alone, memory_order_relaxed));
+    else if (w->series == BATCH_WAIT)
+        tn_expo_real(p->out, name, tn_buf_view(&p->labels), (double)load(&stats->wait_ns) / 1e9);
+    else
+        tn_expo_value(p->out, name, tn_buf_view(&p->labels), load(counters[w->series]));
+}
+
+static void write_batches(page *p)
+{
+    const tn_batch_stats *stats = tn_schedule_batch_stats(p->server->schedule);
+    one(p, "tern_batches_waiting_calls", "gauge", "Calls in all queues of batches.",
+        atomic_load_explicit(&stats->waiting, memory_order_relaxed));
+    one(p, "tern_batches_running", "gauge", "Batches under way.",
+        atomic_load_explicit(&stats->running, memory_order_relaxed));
+    for (batch_series series = 0; series < BATCH_SERIES; series++) {
+        tn_expo_head(p->out, batch_heads[series].name, batch_heads[series].type, batch_heads[series].help);
+        for (size_t i = 0; i < p->n; i++) {
+            batch_walk w = {p, p->versions[i], series};
+            tn_batch_each(p->versions[i], batch_one, &w);
+        }
+    }
+}
+
 void tn_metrics_tern(tn_server *server, tn_buf *out)
 {
     page p = {.server = server, .out = out};
@@ -344,6 +435,7 @@ void tn_metrics_tern(tn_server *server, tn_buf *out)
     if (server->stats != NULL)
         write_model_totals(&p);
     write_versions(&p);
+    write_batches(&p);
     for (size_t i = 0; i < p.n; i++)
         tn_version_release(p.versions[i]);
     tn_buf_free(&p.labels);

@@ -257,6 +257,14 @@ void tn_stats_call(tn_version_stats *v, size_t cell, tn_method method, tern_code
     count(&stats->codes[code_of(code)], 1);
 }
 
+void tn_stats_run(const tn_version_stats *v, int64_t ns)
+{
+    if (v->model == NULL)
+        return;
+    count(&v->model->runs, 1);
+    count(&v->model->run_ns, ns > 0 ? (uint64_t)ns : 0);
+}
+
 uint64_t tn_stats_count(const tn_version_stats *v, tern_code code)
 {
     uint64_t n = 0;

@@ -80,6 +80,7 @@ struct tn_model_stats {
     _Atomic(void *) method[TN_METHODS]; /* tn_method_stats, see tn_stats_method() */
     atomic_uint_fast64_t examples;      /* in all, and by requests */
     atomic_uint_fast64_t example_bucket[TN_EXAMPLE_BUCKETS];
+    atomic_uint_fast64_t runs, run_ns; /* of the engine: a batch is one */
     atomic_uint_fast64_t loads_good, loads_bad;
     tn_histogram load; /* good ones */
     tn_load_stats *loads;
@@ -149,6 +150,8 @@ static inline size_t tn_stats_cell(int64_t i)
 /* One call that was submitted. stage_ns[TN_STAGES]; what took no time is not counted. */
 void tn_stats_call(tn_version_stats *v, size_t cell, tn_method method, tern_code code,
                    const int64_t *stage_ns, int64_t total_ns);
+/* One run of the engine. */
+void tn_stats_run(const tn_version_stats *v, int64_t ns);
 /* Sums over all cells, for tests and overviews: calls that ended with code. */
 uint64_t tn_stats_count(const tn_version_stats *v, tern_code code);
 /* Likewise: of the times of one stage (TN_STAGES: of the whole). */

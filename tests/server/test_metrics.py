@@ -139,11 +139,13 @@ def test_strangers_share_one_label(start, folder):
         assert server.predict(f"nobody{i}", GOOD).status == 404
         assert server.get(f"/v1/models/nobody{i}").status == 404
         assert server.predict("m", {**GOOD, "signature_name": f"made-up-{i}"}).status == 400
+    server.until(lambda: server.metric("tern_calls_total", model="m", signature="") == 50, "all calls were counted")
     samples, _ = clean(server.get("/metrics").text)
     assert total(samples, "tern_model_requests_total", model="", api="rest", method="predict", code="NOT_FOUND") == 52
     assert total(samples, "tern_calls_total", model="m", signature="", code="INVALID_ARGUMENT") == 50
-    # The first made-up signature brought the series of calls without one.
+    # The first made-up signature brought the series of calls without one; this one brings none.
     server.predict("m", {**GOOD, "signature_name": "made-up-again"})
+    server.until(lambda: server.metric("tern_calls_total", model="m", signature="") == 51, "the call was counted")
     after = {path: len(parse_metrics(server.get(path).text)[0]) for path in ("/metrics", SERVING)}
     again = {path: len(parse_metrics(server.get(path).text)[0]) for path in ("/metrics", SERVING)}
     assert after == again
@@ -211,7 +213,12 @@ def test_a_client_that_does_not_wait_for_its_page(start, folder):
     for _ in range(50):
         with server.connect() as s:
             s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-    server.until(lambda: server.metric("tern_exchanges") == 1, "the others were gone")
+
+    def alone():
+        answer = server.get("/metrics")  # 503 while too many are being written
+        return answer.status == 200 and b"\ntern_exchanges 1\n" in answer.body
+
+    server.until(alone, "the others were gone")
 
 
 # ---- TensorFlow Serving's page ----
@@ -318,3 +325,29 @@ def test_serving_page_with_tensorflow(start, tmp_path):
     samples, _ = clean(server.get("/metrics").text)
     info = [found for n, found, _ in samples if n == "tern_version_info"]
     assert info[0]["engine"] == "tensorflow" and re.match(r"2\.\d+\.", info[0]["runtime_version"])
+
+
+@pytest.mark.example
+@pytest.mark.parametrize("manner", ["auto", "serving"])
+def test_batches(start, folder, manner):
+    """Batches on both pages, and one run of the engine each."""
+    import concurrent.futures
+    server = tern(start, folder, config_file(folder.parent), f"--batching={manner}", "--num_executors=1", "--inline_run_us=0")
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: server.predict("m", {**GOOD, "signature_name": "hold"}).status, range(64)))
+    assert set(answers) == {200}
+    server.until(lambda: server.metric("tern_calls_total") == 64, "all calls were counted")
+    samples, types = clean(server.get("/metrics").text)
+    of = {"model": "m", "version": "1", "signature": "hold"}
+    batches = total(samples, "tern_batches_total", **of)
+    assert 0 < batches <= 64 and total(samples, "tern_batch_calls_total", **of) == 64
+    assert total(samples, "tern_batch_rows_total", **of) == 64 * 3
+    assert total(samples, "tern_batch_size_calls_count", **of) == batches
+    assert total(samples, "tern_batch_size_calls_sum", **of) == 64
+    assert types["tern_batch_size_calls"] == "histogram" and total(samples, "tern_batch_queue_length", **of) == 0
+    text = server.get(SERVING).text
+    samples, types = parse_metrics(text)
+    assert list(types) == sorted(types)
+    assert total(samples, ":tensorflow:core:graph_runs") == batches
+    assert total(samples, ":tensorflow:serving:batching_session:processed_batch_size_count") == batches
+    assert total(samples, ":tensorflow:serving:batching_session:wrapped_run_count") == batches
