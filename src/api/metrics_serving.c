@@ -96,6 +96,20 @@ static void load_stages(void *context, const tn_model_stats *m, const tn_load_st
                          LATENCY_FIRST, LATENCY_FACTOR, l->bucket, TN_LOAD_BUCKETS, (double)l->good_ns / 1e3);
 }
 
+static void load_warmups(void *context, const tn_model_stats *m, const tn_load_stats *l)
+{
+    page *p = context;
+    (void)m;
+    for (int bad = 0; bad < 2; bad++) {
+        const tn_histogram_sum *sum = bad ? &l->warm_bad : &l->warm_good;
+        if (count_of(sum) == 0)
+            continue;
+        label_path(p, l);
+        tn_buf_printf(&p->labels, ",status=\"%s\"", bad ? tn_code_name(l->warm_error) : "OK");
+        latency(p, ":tensorflow:serving:model_warmup_latency", sum);
+    }
+}
+
 typedef void load_fn(void *context, const tn_model_stats *m, const tn_load_stats *l);
 typedef struct load_walk {
     page *p;
@@ -306,7 +320,7 @@ void tn_metrics_serving(tn_server *server, tn_buf *out)
     models(&p, ":tensorflow:serving:batching:processed_batch_size_v2", "counter", NULL);
     batching(&p, tn_schedule_batch_stats(server->schedule));
     models(&p, ":tensorflow:serving:mlmd_map", "gauge", NULL);
-    models(&p, ":tensorflow:serving:model_warmup_latency", "histogram", NULL);
+    loads(&p, ":tensorflow:serving:model_warmup_latency", "histogram", load_warmups);
     models(&p, ":tensorflow:serving:request_count", "counter", request_count);
     models(&p, ":tensorflow:serving:request_example_count_total", "counter", example_total);
     models(&p, ":tensorflow:serving:request_example_counts", "histogram", example_counts);

@@ -172,7 +172,11 @@ static tern_code grpc_decode_multi(tn_call *call, tern_status *st)
 
 static tern_code grpc_encode(tn_call *call, tern_status *st)
 {
+    const tn_request *r = TN_CONTAINER(call, tn_request, call);
     tern_code code = encode(call, tn_infer_put, st);
+    /* As the original: only MultiInference counts its examples. */
+    if (call->steps->method == TN_METHOD_GRPC_MULTI_INFERENCE && r->stats != NULL)
+        tn_stats_examples(r->stats, (uint64_t)r->infer->n_examples);
     if (code == TERN_OK)
         tn_grpc_pack_answer(TN_CONTAINER(call, tn_request, call));
     return code;

@@ -224,11 +224,24 @@ void tn_stats_load(tn_stats *s, tn_model_stats *m, const char *path, int64_t ver
     if (load != NULL && good) {
         load->good++;
         load->good_ns += ns;
-        load->last_ns = ns;
         load->bucket[load_bucket(ns)]++;
     } else if (load != NULL) {
         load->bad++;
     }
+    pthread_mutex_unlock(&s->lock);
+}
+
+void tn_stats_warmup(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, tern_code code,
+                     int64_t ns)
+{
+    tn_histogram one = {0};
+    tn_histogram_record(&one, ns);
+    pthread_mutex_lock(&s->lock);
+    tn_load_stats *load = load_of(m, path, version);
+    if (load != NULL)
+        tn_histogram_add(code == TERN_OK ? &load->warm_good : &load->warm_bad, &one);
+    if (load != NULL && code != TERN_OK)
+        load->warm_error = code;
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -66,8 +66,9 @@ struct tn_load_stats {
     int64_t version;
     uint64_t good, bad;
     int64_t good_ns;
-    int64_t last_ns; /* of the last good one */
     uint64_t bucket[TN_LOAD_BUCKETS];
+    tn_histogram_sum warm_good, warm_bad; /* running the warm-up records, all of a load together */
+    tern_code warm_error;                 /* of the last bad one */
 };
 
 /* Folders whose loads are remembered, for each model; the oldest are forgotten. */
@@ -108,6 +109,9 @@ void tn_stats_answer(tn_model_stats *m, tn_method method, tern_code code, int64_
 void tn_stats_examples(tn_model_stats *m, uint64_t n);
 /* One try to load a version, without waiting time. */
 void tn_stats_load(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, bool good, int64_t ns);
+/* The warm-up of a version that has records for it. */
+void tn_stats_warmup(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, tern_code code,
+                     int64_t ns);
 /* Calls fn for each folder of m, newest first, with the lock held: it must not call back. */
 void tn_stats_each_load(tn_stats *s, tn_model_stats *m,
                         void (*fn)(void *context, const tn_model_stats *m, const tn_load_stats *load),

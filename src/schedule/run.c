@@ -5,6 +5,7 @@
  * signatures is one run for engines that have run_many, else one after the other: the same answer, unless the
  * model has state.
  */
+#include "base/clock.h"
 #include "schedule/call.h"
 
 static bool has_cancel(const tern_engine_api *api)
@@ -30,6 +31,7 @@ static tern_code run_engine(tn_call *call, const tern_run *runs, uint32_t n, ter
 {
     const tern_engine_api *api = call->version->engine->api;
     bool can_cancel = has_cancel(api);
+    int64_t start = tn_now_ns();
     tern_code code;
     if (can_cancel)
         set_running(call, &runs[0]);
@@ -41,6 +43,7 @@ static tern_code run_engine(tn_call *call, const tern_run *runs, uint32_t n, ter
         code = api->run_many(call->version->loaded, runs, n, st);
     if (can_cancel)
         set_running(call, NULL);
+    tn_stats_run(&call->version->stats, tn_now_ns() - start);
     return code;
 }
 

@@ -43,7 +43,6 @@ tern_code tn_call_run(tn_call *call, bool small, int64_t *now)
     tern_code code = tn_call_run_now(call, small ? TERN_RUN_CALLER_THREAD : 0, timeout_us, &call->status);
     int64_t end = tn_now_ns();
     call->stage_ns[TN_STAGE_RUN] = end - *now;
-    tn_stats_run(&v->stats, end - *now);
     *now = end;
     return code;
 }
