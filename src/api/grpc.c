@@ -15,7 +15,6 @@
 #define PREFIX_BYTES 5
 #define MAX_UNARY                                                                                            \
     (1u << 20) /* messages that are unpacked whole, on the loop: names of models and of fields */
-#define MAX_MESSAGE_TEXT 1024 /* TensorFlow Serving cuts error texts here (prediction_service_impl.cc) */
 /* Inflated on the loop before other connections get their turn. */
 #define INFLATE_TURN  (1u << 20)
 #define INFLATE_PIECE (32u << 10)
@@ -78,7 +77,7 @@ static tn_str encode_message(tn_str message, char *text, size_t size)
     static const char hex[] = "0123456789ABCDEF";
     static const tn_str cut = TN_STR_INIT("...TRUNCATED");
     size_t n = 0;
-    size_t keep = message.len > MAX_MESSAGE_TEXT ? MAX_MESSAGE_TEXT : message.len;
+    size_t keep = message.len > TN_GRPC_MESSAGE_TEXT ? TN_GRPC_MESSAGE_TEXT : message.len;
     for (size_t i = 0; i < keep && n + 3 + cut.len < size; i++) {
         unsigned char c = (unsigned char)message.ptr[i];
         bool end = i == 0 || i + 1 == message.len;
@@ -97,21 +96,31 @@ static tn_str encode_message(tn_str message, char *text, size_t size)
     return (tn_str){text, n};
 }
 
+size_t tn_grpc_make_trailers(tn_grpc_trailers *t, const tern_status *st)
+{
+    int n = snprintf(t->code, sizeof t->code, "%d", st != NULL ? (int)st->code & 31 : 0);
+    t->headers[0] = (tn_header){TN_STR("grpc-status"), {t->code, (size_t)n}};
+    if (st == NULL)
+        return 1;
+    tn_str message = {st->message, st->length};
+    t->headers[1] =
+        (tn_header){TN_STR("grpc-message"), encode_message(message, t->message, sizeof t->message)};
+    return 2;
+}
+
 /* The headers of a trailers-only answer. */
 typedef struct grpc_error {
-    char message[MAX_MESSAGE_TEXT * 3 + 64];
-    char code[4];
+    tn_grpc_trailers trailers;
     tn_header headers[4];
     tn_response response;
 } grpc_error;
 
 static void make_error(grpc_error *e, const tern_status *st)
 {
-    int n = snprintf(e->code, sizeof e->code, "%d", (int)st->code & 31);
+    tn_grpc_make_trailers(&e->trailers, st);
     e->headers[0] = (tn_header){TN_STR("content-type"), TN_STR("application/grpc")};
-    e->headers[1] = (tn_header){TN_STR("grpc-status"), {e->code, (size_t)n}};
-    e->headers[2] = (tn_header){TN_STR("grpc-message"), encode_message((tn_str){st->message, st->length},
-                                                                       e->message, sizeof e->message)};
+    e->headers[1] = e->trailers.headers[0];
+    e->headers[2] = e->trailers.headers[1];
     e->response = (tn_response){.status = 200, .headers = e->headers, .n_headers = 3, .trailers_only = true};
 }
 
@@ -125,7 +134,7 @@ static void grpc_request_error(tn_request *r, const tern_status *st)
     tn_request_send(r, &e.response, st->code);
 }
 
-static void refuse(tn_server *server, tn_exchange *ex, tern_code code, const char *message)
+void tn_grpc_refuse(tn_server *server, tn_exchange *ex, tern_code code, const char *message)
 {
     grpc_error e;
     tern_status st;
@@ -396,7 +405,11 @@ void tn_grpc_on_request(tn_server *server, tn_exchange *ex)
         return;
     }
     if (method == NULL) {
-        refuse(server, ex, TERN_UNIMPLEMENTED, "");
+        tn_grpc_refuse(server, ex, TERN_UNIMPLEMENTED, "");
+        return;
+    }
+    if (method->stream != NULL) {
+        tn_grpc_stream_begin(server, ex, method->stream);
         return;
     }
     tn_request *r = tn_request_new(server, ex, &grpc_surface,

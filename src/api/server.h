@@ -38,6 +38,7 @@ typedef struct tn_server {
     bool cors;              /* --rest_api_enable_cors_support */
     bool as_tensor_content; /* --enable_serialization_as_tensor_content */
     bool health_service;    /* grpc.health.v1 */
+    bool profiler;          /* --enable_profiler */
     tn_coding grpc_coding;  /* of answers, where clients accept it; else as the request was */
     int64_t grpc_max_receive, grpc_max_send; /* bytes of one message */
     bool method_name_check;                  /* --enable_signature_method_name_check */

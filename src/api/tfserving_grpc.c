@@ -1,6 +1,6 @@
 /*
- * api/tfserving_grpc.c - the gRPC services: tensorflow.serving.PredictionService and ModelService,
- * grpc.health.v1.Health.
+ * api/tfserving_grpc.c - the gRPC services: tensorflow.serving.PredictionService and ModelService. Others are
+ * in grpc_services.c.
  *
  * Predict is decoded as it arrives and scheduled; calls on examples are in tfserving_examples.c; the other
  * calls are small and answered on the loop. Texts and codes as in
@@ -10,7 +10,6 @@
 #include "api/inference.h"
 #include "api/tfserving_json.h"
 #include "base/status.h"
-#include "health.pb-c.h"
 #include "model_service.pb-c.h"
 
 /* What grpc++ says of a message that is no such message. */
@@ -227,36 +226,6 @@ static tern_code get_model_metadata(tn_server *server, tn_str message, tn_arena 
     return code;
 }
 
-/*
- * SERVING once some model can answer, and not while draining; TensorFlow Serving's names are without their
- * package.
- */
-static tern_code health_check(tn_server *server, tn_str message, tn_arena *arena, tn_buf *out,
-                              tern_status *st)
-{
-    static const char *const names[] = {"", "PredictionService", "ModelService",
-                                        "tensorflow.serving.PredictionService",
-                                        "tensorflow.serving.ModelService"};
-    const size_t n_names = server->strict ? 3 : sizeof names / sizeof names[0];
-    Grpc__Health__V1__HealthCheckRequest *request =
-        grpc__health__v1__health_check_request__unpack(NULL, message.len, (const uint8_t *)message.ptr);
-    Grpc__Health__V1__HealthCheckResponse response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
-    bool known = false;
-    (void)arena;
-    if (request == NULL)
-        return broken(st);
-    for (size_t i = 0; i < n_names; i++)
-        known |= strcmp(request->service, names[i]) == 0;
-    grpc__health__v1__health_check_request__free_unpacked(request, NULL);
-    if (!known)
-        return tern_fail(st, TERN_NOT_FOUND, "service name unknown");
-    bool serving = tn_models_count(server->models).ready > 0 &&
-                   !atomic_load_explicit(&server->draining, memory_order_relaxed);
-    response.status = serving ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
-                              : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
-    return pack(&response.base, out, st);
-}
-
 /* ---- table ---- */
 
 static const tn_grpc_method methods[] = {
@@ -286,13 +255,12 @@ static const tn_grpc_method methods[] = {
     {.path = "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
      .start = tn_grpc_reload,
      .method = TN_METHOD_GRPC_OTHER},
-    {.path = "/grpc.health.v1.Health/Check", .unary = health_check, .method = TN_METHOD_GRPC_OTHER},
 };
 
 const tn_grpc_method *tn_grpc_find(const tn_server *server, tn_str path)
 {
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (tn_str_eq(path, tn_str_from(methods[i].path)))
-            return methods[i].unary == health_check && !server->health_service ? NULL : &methods[i];
-    return NULL;
+            return &methods[i];
+    return tn_grpc_find_other(server, path);
 }

@@ -121,6 +121,7 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     s->cors = o->rest_api_enable_cors_support;
     s->as_tensor_content = o->enable_serialization_as_tensor_content;
     s->health_service = o->enable_grpc_healthcheck_service;
+    s->profiler = o->enable_profiler;
     s->grpc_max_receive = s->grpc_max_send = INT32_MAX;
     s->method_name_check = o->enable_signature_method_name_check;
     s->by_turns = p->batching.manner == TN_BATCHING_AUTO;

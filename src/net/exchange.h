@@ -67,7 +67,10 @@ struct tn_exchange {
     tn_chunk *own_chunks;   /* of the pool, or NULL */
     const tn_chunk *chunks; /* few, own_chunks, or the application's array */
     size_t n_chunks, chunk, chunk_at;
-    uint64_t left;       /* bytes of chunks not yet queued */
+    uint64_t left; /* bytes of chunks not yet queued */
+    char *queue;   /* of a streamed answer: bytes [queue_at, queue_len) wait to be sent */
+    size_t queue_at, queue_len;
+    bool streaming;      /* the answer comes piece by piece */
     bool last;           /* HTTP/1.1: the connection closes after it */
     int64_t progress_ns; /* when the last of it was queued */
     int64_t linger_ns;   /* HTTP/2: since when it is answered while its body still comes, or 0 */

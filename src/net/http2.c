@@ -84,10 +84,15 @@ static void refuse(tn_conn *conn, tn_exchange *ex, int status, const char *why)
     int32_t id = ex->stream_id;
     if (ex->answered)
         return;
-    if (ex->head_done && !tn_exchange_reclaim(ex)) {
+    if (ex->streaming)
+        tn_exchange_unstore(ex, ex->left);
+    bool ours = !ex->head_done || tn_exchange_reclaim(ex);
+    if (!ours || ex->streaming) {
         drop_stream(conn, ex);
         nghttp2_submit_rst_stream(conn->h2.session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
         tn_conn_dirty(conn);
+        if (ours)
+            tn_exchange_let_go(ex);
         return;
     }
     ex->refused = true;
@@ -283,10 +288,11 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
         return 0;
     ex->expects_100 = false;
     ex->body_last_ns = conn->now_ns;
-    if (!ex->answered && ex->body_bytes + (int64_t)n > limits_of(conn)->max_body_bytes)
+    if (!ex->answered && ex->body_bytes + (int64_t)n > limits_of(conn)->max_body_bytes) {
         refuse(conn, ex, 413, "The body is larger than this server accepts.");
-    else
-        tn_exchange_body(ex, (const char *)bytes, n);
+        return 0; /* a stream may be gone */
+    }
+    tn_exchange_body(ex, (const char *)bytes, n);
     if (ex->linger_ns != 0 && ex->dropped > limits_of(conn)->max_drop_bytes)
         end_upload(conn, ex);
     return 0;
@@ -300,9 +306,12 @@ static void stream_ends(tn_conn *conn, tn_exchange *ex)
             tn_exchange_mark(ex, ex->left == 0);
         tn_conn_dirty(conn);
         tn_exchange_let_go(ex);
-    } else if (tn_exchange_reclaim(ex)) {
-        tn_exchange_let_go(ex);
+        return;
     }
+    if (ex->streaming)
+        tn_exchange_unstore(ex, ex->left);
+    if (tn_exchange_reclaim(ex))
+        tn_exchange_let_go(ex);
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user)
@@ -463,7 +472,11 @@ size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n)
 static void check_stream(tn_conn *conn, tn_exchange *ex, int64_t now)
 {
     const tn_limits *limits = limits_of(conn);
-    if (!ex->answered && ex->head_done && !ex->body_done && now >= tn_conn_body_due(conn, ex)) {
+    bool reads_nothing = ex->left > 0 && now - ex->progress_ns >= limits->write_timeout_ms * TN_NS_PER_MS;
+    if (ex->streaming && !ex->answered) {
+        if (reads_nothing)
+            refuse(conn, ex, 0, "");
+    } else if (!ex->answered && ex->head_done && !ex->body_done && now >= tn_conn_body_due(conn, ex)) {
         refuse(conn, ex, 408, "The request did not arrive in time.");
     } else if (ex->linger_ns != 0) {
         if (conn->draining || now - ex->linger_ns >= limits->linger_ms * TN_NS_PER_MS)

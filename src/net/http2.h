@@ -27,6 +27,10 @@ size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n);
 /* Moves frames from the session to conn->out, as many as are good now. */
 void tn_http2_pull(tn_conn *conn);
 void tn_http2_send(tn_exchange *ex, const tn_response *response);
+/* Streamed answers, see tn_exchange_stream(): the head; more waits to be sent; the end. */
+void tn_http2_stream(tn_exchange *ex, const tn_response *head);
+void tn_http2_resume(tn_exchange *ex);
+void tn_http2_finish(tn_exchange *ex, const tn_header *trailers, size_t n_trailers);
 /* Looks at timeouts of streams. */
 void tn_http2_check(tn_conn *conn, int64_t now);
 void tn_http2_drain(tn_conn *conn);

@@ -8,6 +8,8 @@
  */
 #include "net/http2_write.h"
 
+#include <assert.h>
+
 #include "base/clock.h"
 #include "net/conn.h"
 
@@ -182,6 +184,59 @@ static bool submit(tn_exchange *ex, const tn_response *response)
     if (fields != few)
         tn_pool_give(&ex->loop->pool, fields);
     return failed == 0;
+}
+
+/* Streamed answers. Bytes are copied: what streams sends little. */
+
+static ssize_t read_stream(nghttp2_session *session, int32_t stream_id, uint8_t *room, size_t n,
+                           uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+    tn_exchange *ex = nghttp2_session_get_stream_user_data(session, stream_id);
+    if (ex == NULL)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* the stream is being reset */
+    size_t waiting = ex->queue_len - ex->queue_at, part = waiting < n ? waiting : n;
+    if (waiting == 0 && !ex->answered)
+        return NGHTTP2_ERR_DEFERRED;
+    if (part > 0)
+        memcpy(room, ex->queue + ex->queue_at, part);
+    ex->queue_at += part;
+    tn_exchange_unstore(ex, part);
+    ex->progress_ns = ex->conn->now_ns;
+    if (ex->answered && part == waiting) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (ex->n_trailers > 0) {
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+            if (nghttp2_submit_trailer(session, stream_id, ex->trailers, ex->n_trailers) != 0)
+                return NGHTTP2_ERR_CALLBACK_FAILURE;
+        }
+    }
+    return (ssize_t)part;
+}
+
+void tn_http2_stream(tn_exchange *ex, const tn_response *head)
+{
+    nghttp2_nv fields[FEW_FIELDS];
+    char status[20];
+    nghttp2_data_provider provider = {.source.ptr = ex, .read_callback = read_stream};
+    assert(head->n_headers + 3 <= FEW_FIELDS);
+    tn_str text = {status, tn_put_u64(status, (uint64_t)head->status)};
+    size_t n = make_head(fields, ex, head, text, (tn_str){0});
+    if (nghttp2_submit_response(ex->conn->h2.session, ex->stream_id, fields, n, &provider) != 0)
+        tn_conn_kill(ex->conn);
+}
+
+void tn_http2_resume(tn_exchange *ex)
+{
+    nghttp2_session_resume_data(ex->conn->h2.session, ex->stream_id); /* fails when it was not waiting */
+    tn_conn_dirty(ex->conn);
+}
+
+void tn_http2_finish(tn_exchange *ex, const tn_header *trailers, size_t n_trailers)
+{
+    const tn_response response = {.trailers = trailers, .n_trailers = n_trailers};
+    if (n_trailers > 0 && !keep_trailers(ex, &response))
+        tn_conn_kill(ex->conn);
+    tn_http2_resume(ex);
 }
 
 void tn_http2_send(tn_exchange *ex, const tn_response *response)

@@ -157,6 +157,20 @@ typedef struct tn_response {
  */
 void tn_exchange_send(tn_exchange *ex, const tn_response *response);
 
+/*
+ * Answers that come piece by piece (HTTP/2 only). tn_exchange_stream() sends status and headers (body and
+ * trailers of `head` are not looked at); the exchange stays the application's and its sink open, and no body
+ * is too slow any more. tn_exchange_write() copies n bytes into what waits to be sent; false: more than
+ * TN_STREAM_MAX bytes would wait for a client that does not read (or max_write_backlog_bytes on its
+ * connection), and nothing was taken. tn_exchange_finish()
+ * sends the trailers behind it and ends the exchange for the application, as tn_exchange_send() does; nothing
+ * is released. An application that streams must set on_gone.
+ */
+#define TN_STREAM_MAX ((size_t)1 << 20)
+void tn_exchange_stream(tn_exchange *ex, const tn_response *head);
+bool tn_exchange_write(tn_exchange *ex, const void *bytes, size_t n);
+void tn_exchange_finish(tn_exchange *ex, const tn_header *trailers, size_t n_trailers);
+
 /* Loops. */
 /*
  * Any thread: task->run(task) will be called on the loop. Tasks posted by one thread keep their order.

@@ -3,7 +3,8 @@
  *
  * Letters behind the slash: e echo, w echo with tiny rooms, f a sink that fails and answers at once, g one
  * that fails and is answered later, l later, n later without on_gone, b a large body, t trailers, o trailers
- * only, c close, v one that answers when the body has ended, but to everybody who waits. Others: 200 at once.
+ * only, c close, v one that answers when the body has ended, but to everybody who waits, s a stream that
+ * sends back what comes (HTTP/2). Others: 200 at once.
  */
 #include "net_memory.h"
 
@@ -136,12 +137,31 @@ static tern_code reserve(tn_sink *sink, size_t want, char **room, size_t *space)
     return TERN_OK;
 }
 
+/* The end of a streamed answer: nothing is released, the exchange is forgotten at once. */
+static void finish_stream(call *c)
+{
+    static const tn_header trailers[] = {{TN_STR_INIT("grpc-status"), TN_STR_INIT("0")}};
+    tn_exchange *ex = c->ex;
+    must(ex != NULL, "a stream is ended once");
+    c->ex = NULL;
+    c->has_sink = false;
+    tn_exchange_finish(ex, trailers, c->bytes % 2);
+    free_call(c);
+}
+
 static tern_code commit(tn_sink *sink, const char *ptr, size_t n)
 {
     call *c = TN_CONTAINER(sink, call, sink);
     tern_status st;
     must(c->has_sink && n > 0, "nothing is committed to a closed sink");
     c->bytes += n;
+    if (c->kind == 's') {
+        if (c->bytes < 3000 && tn_exchange_write(c->ex, ptr, n))
+            return TERN_OK;
+        c->m->closed_sinks++;
+        finish_stream(c);
+        return TERN_RESOURCE_EXHAUSTED;
+    }
     if ((c->kind == 'f' || c->kind == 'g') && c->bytes > 10) {
         c->has_sink = false;
         if (c->kind == 'f')
@@ -161,6 +181,10 @@ static void end(tn_sink *sink)
     must(c->has_sink, "a sink is closed once");
     c->has_sink = false;
     c->m->closed_sinks++;
+    if (c->kind == 's') {
+        finish_stream(c);
+        return;
+    }
     if (c->kind == 'v')
         net_memory_answer(c->m, false);
     answer(c);
@@ -183,7 +207,7 @@ static void on_request(void *context, tn_exchange *ex)
     for (size_t i = 0; i < n; i++)
         must(tn_str_find(headers[i].value, TN_STR("\n")) < 0 && headers[i].name.len > 0, "fields are clean");
     char kind = target.len > 1 ? target.ptr[1] : '/';
-    if (strchr("ewfglnbtocv", kind) == NULL || kind == '\0') {
+    if (strchr("ewfglnbtocvs", kind) == NULL || kind == '\0' || (kind == 's' && !tn_exchange_is_http2(ex))) {
         tn_response response = {.status = 200, .headers = type, .n_headers = 1, .body = &ok, .n_body = 1};
         tn_exchange_send(ex, &response);
         return;
@@ -197,11 +221,15 @@ static void on_request(void *context, tn_exchange *ex)
     tn_region_init(&c->body, NULL, 0, (size_t)1 << 24);
     if (kind != 'n')
         tn_exchange_on_gone(ex, on_gone, c);
-    if (strchr("ewfgv", kind) != NULL) {
+    if (strchr("ewfgvs", kind) != NULL) {
         c->sink = (tn_sink){reserve, commit, end, aborted};
         c->has_sink = true;
         m->sinks++;
         tn_exchange_set_sink(ex, &c->sink);
+        if (kind == 's') {
+            const tn_response head = {.status = 200, .headers = type, .n_headers = 1};
+            tn_exchange_stream(ex, &head);
+        }
     } else if (strchr("btoc", kind) != NULL) {
         answer(c);
     } else {
