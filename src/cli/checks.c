@@ -83,9 +83,10 @@ static tern_code check_words(const tn_options *o, tern_status *st)
                      o->log_level);
 }
 
-tern_code tn_parts_check(const tn_options *o, tn_manner manner, tern_status *st)
+tern_code tn_parts_check(tn_parts *p, tern_status *st)
 {
-    tern_code code = manner == TN_MANNER_SERVING ? check_serving(o, st) : check_tern(o, st);
+    const tn_options *o = &p->o;
+    tern_code code = p->manner == TN_MANNER_SERVING ? check_serving(o, st) : check_tern(o, st);
     if (code == TERN_OK)
         code = check_words(o, st);
     return code == TERN_OK ? check_limits(o, st) : code;

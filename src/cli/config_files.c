@@ -76,18 +76,24 @@ tern_code tn_config_read(const char *path, tn_arena *arena, tn_str *text, tern_s
     return TERN_OK;
 }
 
-/* A message of tn_pb_text_parse() or of tn_config_read() in the form that the manner wants. */
+/* What was said of a file, in the form that the manner wants: of its text, or that it cannot be read. */
 static tern_code of_file(const tn_parts *p, const char *flag, const char *path, bool of_text, tern_status *st)
 {
-    char what[512];
-    snprintf(what, sizeof what, "%s", st->message);
-    if (p->manner != TN_MANNER_SERVING)
-        return of_text ? tern_fail(st, st->code, "--%s=%s: %s", flag, path, what)
-                       : tern_fail(st, st->code, "--%s=%s", flag, what);
-    if (!of_text)
+    char said[512];
+    snprintf(said, sizeof said, "%s", st->message);
+    if (p->manner == TN_MANNER_SERVING && !of_text)
         return st->code;
-    tn_error("config", "--%s=%s: %s", flag, path, what);
-    return tern_fail(st, TERN_INVALID_ARGUMENT, "Invalid protobuf file: '%s'", path);
+    if (p->manner == TN_MANNER_SERVING) {
+        tn_error("config", "--%s=%s: %s", flag, path, said);
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "Invalid protobuf file: '%s'", path);
+    }
+    const char *words = of_text ? NULL : strstr(said, "; ");
+    words = words == NULL ? said : words + 2;
+    if (!of_text && strcmp(words, strerror(ENODEV)) == 0)
+        words = "is a folder or a device; give a file";
+    else if (!of_text && strcmp(words, strerror(EINVAL)) == 0)
+        words = "is empty";
+    return tern_fail(st, st->code, "--%s=%s: %s", flag, path, words);
 }
 
 tern_code tn_config_message(tn_parts *p, const char *flag, const char *path,

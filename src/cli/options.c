@@ -134,13 +134,13 @@ static argument split(const char *text)
     return a;
 }
 
-/* Levenshtein distance, bounded by the longest flag name. */
+/* Levenshtein distance; SIZE_MAX when a name is longer than any flag's. */
 static size_t distance(tn_str a, tn_str b)
 {
     enum { LONGEST = 63 };
     size_t row[LONGEST + 1];
     if (a.len > LONGEST || b.len > LONGEST)
-        return LONGEST;
+        return SIZE_MAX;
     for (size_t j = 0; j <= b.len; j++)
         row[j] = j;
     for (size_t i = 1; i <= a.len; i++) {

@@ -90,7 +90,7 @@ TERN_MUST_USE tern_code tn_parts_session(tn_parts *p, tern_status *st);
 TERN_MUST_USE tern_code tn_parts_poll_config(tn_parts *p, tern_status *st);
 void tn_parts_end_poll(tn_parts *p);
 /* INVALID_ARGUMENT that names the flag. Sets the log level. */
-TERN_MUST_USE tern_code tn_parts_check(const tn_options *o, tn_manner manner, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_check(tn_parts *p, tern_status *st);
 /* --ssl_config_file to p->tls; INVALID_ARGUMENT names the field. */
 TERN_MUST_USE tern_code tn_parts_tls(tn_parts *p, tern_status *st);
 /* Gives p->tls to the listeners that are to have it. Before tn_parts_listen(). */

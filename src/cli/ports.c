@@ -29,14 +29,17 @@ static tern_code listen_on(tn_parts *p, const char *flag, int64_t port, int tag,
     if (tn_net_listen(p->server.net, tn_text_or_null(p->o.address), (int)port, tag, bound, st) == TERN_OK)
         return TERN_OK;
     snprintf(why, sizeof why, "%s", st->message);
-    return tern_fail(st, st->code, "--%s=%lld: %s", flag, (long long)port, why);
+    return tern_fail(st, st->code, "--%s=%lld: %s; give another port", flag, (long long)port, why);
 }
 
 static tern_code listen_socket(tn_parts *p, tern_status *st)
 {
-    return p->o.grpc_socket_path[0] != '\0'
-               ? tn_net_listen_unix(p->server.net, p->o.grpc_socket_path, TN_LISTENER_GRPC, st)
-               : TERN_OK;
+    char why[512];
+    const char *path = p->o.grpc_socket_path;
+    if (path[0] == '\0' || tn_net_listen_unix(p->server.net, path, TN_LISTENER_GRPC, st) == TERN_OK)
+        return TERN_OK;
+    snprintf(why, sizeof why, "%s", st->message);
+    return tern_fail(st, st->code, "--grpc_socket_path: %s", why);
 }
 
 /* One port speaks all. */

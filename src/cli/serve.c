@@ -18,18 +18,25 @@
 #define START_POLL_NS      (20 * TN_NS_PER_MS)
 #define LAST_REFERENCES_NS (2 * TN_NS_PER_S)
 #define STOP_POLL_NS       (2 * TN_NS_PER_MS)
+#define OTHERS_NS          (30 * TN_NS_PER_S) /* for further models to load, once one is there */
 
-/* The original opens its ports when its models are there. Here one is enough; a stop signal ends the wait. */
-static tern_code wait_for_a_model(tn_parts *p, const sigset_t *stop, tern_status *st)
+static bool stop_is_pending(void)
 {
-    for (;;) {
+    sigset_t pending;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
+/*
+ * The original opens its ports when all its models are there. Here one is enough, once the others had their
+ * time; a stop signal ends the wait.
+ */
+static tern_code wait_for_a_model(tn_parts *p, tern_status *st)
+{
+    const struct timespec pause = {.tv_nsec = START_POLL_NS};
+    for (int64_t until_ns = 0; !stop_is_pending(); nanosleep(&pause, NULL)) {
         tn_models_counts n = tn_models_count(p->server.models);
-        sigset_t pending;
         if (n.models == 0 || (n.ready > 0 && n.under_way == 0))
-            return TERN_OK;
-        if (n.ready > 0)
-            tn_models_wait(p->server.models, 30 * TN_NS_PER_S);
-        if (n.ready > 0)
             return TERN_OK;
         if (n.failed == n.models) {
             uint32_t failures;
@@ -37,48 +44,51 @@ static tern_code wait_for_a_model(tn_parts *p, const sigset_t *stop, tern_status
             return tern_fail(st, TERN_UNKNOWN, "%u servable(s) did not become available: %.*s", failures,
                              TN_FMT(words));
         }
-        if (sigpending(&pending) == 0 &&
-            (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1))
+        if (n.ready > 0 && until_ns == 0)
+            until_ns = tn_now_ns() + OTHERS_NS;
+        if (until_ns != 0 && tn_now_ns() >= until_ns)
             return TERN_OK;
-        struct timespec pause = {.tv_nsec = START_POLL_NS};
-        (void)stop;
-        nanosleep(&pause, NULL);
     }
+    return TERN_OK;
 }
 
-static tern_code start(tn_parts *p, const sigset_t *stop, tern_status *st)
+static tern_code start_models(tn_parts *p, tern_status *st)
 {
-    tern_code code = tn_parts_check(&p->o, p->manner, st);
-    if (code == TERN_OK)
-        code = tn_parts_tls(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_configs(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_platform(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_batching(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_session(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_engines(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_models(p, st);
-    if (code == TERN_OK)
-        code = tn_parts_server(p, st);
-    if (code == TERN_OK)
-        code = tn_models_start(p->server.models, st);
-    if (code == TERN_OK && p->server.strict)
-        code = wait_for_a_model(p, stop, st);
-    if (code == TERN_OK)
-        code = tn_parts_thread_pools(p, st);
-    if (code == TERN_OK) {
-        tn_parts_secure(p);
-        code = tn_parts_listen(p, st);
-    }
-    if (code == TERN_OK)
-        code = tn_net_start(p->server.net, st);
-    if (code == TERN_OK)
-        code = tn_parts_poll_config(p, st);
+    return tn_models_start(p->server.models, st);
+}
+
+static tern_code open_ports(tn_parts *p, tern_status *st)
+{
+    tn_parts_secure(p);
+    return tn_parts_listen(p, st);
+}
+
+static tern_code start_net(tn_parts *p, tern_status *st)
+{
+    return tn_net_start(p->server.net, st);
+}
+
+typedef tern_code (*step)(tn_parts *p, tern_status *st);
+
+/* What can be refused is refused before a model is loaded. */
+static const step tern_steps[] = {
+    tn_parts_check,   tn_parts_tls,          tn_parts_configs, tn_parts_platform,    tn_parts_batching,
+    tn_parts_session, tn_parts_thread_pools, tn_parts_engines, tn_parts_models,      tn_parts_server,
+    open_ports,       start_models,          start_net,        tn_parts_poll_config, NULL};
+
+/* The order of the original: of several faults the same one is named. */
+static const step serving_steps[] = {
+    tn_parts_check,    tn_parts_tls,     tn_parts_configs,     tn_parts_platform,
+    tn_parts_batching, tn_parts_session, tn_parts_engines,     tn_parts_models,
+    tn_parts_server,   start_models,     wait_for_a_model,     tn_parts_thread_pools,
+    open_ports,        start_net,        tn_parts_poll_config, NULL};
+
+static tern_code start(tn_parts *p, tern_status *st)
+{
+    tern_code code = TERN_OK;
+    const step *next = p->manner == TN_MANNER_SERVING ? serving_steps : tern_steps;
+    while (*next != NULL && code == TERN_OK)
+        code = (*next++)(p, st);
     return code;
 }
 
@@ -167,14 +177,15 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
         pthread_sigmask(SIG_BLOCK, &more, NULL);
     }
     tn_options_log_unused();
-    if (start(p, &stop, &st) != TERN_OK) {
-        if (manner == TN_MANNER_SERVING)
+    if (start(p, &st) != TERN_OK) {
+        if (manner == TN_MANNER_SERVING) {
             printf("Failed to start server. Error: %s: %s\n", tn_code_name(st.code), st.message);
-        else
-            fprintf(stderr, "tern serve: %s\n", st.message);
-        fflush(stdout);
+            fflush(stdout);
+        }
         result = manner == TN_MANNER_SERVING ? 255 : 1;
         stop_serving(p, result);
+        if (manner == TN_MANNER_TERN) /* the last line is the one that is read */
+            fprintf(stderr, "tern serve: %s\n", st.message);
         goto out;
     }
     signal_number = tn_parts_wait(p, &stop);
