@@ -78,6 +78,19 @@ static tn_str token(reader *r)
     return tn_str_sub(r->text, from, r->at);
 }
 
+/* The same, but blanks may stand behind a minus; `joined` has room for the two pieces then. */
+static tn_str number_token(reader *r, char joined[64])
+{
+    tn_str t = token(r);
+    if (t.len != 1 || t.ptr[0] != '-')
+        return t;
+    t = token(r);
+    size_t n = t.len > 0 && t.len < 63 && t.ptr[0] != '-' ? t.len : 0;
+    joined[0] = '-';
+    memcpy(joined + 1, t.ptr, n);
+    return (tn_str){joined, n + 1};
+}
+
 /* ---- strings ---- */
 
 static int digit_of(int c, int base)
@@ -96,6 +109,42 @@ static void number_escape(reader *r, int base, int most, tn_buf *out)
     tn_buf_char(out, (char)value);
 }
 
+static void put_utf8(tn_buf *out, uint32_t c)
+{
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    static const uint8_t heads[] = {0, 0xC0, 0xE0, 0xF0};
+    tn_buf_char(out, (char)(heads[more] | c >> (6 * more)));
+    while (more-- > 0)
+        tn_buf_char(out, (char)(0x80 | (c >> (6 * more) & 0x3F)));
+}
+
+/* \u with 4 digits, \U with 8: a code point, or the first half of one and \u with the second. */
+static bool unicode_escape(reader *r, int digits, tn_buf *out)
+{
+    uint32_t c = 0;
+    for (int i = 0; i < digits; i++, r->at++) {
+        if (digit_of(peek(r), 16) < 0)
+            return false;
+        c = c << 4 | (uint32_t)digit_of(peek(r), 16);
+    }
+    if (c >= 0xD800 && c < 0xDC00 && tn_str_starts(tn_str_sub(r->text, r->at, r->text.len), TN_STR("\\u"))) {
+        uint32_t low = 0;
+        for (size_t i = 0; i < 4; i++) {
+            int d =
+                r->at + 2 + i < r->text.len ? digit_of((unsigned char)r->text.ptr[r->at + 2 + i], 16) : -1;
+            low = d < 0 ? 0 : low << 4 | (uint32_t)d;
+        }
+        if (low >= 0xDC00 && low < 0xE000) {
+            c = 0x10000 + ((c - 0xD800) << 10 | (low - 0xDC00));
+            r->at += 6;
+        }
+    }
+    if (c > 0x10FFFF)
+        return false;
+    put_utf8(out, c);
+    return true;
+}
+
 static bool escape(reader *r, tn_buf *out)
 {
     static const char from[] = "abfnrtv\\'\"?", to[] = "\a\b\f\n\r\t\v\\'\"?";
@@ -108,6 +157,8 @@ static bool escape(reader *r, tn_buf *out)
     r->at++;
     if ((c == 'x' || c == 'X') && digit_of(peek(r), 16) >= 0)
         number_escape(r, 16, 2, out);
+    else if (c == 'u' || c == 'U')
+        return unicode_escape(r, c == 'u' ? 4 : 8, out);
     else if (known != NULL)
         tn_buf_char(out, to[known - from]);
     else
@@ -178,17 +229,20 @@ static bool real(tn_str t, double *value)
         t.len--;
     if (!token_text(t, text) || strpbrk(text, "xXpP(") != NULL) /* what only C calls a number */
         return false;
+    const char *digits = text + (text[0] == '-');
+    if (digits[0] == '+' || (digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9')) /* octal */
+        return false;
     *value = strtod(text, &end);
     return *end == '\0';
 }
 
 static bool boolean(tn_str t, uint64_t *value)
 {
-    bool yes = tn_str_eq(t, TN_STR("true")) || tn_str_eq(t, TN_STR("True")) || tn_str_eq(t, TN_STR("t")) ||
-               tn_str_eq(t, TN_STR("1"));
-    *value = yes;
-    return yes || tn_str_eq(t, TN_STR("false")) || tn_str_eq(t, TN_STR("False")) ||
-           tn_str_eq(t, TN_STR("f")) || tn_str_eq(t, TN_STR("0"));
+    if (integer(t, false, 64, value))
+        return *value <= 1;
+    *value = tn_str_eq(t, TN_STR("true")) || tn_str_eq(t, TN_STR("True")) || tn_str_eq(t, TN_STR("t"));
+    return *value || tn_str_eq(t, TN_STR("false")) || tn_str_eq(t, TN_STR("False")) ||
+           tn_str_eq(t, TN_STR("f"));
 }
 
 static bool enumerator(const ProtobufCEnumDescriptor *type, tn_str t, uint64_t *value)
@@ -225,8 +279,9 @@ static void put_bytes(tn_buf *out, uint32_t field, const tn_buf *bytes)
 
 static tern_code scalar(reader *r, const ProtobufCFieldDescriptor *f, tn_buf *out)
 {
+    char joined[64];
     size_t from = r->at;
-    tn_str t = token(r);
+    tn_str t = number_token(r, joined);
     uint64_t value = 0;
     double number = 0;
     float narrow;
@@ -359,15 +414,26 @@ static const ProtobufCMessageDescriptor *known_type(tn_str url)
     return NULL;
 }
 
+/* Words with '.' and '/' between them, blanks anywhere, to `url` without blanks. */
+static tn_str type_url(reader *r, char url[256])
+{
+    size_t n = 0;
+    for (skip_blanks(r); is_word(peek(r)) || peek(r) == '.' || peek(r) == '/' || peek(r) == '-';
+         skip_blanks(r)) {
+        if (n < 256)
+            url[n++] = (char)peek(r);
+        r->at++;
+    }
+    return (tn_str){url, n};
+}
+
 /* Behind the '['. */
 static tern_code expanded_any(reader *r, int depth, tn_buf *out)
 {
     tn_buf text;
-    skip_blanks(r);
+    char room[256];
     size_t from = r->at;
-    while (is_word(peek(r)) || peek(r) == '.' || peek(r) == '/' || peek(r) == '-')
-        r->at++;
-    tn_str url = tn_str_sub(r->text, from, r->at);
+    tn_str url = type_url(r, room);
     const ProtobufCMessageDescriptor *type = known_type(url);
     if (type == NULL) {
         r->at = from;
@@ -388,6 +454,22 @@ static tern_code expanded_any(reader *r, int depth, tn_buf *out)
         put_bytes(out, 2, &text);
     tn_buf_free(&text);
     return code;
+}
+
+/*
+ * A field without presence whose value is its default counts as not given yet, as for TensorFlow Serving's
+ * reader. `written`: what the field became.
+ */
+static bool left_default(const ProtobufCFieldDescriptor *f, tn_str written)
+{
+    uint8_t tag[10];
+    if (f->label != PROTOBUF_C_LABEL_NONE || f->type == PROTOBUF_C_TYPE_MESSAGE ||
+        (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+        return false;
+    for (size_t i = tn_pb_put_varint(tag, (uint64_t)f->id << 3); i < written.len; i++)
+        if (written.ptr[i] != 0)
+            return false;
+    return true;
 }
 
 static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64_t *seen, int depth,
@@ -422,7 +504,12 @@ static tern_code field(reader *r, const ProtobufCMessageDescriptor *type, uint64
     /* The colon may be left out before a message. */
     if (!accept(r, ':') && f->type != PROTOBUF_C_TYPE_MESSAGE)
         return fail(r, "':' is wanted here");
-    return accept(r, '[') ? list_value(r, f, depth, out) : one_value(r, f, depth, out);
+    size_t before = out->len, index = (size_t)(f - type->fields);
+    code = accept(r, '[') ? list_value(r, f, depth, out) : one_value(r, f, depth, out);
+    if (code == TERN_OK && !out->failed && index < 64 &&
+        left_default(f, tn_str_sub(tn_buf_view(out), before, out->len)))
+        *seen &= ~(UINT64_C(1) << index);
+    return code;
 }
 
 /* Fields up to `close`, or to the end of the text when close is 0. */

@@ -1,7 +1,8 @@
 /*
- * fuzz_pb_text.c - protobuf text files by the descriptors of the server's configuration; what parses is printed as JSON.
+ * fuzz_pb_text.c - protobuf text files by the descriptors of the server's configuration; what parses is
+ * printed as JSON.
  *
- * The first byte chooses the message.
+ * The first byte chooses the message; 'P' is PlatformConfigMap, which holds another message in an Any.
  */
 #include <stdlib.h>
 
@@ -29,8 +30,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tern_status st;
     if (size == 0)
         return 0;
-    tern_code code =
-        tn_pb_text_parse((tn_str){(const char *)data + 1, size - 1}, types[data[0] % 5], &message, &st);
+    const ProtobufCMessageDescriptor *type =
+        data[0] == 'P' ? &tensorflow__serving__platform_config_map__descriptor : types[data[0] % 5];
+    tern_code code = tn_pb_text_parse((tn_str){(const char *)data + 1, size - 1}, type, &message, &st);
     if (code != TERN_OK) {
         require(message == NULL && st.length > 0);
         return 0;
