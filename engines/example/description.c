@@ -7,13 +7,16 @@
  *     input ALIAS DTYPE SHAPE              SHAPE: [] scalar, [-1,3] dims, ? unknown rank
  *     output ALIAS DTYPE SHAPE affine A B INPUT     A * INPUT + B, float only
  *     output ALIAS DTYPE SHAPE identity INPUT       any dtype; shares the input's memory
+ *     output ALIAS DTYPE SHAPE column INPUT         the same with one dimension more, of 1
+ *     output ALIAS float SHAPE length INPUT         bytes of each string, as a column
  *     sleep MS                             before computing; a deadline or cancel() ends it
  *     busy MS                              likewise, but nothing ends it
  *     fail CODE TEXT...                    the run fails with this tern_code and text
  *     hold MS                              keeps the inputs after the run, another thread releases them
  *     memory BYTES                         what memory_use() answers
  *
- * Statements sleep, busy and fail before the first signature are about load(). DTYPE is TensorFlow's short name.
+ * Statements sleep, busy and fail before the first signature are about load(). DTYPE is TensorFlow's short
+ * name.
  * Pure: text in, structs out; slices point into the text.
  */
 #include <stdlib.h>
@@ -143,8 +146,10 @@ static tern_code read_output(reader *r, tn_example_io *io)
         return code;
     tern_str operation = word(r);
     io->affine = is(operation, "affine");
-    if (!io->affine && !is(operation, "identity"))
-        return bad(r, "an output is affine A B INPUT, or identity INPUT");
+    io->length = is(operation, "length");
+    io->column = io->length || is(operation, "column");
+    if (!io->affine && !io->column && !is(operation, "identity"))
+        return bad(r, "an output is affine A B INPUT, identity INPUT, column INPUT, or length INPUT");
     if (io->affine && (!real(r, &io->a) || !real(r, &io->b)))
         return bad(r, "affine needs two numbers");
     io->source = word(r);

@@ -69,7 +69,10 @@ static bool passed(const struct timespec *t)
 
 /* ---- Open and close ---- */
 
-/* Releases what was kept long enough, looking every millisecond while there is something; at closing, all of it. */
+/*
+ * Releases what was kept long enough, looking every millisecond while there is something; at closing, all of
+ * it.
+ */
 static void *keeper_main(void *arg)
 {
     tern_engine *e = arg;
@@ -313,6 +316,23 @@ static const tern_tensor *fed(const tn_example_signature *s, const tern_run *run
     return NULL;
 }
 
+/* The dtypes that this output takes and gives. */
+static bool fits(const tern_tensor *in, const tn_example_io *what)
+{
+    if (what->length)
+        return in->dtype == TERN_STRING && what->io.dtype == TERN_FLOAT;
+    return in->dtype == what->io.dtype && (!what->affine || in->dtype == TERN_FLOAT);
+}
+
+static void fill(const tern_tensor *in, const tn_example_io *what, tern_tensor *out)
+{
+    const float *x = in->data;
+    const uint64_t *offsets = in->data;
+    float *y = out->data;
+    for (size_t i = 0; i < out->size / sizeof *y; i++)
+        y[i] = what->length ? (float)(offsets[i + 1] - offsets[i]) : what->a * x[i] + what->b;
+}
+
 static tern_code compute(tern_engine_model *model, const tern_run *run, const tn_example_signature *s,
                          const tn_example_io *what, tern_tensor *out, tern_status *st)
 {
@@ -320,29 +340,31 @@ static tern_code compute(tern_engine_model *model, const tern_run *run, const tn
     if (in == NULL)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "output \"%.*s\" needs input \"%.*s\", which is not fed",
                          (int)what->io.name.len, what->io.name.ptr, (int)what->source.len, what->source.ptr);
-    if (in->dtype != what->io.dtype || (what->affine && in->dtype != TERN_FLOAT))
+    if (!fits(in, what))
         return tern_fail(st, TERN_INVALID_ARGUMENT, "input \"%.*s\" has the wrong dtype (%d)",
                          (int)what->source.len, what->source.ptr, (int)in->dtype);
     int64_t *dims = run->alloc(run->alloc_context, sizeof *dims * (size_t)(in->rank + 1));
+    size_t count = 1;
     if (dims == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "no memory");
-    if (in->rank > 0)
-        memcpy(dims, in->dims, sizeof *dims * (size_t)in->rank);
+    for (int32_t d = 0; d < in->rank; d++)
+        count *= (size_t)(dims[d] = in->dims[d]);
     *out = *in;
     out->dims = dims;
-    if (!what->affine) {
+    if (what->column)
+        dims[out->rank++] = 1;
+    if (!what->affine && !what->length) {
         if (in->buffer != NULL)
             tern_buffer_retain(in->buffer);
         return TERN_OK;
     }
-    out->buffer = model->engine->host->buffer_new(in->size);
+    out->dtype = TERN_FLOAT;
+    out->size = count * sizeof(float);
+    out->buffer = model->engine->host->buffer_new(out->size);
     if (out->buffer == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "no memory");
     out->data = out->buffer->data;
-    const float *x = in->data;
-    float *y = out->data;
-    for (size_t i = 0; i < in->size / sizeof *x; i++)
-        y[i] = what->a * x[i] + what->b;
+    fill(in, what, out);
     return TERN_OK;
 }
 

@@ -17,6 +17,8 @@ typedef struct tn_example_io {
     int64_t dims[EXAMPLE_RANK_MAX];
     /* Outputs only: */
     bool affine;     /* else identity */
+    bool length;     /* of strings; a column, too */
+    bool column;     /* a last dimension of 1 is added */
     float a, b;      /* a * x + b */
     tern_str source; /* alias of the input it is computed from */
 } tn_example_io;
