@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "codec/json.h"
 
-#define MAX_HEADERS  8
+#define MAX_HEADERS  16
 #define WRITTEN_KEPT (32u << 10) /* of an answer that broke off: so much may stand before the error */
 
 typedef struct header_list {
@@ -30,9 +30,15 @@ static void add_common(header_list *list, const tn_server *server, tn_str conten
     if (content_type.len > 0)
         add(list, TN_STR("content-type"), content_type);
     if (server->cors) {
+        const bool more = server->rest_extensions;
         add(list, TN_STR("access-control-allow-origin"), TN_STR("*"));
-        add(list, TN_STR("access-control-allow-methods"), TN_STR("POST, GET"));
-        add(list, TN_STR("access-control-allow-headers"), TN_STR("Content-Type"));
+        add(list, TN_STR("access-control-allow-methods"),
+            more ? TN_STR("POST, GET, HEAD") : TN_STR("POST, GET"));
+        add(list, TN_STR("access-control-allow-headers"),
+            more ? TN_STR("Content-Type, Content-Encoding, Authorization") : TN_STR("Content-Type"));
+        if (more)
+            add(list, TN_STR("access-control-expose-headers"),
+                TN_STR("X-Tern-Model, X-Tern-Model-Version, Server-Timing, Retry-After"));
     }
     if (status == 429 || status == 503)
         add(list, TN_STR("retry-after"), TN_STR("1"));
@@ -134,14 +140,21 @@ void tn_http_request_error(tn_request *r, const tern_status *st)
     tn_buf_free(&body);
 }
 
-void tn_http_request_answer(tn_request *r, tn_str content_type)
+void tn_http_request_send(tn_request *r, const tn_http_answer *answer)
 {
     header_list list = {.n = 0};
-    char timing[512];
-    tn_str bytes = r->job.body.len > 0 ? tn_buf_view(&r->job.body) : tn_buf_view(&r->out);
-    r->chunk = (tn_chunk){bytes.ptr, bytes.len};
-    tn_response response = {.status = 200, .body = &r->chunk, .n_body = bytes.len > 0};
-    add_common(&list, r->server, content_type, 200);
+    char timing[512], version[24];
+    tn_response response = {.status = 200, .body = answer->chunks, .n_body = answer->n_chunks};
+    add_common(&list, r->server, answer->content_type, 200);
+    if (answer->coding.len > 0)
+        add(&list, TN_STR("content-encoding"), answer->coding);
+    if (answer->varies)
+        add(&list, TN_STR("vary"), TN_STR("accept, accept-encoding"));
+    if (r->server->rest_extensions && r->call.version != NULL) {
+        int n = snprintf(version, sizeof version, "%lld", (long long)r->call.version->number);
+        add(&list, TN_STR("x-tern-model"), r->call.version->model);
+        add(&list, TN_STR("x-tern-model-version"), (tn_str){version, (size_t)n});
+    }
     if (!r->server->strict) {
         size_t n = tn_request_timing(r, timing, sizeof timing);
         if (n > 0)
@@ -150,4 +163,13 @@ void tn_http_request_answer(tn_request *r, tn_str content_type)
     response.headers = list.items;
     response.n_headers = list.n;
     tn_request_send(r, &response, TERN_OK);
+}
+
+void tn_http_request_answer(tn_request *r, tn_str content_type)
+{
+    tn_str bytes = r->job.body.len > 0 ? tn_buf_view(&r->job.body) : tn_buf_view(&r->out);
+    r->chunk = (tn_chunk){bytes.ptr, bytes.len};
+    const tn_http_answer answer = {
+        .content_type = content_type, .chunks = &r->chunk, .n_chunks = bytes.len > 0};
+    tn_http_request_send(r, &answer);
 }

@@ -17,7 +17,21 @@ void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st);
 void tn_http_error_text(tn_server *server, tn_exchange *ex, tern_code code, tn_str text);
 /* tn_surface.error of REST and document calls. */
 void tn_http_request_error(tn_request *r, const tern_status *st);
-/* Sends r->out with this content type and status 200, with server-timing unless the server is strict. */
+/* A good answer. The chunks, and what they point to, stay until the request goes. */
+typedef struct tn_http_answer {
+    tn_str content_type;
+    tn_str coding; /* Content-Encoding, or absent */
+    bool varies;   /* its form depends on Accept and Accept-Encoding */
+    const tn_chunk *chunks;
+    size_t n_chunks;
+} tn_http_answer;
+
+/*
+ * Sends it with status 200; with server-timing unless the server is strict, and with the model and version
+ * that answered where extensions are on.
+ */
+void tn_http_request_send(tn_request *r, const tn_http_answer *answer);
+/* The same of r->out, or of a handler's body. */
 void tn_http_request_answer(tn_request *r, tn_str content_type);
 /* {"error": "message"} as TensorFlow Serving prints it: 4 spaces, no newline at the end. */
 void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message);

@@ -141,7 +141,8 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     r->started_ns = tn_exchange_started_ns(ex);
     r->charged = 0;
     r->sent_ns = 0;
-    r->submitted = r->row = r->gzip = false;
+    r->submitted = r->row = false;
+    r->coding = TN_CONTENT_IDENTITY;
     r->error_text = TN_STR_NONE;
     r->cancel = NULL;
     tn_buf_clear(&r->out);

@@ -10,6 +10,7 @@
 #ifndef TN_API_REQUEST_H
 #define TN_API_REQUEST_H
 
+#include "api/accept.h"
 #include "api/inference.h"
 #include "api/server.h"
 #include "base/region.h"
@@ -45,12 +46,12 @@ struct tn_request {
     bool submitted;        /* the scheduler has the call, or it is detached */
     /* Of a detached one: */
     void (*cancel)(tn_request *r);
-    void *detached;    /* what belongs to it, in the arena */
-    bool row;          /* REST: answer in row form */
-    bool gzip;         /* REST: the body is gzip */
-    tn_buf out;        /* answer bytes */
-    tn_str error_text; /* REST: of the call's status, where that is too short for it; in the arena */
-    tn_piece *pieces;  /* answer by pieces (gRPC), in the arena */
+    void *detached;           /* what belongs to it, in the arena */
+    bool row;                 /* REST: answer in row form */
+    tn_content_coding coding; /* REST: of the body */
+    tn_buf out;               /* answer bytes */
+    tn_str error_text;        /* REST: of the call's status, where that is too short for it; in the arena */
+    tn_piece *pieces;         /* answer by pieces (gRPC), in the arena */
     uint32_t n_pieces;
     size_t pieces_bytes;
     tn_chunk chunk;      /* answer in one piece */

@@ -36,6 +36,8 @@ typedef struct tn_server {
     tn_budget budget;
     bool strict;            /* called as tensorflow_model_server: nothing that a client could tell apart */
     bool cors;              /* --rest_api_enable_cors_support */
+    bool rest_extensions;   /* --rest_extensions: what TensorFlow Serving has not */
+    bool rest_compact;      /* --rest_compact: JSON answers without blanks */
     bool as_tensor_content; /* --enable_serialization_as_tensor_content */
     bool health_service;    /* grpc.health.v1 */
     bool profiler;          /* --enable_profiler */

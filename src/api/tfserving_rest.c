@@ -3,13 +3,14 @@
  * regress are in tfserving_examples.c.
  *
  * Routes as in model_servers/http_rest_api_handler.cc: two patterns over path, query and fragment, matched
- * without regard to case, with the method names alone in lower case. In the strict manner (called as
- * tensorflow_model_server) a query string is part of what is matched; otherwise it is ignored.
+ * without regard to case, with the method names alone in lower case. Without extensions (called as
+ * tensorflow_model_server) a query string is part of what is matched.
  */
 #include "api/tfserving_rest.h"
 #include "api/access.h"
+#include "api/coding.h"
 #include "api/http.h"
-#include "api/inflate.h"
+#include "api/rest_formats.h"
 #include "api/surfaces.h"
 #include "api/tfserving_json.h"
 
@@ -127,9 +128,18 @@ static void malformed(tn_server *server, tn_exchange *ex, tn_str target)
 {
     tn_buf text;
     count(server, ex, TN_METHOD_REST_OTHER, TN_STR(""), TERN_INVALID_ARGUMENT);
-    tn_buf_init(&text, (size_t)server->limits.max_request_line_bytes + 64);
+    tn_buf_init(&text, (size_t)server->limits.max_request_line_bytes + 256);
     tn_buf_printf(&text, "Malformed request: %.*s ", TN_FMT(tn_exchange_method(ex)));
     tn_buf_str(&text, target);
+    rest_route route;
+    if (server->rest_extensions && match_post(target, &route))
+        tn_buf_z(&text, "; this path wants POST");
+    else if (server->rest_extensions && match_get(target, &route))
+        tn_buf_z(&text, "; this path wants GET");
+    else if (server->rest_extensions)
+        tn_buf_z(&text,
+                 "; paths are /v1/models/NAME[/versions/N|/labels/L], the same with /metadata, and with "
+                 ":predict, :classify or :regress for POST");
     tn_http_error_text(server, ex, TERN_INVALID_ARGUMENT, tn_buf_view(&text));
     tn_buf_free(&text);
 }
@@ -197,21 +207,33 @@ static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *rou
 
 typedef struct rest_state {
     tn_target target;
+    tn_rest_wants wants;
+    tn_http_answer answer;
 } rest_state;
 
 /*
- * The body's bytes, inflated when they came as gzip. What cannot be inflated counts as empty, as in the
- * original.
+ * The body's bytes, inflated when they are in a coding. What cannot be inflated counts as empty, as in the
+ * original; where extensions are on, an error says so.
  */
 tern_code tn_rest_body(tn_request *r, int64_t max, tn_str *body, tern_status *st)
 {
+    const tn_content_coding coding = r->coding;
     *body = tn_region_view(&r->body);
-    if (!r->gzip)
+    if (coding == TN_CONTENT_IDENTITY)
         return TERN_OK;
+    if (coding == TN_CONTENT_UNKNOWN)
+        return tern_fail(
+            st, TERN_INVALID_ARGUMENT,
+            "Content-Encoding names a coding that is not known here, or several; send one of gzip, zstd, "
+            "deflate and identity");
     tn_region plain;
-    tern_code code = tn_inflate_gzip(*body, &r->server->budget, (size_t)max, &plain, st);
+    tern_code code = tn_inflate(coding, *body, &r->server->budget, (size_t)max, &plain, st);
     if (code != TERN_OK)
         return code;
+    if (plain.ptr == NULL && r->server->rest_extensions)
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "The body is not one whole %.*s stream, as its Content-Encoding says it is",
+                         TN_FMT(tn_content_coding_name(coding)));
     tn_region_free(&r->body);
     r->body = plain;
     *body = tn_region_view(&r->body);
@@ -233,20 +255,33 @@ tn_json_limits tn_rest_json_limits(const tn_server *server)
     return (tn_json_limits){.max_depth = server->limits.max_json_depth,
                             .max_tensor_bytes = left,
                             .max_tape_bytes = left,
-                            .max_error_bytes = server->limits.max_error_bytes};
+                            .max_error_bytes = server->limits.max_error_bytes,
+                            .extended = server->rest_extensions};
+}
+
+static tern_code read_predict(tn_request *r, tn_str body, tn_predict *p, tern_status *st)
+{
+    const rest_state *state = r->surface_state;
+    const tn_json_limits json = tn_rest_json_limits(r->server);
+    if (state->wants.body != TN_MEDIA_JSON)
+        return tn_rest_read_binary(&r->call, &state->wants, state->target.name, body, json.max_tensor_bytes,
+                                   p, st);
+    tern_code code = tn_json_decode_predict(body, r->call.version->signatures, &json, &r->call.arena, p, st);
+    if (code != TERN_OK)
+        r->error_text = p->error;
+    return code;
 }
 
 static tern_code rest_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    const tn_limits *limits = &r->server->limits;
+    const rest_state *state = r->surface_state;
     int64_t start = tn_now_ns();
     tn_predict p = {0};
     tn_str body;
-    tern_code code = tn_rest_body(r, limits->max_body_bytes, &body, st);
-    const tn_json_limits json = tn_rest_json_limits(r->server);
+    tern_code code = tn_rest_body(r, r->server->limits.max_body_bytes, &body, st);
     if (code == TERN_OK)
-        code = tn_json_decode_predict(body, call->version->signatures, &json, &call->arena, &p, st);
+        code = read_predict(r, body, &p, st);
     if (code == TERN_OK) {
         call->signature = p.signature;
         call->inputs = p.inputs;
@@ -255,13 +290,11 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
         r->row = p.row;
         tn_region_free(&r->body);
         code = tn_request_charge(r, tensor_bytes(&p), st);
-    } else {
-        r->error_text = p.error;
     }
     if (code == TERN_OK)
         code = tn_predict_check_method(r->server, call->signature, st);
     if (code == TERN_OK)
-        code = tn_call_all_outputs(call, st);
+        code = tn_rest_choose_outputs(call, &state->wants, st);
     call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
     return code;
 }
@@ -269,14 +302,9 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
 static tern_code rest_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
+    rest_state *state = r->surface_state;
     int64_t start = tn_now_ns();
-    tn_str *names = tn_arena_array(&call->arena, call->n_outputs, sizeof *names);
-    if (names == NULL)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to write the answer; try again later");
-    for (uint32_t i = 0; i < call->n_outputs; i++)
-        names[i] = call->signature->outputs[call->output_ids[i]].name;
-    tern_code code = tn_json_encode_predict(&(const tn_json_style){.row = r->row}, names, call->outputs,
-                                            call->n_outputs, &r->out, st);
+    tern_code code = tn_rest_write(r, &state->wants, r->row, &state->answer, st);
     call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }
@@ -288,9 +316,21 @@ static const tn_call_steps predict_steps = {.name = "predict",
                                             .encode = rest_encode,
                                             .done = tn_request_done};
 
+/* Calls whose answers are compressed cost more: measured apart, so that what is slow stays off the loop. */
+static const tn_call_steps coded_steps = {.name = "predict",
+                                          .kind = 3,
+                                          .method = TN_METHOD_REST_PREDICT,
+                                          .decode = rest_decode,
+                                          .encode = rest_encode,
+                                          .done = tn_request_done};
+
 static void rest_answer(tn_request *r)
 {
-    tn_http_request_answer(r, TN_STR("application/json"));
+    const rest_state *state = r->surface_state;
+    if (state->answer.n_chunks > 0)
+        tn_http_request_send(r, &state->answer);
+    else
+        tn_http_request_answer(r, TN_STR("application/json")); /* of classify and regress */
 }
 
 static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_request_error};
@@ -317,11 +357,13 @@ static void fail_without_model(tn_request *r, const tern_status *missing)
     tern_status st;
     tn_str body;
     const int64_t small = r->server->limits.inline_body_bytes;
+    const rest_state *state = r->surface_state;
+    const bool predict = r->call.steps == &predict_steps || r->call.steps == &coded_steps;
     tern_code code = TERN_OK;
     tern_status_init(&st);
-    if ((int64_t)r->body.len <= small && tn_rest_body(r, small, &body, &st) == TERN_OK)
-        code = r->call.steps == &predict_steps ? predict_body_error(r, body, &st)
-                                               : tn_rest_examples_error(r, body, &st);
+    if (state->wants.body == TN_MEDIA_JSON && (int64_t)r->body.len <= small &&
+        tn_rest_body(r, small, &body, &st) == TERN_OK)
+        code = predict ? predict_body_error(r, body, &st) : tn_rest_examples_error(r, body, &st);
     tn_request_fail(r, code != TERN_OK ? &st : missing);
 }
 
@@ -336,25 +378,31 @@ static void rest_on_body(tn_request *r)
     if (r->server->rest_timeout_ms > 0)
         r->call.deadline_ns = tn_now_ns() + r->server->rest_timeout_ms * TN_NS_PER_MS;
     /* What it inflates to is not known yet: never on the loop. */
-    if (r->gzip && (int64_t)r->call.body_bytes <= r->server->limits.inline_body_bytes)
+    if (r->coding != TN_CONTENT_IDENTITY &&
+        (int64_t)r->call.body_bytes <= r->server->limits.inline_body_bytes)
         r->call.body_bytes = (size_t)r->server->limits.inline_body_bytes + 1;
     tn_request_submit(r);
 }
 
-/* A request whose target is taken into its own arena, ready for its body. NULL: was answered. */
+/* A request whose wants are known, ready for its body. NULL: was answered. */
 static tn_request *rest_request(tn_server *server, tn_exchange *ex, const tn_call_steps *steps)
 {
+    tern_status st;
     tn_request *r = tn_request_new(server, ex, &rest_surface, steps);
     if (r == NULL)
         return NULL;
-    r->surface_state = tn_arena_zalloc(&r->call.arena, sizeof(rest_state));
-    if (r->surface_state == NULL) {
-        tern_status st;
-        tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    rest_state *state = tn_arena_zalloc(&r->call.arena, sizeof *state);
+    tern_code code = state != NULL ? tn_rest_wants_read(server, ex, &r->call.arena, &state->wants, &st)
+                                   : tern_fail(&st, TERN_RESOURCE_EXHAUSTED,
+                                               "No memory for this request; try again later");
+    if (code != TERN_OK) {
         tn_request_fail(r, &st);
         return NULL;
     }
-    r->gzip = tn_str_find(tn_exchange_header(ex, "content-encoding"), TN_STR("gzip")) >= 0;
+    r->surface_state = state;
+    r->coding = state->wants.body_coding;
+    if (steps == &predict_steps && state->wants.coding != TN_CONTENT_IDENTITY)
+        r->call.steps = &coded_steps;
     return r;
 }
 
@@ -397,11 +445,13 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
 
 /*
  * Cross-origin preflight: 200 when an Origin with http or https is there, else 400; no body (http_server.cc).
+ * Where extensions are on, any OPTIONS is answered.
  */
 static void answer_options(tn_server *server, tn_exchange *ex)
 {
     tn_str origin = tn_exchange_header(ex, "origin");
-    bool good = tn_str_find(origin, TN_STR("http://")) >= 0 || tn_str_find(origin, TN_STR("https://")) >= 0;
+    bool good = server->rest_extensions || tn_str_find(origin, TN_STR("http://")) >= 0 ||
+                tn_str_find(origin, TN_STR("https://")) >= 0;
     tn_http_text(server, ex, good ? 200 : 400, TN_STR("text/html; charset=ISO-8859-1"), TN_STR(""),
                  good ? TERN_OK : TERN_INVALID_ARGUMENT);
 }
@@ -412,12 +462,15 @@ void tn_rest_on_request(tn_server *server, tn_exchange *ex)
     tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
     /* The pattern runs over all of it: the path is where the target begins, to the target's end. */
     tn_str full = parts.path;
-    if (server->strict && parts.has_query)
+    if (!server->rest_extensions && parts.has_query)
         full.len += 1 + parts.query.len;
     rest_route route;
+    const bool get = tn_str_eq(method, TN_STR("GET")) ||
+                     /* net sends no body then */
+                     (server->rest_extensions && tn_str_eq(method, TN_STR("HEAD")));
     if (tn_str_eq(method, TN_STR("OPTIONS")))
         answer_options(server, ex);
-    else if (tn_str_eq(method, TN_STR("GET")) && match_get(full, &route))
+    else if (get && match_get(full, &route))
         answer_get(server, ex, &route);
     else if (tn_str_eq(method, TN_STR("POST")) && match_post(full, &route))
         answer_post(server, ex, &route);

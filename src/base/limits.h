@@ -30,6 +30,8 @@
       "one input of a batch, put together; a call that is larger runs alone")                                \
     X(max_json_depth, 100000, "nesting of JSON that is read")                                                \
     X(max_error_bytes, 1048576, "longest text of a REST error, which may repeat a part of the request")      \
+    X(compress_min_bytes, 1024,                                                                              \
+      "answers smaller than this are not compressed, unless plain bytes are refused")                        \
     X(max_inputs, 1024, "tensors in one request")                                                            \
     X(max_call_arena_bytes, INT64_C(268435456), "working memory of one call, tensors not counted")           \
     X(header_timeout_ms, 30000, "time for a request's head to arrive")                                       \

@@ -119,6 +119,8 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     tn_budget_init(&s->budget, (size_t)s->limits.max_bytes_in_flight);
     s->strict = p->manner == TN_MANNER_SERVING;
     s->cors = o->rest_api_enable_cors_support;
+    s->rest_extensions = o->rest_extensions;
+    s->rest_compact = o->rest_compact;
     s->as_tensor_content = o->enable_serialization_as_tensor_content;
     s->health_service = o->enable_grpc_healthcheck_service;
     s->profiler = o->enable_profiler;

@@ -78,6 +78,9 @@
     X(TEXT, monitoring_config_file, "", 1, "Answers",                                                        \
       "MonitoringConfig, text: path of TensorFlow Serving's own metrics")                                    \
     X(BOOL, version, false, 1, "Answers", "print the version and end")                                       \
+    X(BOOL, rest_extensions, false, 1, "Tern",                                                               \
+      "REST beyond the original: binary bodies, compression, float16, query strings; on in tern serve")      \
+    X(BOOL, rest_compact, false, 1, "Tern", "JSON answers of predict without blanks and new lines")          \
     X(TEXT, address, "", 1, "Tern", "address to listen on; default: all")                                    \
     X(TEXT, port_file, "", 1, "Tern", "write the ports as JSON to this file once they are open")             \
     X(BOOL, rest_api_tls, false, 1, "Tern", "with --ssl_config_file the REST port speaks TLS, too")          \

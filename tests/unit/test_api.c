@@ -1,4 +1,7 @@
-/* Unit tests of the pure parts of api/ and observe/: targets, percent-coding, gRPC timeouts, gzip bodies, histograms. */
+/*
+ * Unit tests of the pure parts of api/ and observe/: targets, percent-coding, gRPC timeouts, gzip bodies,
+ * histograms.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,8 +11,8 @@
 #include <cmocka.h>
 #include <zlib.h>
 
+#include "api/coding.h"
 #include "api/grpc.h"
-#include "api/inflate.h"
 #include "api/server.h"
 #include "base/clock.h"
 
@@ -85,12 +88,12 @@ static void gzip_bodies_are_bounded_as_they_inflate(void **state)
     tn_budget_init(&budget, 8000000);
     size_t n = deflate_into(packed, sizeof packed, zeros, N);
     tn_str body = {(char *)packed, n};
-    assert_int_equal(tn_inflate_gzip(body, &budget, N, &plain, &st), TERN_OK);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, body, &budget, N, &plain, &st), TERN_OK);
     assert_int_equal(plain.len, N);
     tn_region_free(&plain);
-    assert_int_equal(tn_inflate_gzip(body, &budget, N - 1, &plain, &st), TERN_INVALID_ARGUMENT);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, body, &budget, N - 1, &plain, &st), TERN_INVALID_ARGUMENT);
     budget.limit = 1000000;
-    assert_int_equal(tn_inflate_gzip(body, &budget, N, &plain, &st), TERN_RESOURCE_EXHAUSTED);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, body, &budget, N, &plain, &st), TERN_RESOURCE_EXHAUSTED);
     assert_int_equal(budget.used, 0);
     free(zeros);
 }
@@ -101,14 +104,17 @@ static void what_is_no_gzip_is_empty(void **state)
     tn_region plain;
     tern_status st;
     size_t n = deflate_into(packed, sizeof packed, "{}", 2);
-    assert_int_equal(tn_inflate_gzip((tn_str){(char *)packed, n - 1}, NULL, 100, &plain, &st), TERN_OK);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, (tn_str){(char *)packed, n - 1}, NULL, 100, &plain, &st),
+                     TERN_OK);
     assert_int_equal(plain.len, 0);
     packed[n] = 'x'; /* bytes after the member */
-    assert_int_equal(tn_inflate_gzip((tn_str){(char *)packed, n + 1}, NULL, 100, &plain, &st), TERN_OK);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, (tn_str){(char *)packed, n + 1}, NULL, 100, &plain, &st),
+                     TERN_OK);
     assert_int_equal(plain.len, 0);
-    assert_int_equal(tn_inflate_gzip(TN_STR("{\"instances\": []}"), NULL, 100, &plain, &st), TERN_OK);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, TN_STR("{\"instances\": []}"), NULL, 100, &plain, &st),
+                     TERN_OK);
     assert_int_equal(plain.len, 0);
-    assert_int_equal(tn_inflate_gzip(TN_STR(""), NULL, 100, &plain, &st), TERN_OK);
+    assert_int_equal(tn_inflate(TN_CONTENT_GZIP, TN_STR(""), NULL, 100, &plain, &st), TERN_OK);
     assert_int_equal(plain.len, 0);
 }
 
