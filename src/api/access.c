@@ -179,27 +179,32 @@ void tn_access_about(tn_exchange *ex, tn_method method, tn_str model)
     a->model_len = copy(a->model, sizeof a->model, model);
 }
 
+void tn_access_about_request(tn_request *r)
+{
+    tn_access *a = r->ex != NULL ? tn_access_of(r->ex) : NULL;
+    const tn_version *v = r->call.version;
+    if (a == NULL)
+        return;
+    if (v != NULL) {
+        a->has_version = true;
+        a->version = v->number;
+    }
+    tn_access_about(r->ex, r->method, v != NULL ? v->model : r->stats != NULL ? r->stats->name : TN_STR_NONE);
+    a->stage_ns[TN_STAGE_READ] = r->call.stage_ns[TN_STAGE_READ];
+}
+
 void tn_access_note(tn_request *r, tern_code code)
 {
-    if (r->ex == NULL || tn_access_of(r->ex) == NULL)
+    tn_access *a = r->ex != NULL ? tn_access_of(r->ex) : NULL;
+    if (a == NULL)
         return;
-    tn_access *a = tn_access_of(r->ex);
-    const tn_call *call = &r->call;
     tn_access_code(r->ex, code);
-    if (call->version != NULL) {
-        a->has_version = true;
-        a->version = call->version->number;
-    }
-    tn_access_about(r->ex, r->method,
-                    call->version != NULL ? call->version->model
-                    : r->stats != NULL    ? r->stats->name
-                                          : TN_STR_NONE);
-    a->stage_ns[TN_STAGE_READ] = call->stage_ns[TN_STAGE_READ];
+    tn_access_about_request(r);
     if (r->submitted) /* while the call is away the rest is not ours */
         return;
-    memcpy(a->stage_ns, call->stage_ns, sizeof a->stage_ns);
-    if (call->signature != NULL)
-        a->signature_len = copy(a->signature, sizeof a->signature, call->signature->name);
+    memcpy(a->stage_ns, r->call.stage_ns, sizeof a->stage_ns);
+    if (r->call.signature != NULL)
+        a->signature_len = copy(a->signature, sizeof a->signature, r->call.signature->name);
 }
 
 /* ---- the end ---- */

@@ -39,7 +39,9 @@ tn_access *tn_access_of(tn_exchange *ex);
 /* How it is answered, for answers without a tn_request. */
 void tn_access_code(tn_exchange *ex, tern_code code);
 void tn_access_about(tn_exchange *ex, tn_method method, tn_str model);
-/* The same out of a request that is about to be answered: model, stages. */
+/* Whose call it is, out of a request: for one whose client is gone. */
+void tn_access_about_request(tn_request *r);
+/* The same, and stages and code, for a request that is about to be answered. */
 void tn_access_note(tn_request *r, tern_code code);
 /* tn_exchange_send(), with traceparent and tracestate in tern's manner when the request has a trace. */
 void tn_access_send(tn_server *server, tn_exchange *ex, const tn_response *response);

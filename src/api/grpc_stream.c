@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "api/access.h"
 #include "api/grpc.h"
 #include "base/clock.h"
 
@@ -65,6 +66,7 @@ static void end_stream(tn_grpc_stream *s, const tern_status *st)
     size_t n = tn_grpc_make_trailers(&trailers, st);
     if ((unsigned)code < TN_CODES)
         atomic_fetch_add_explicit(&s->server->answers[code], 1, memory_order_relaxed);
+    tn_access_code(s->ex, code);
     tn_exchange_finish(s->ex, trailers.headers, n);
     free_stream(s);
 }

@@ -112,6 +112,7 @@ static void on_gone(void *user, tn_exchange *ex)
 {
     tn_request *r = user;
     (void)ex;
+    tn_access_about_request(r);
     r->ex = NULL;
     if (r->submitted)
         cancel(r);

@@ -335,6 +335,7 @@ void tn_exchange_stream(tn_exchange *ex, const tn_response *head)
 {
     assert(ex->taken && !ex->answered && !ex->streaming && ex->http2 && ex->conn != NULL);
     ex->streaming = true;
+    ex->status = head->status;
     ex->progress_ns = ex->conn->now_ns;
     tn_http2_stream(ex, head);
     tn_conn_dirty(ex->conn);
@@ -358,6 +359,7 @@ bool tn_exchange_write(tn_exchange *ex, const void *bytes, size_t n)
     if (n > 0)
         memcpy(queue + waiting, bytes, n);
     ex->queue_len += n;
+    ex->answer_bytes += n;
     if (ex->left == 0)
         ex->progress_ns = ex->conn->now_ns; /* it has its whole time before it */
     ex->left += n;

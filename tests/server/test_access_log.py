@@ -128,6 +128,38 @@ def test_clients_that_vanish_have_a_line(start, folder):
         s.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER 0: reset
     line, = lines_of(server, 1)
     assert line["end"] == "gone" and line["status"] == 0 and "code" not in line
+    assert (line["model"], line["version"], line["call"]) == ("m", 1, "predict") and line["stages_ms"]["read"] >= 0
+
+
+def test_calls_that_are_cancelled_have_a_line(start, folder):
+    tern_grpc = pytest.importorskip("tern_grpc")
+    import numpy as np
+    server = logged(start, folder)
+    with tern_grpc.Client(server.grpc) as client:
+        request = tern_grpc.predict_request("m", {"x": np.float32([1])}, signature="stuck")
+        call = client.prediction.Predict.future(request, timeout=60)
+        server.until(lambda: server.metric("tern_running") == 1, "the call ran")
+        call.cancel()
+        line, = lines_of(server, 1)
+        assert line["end"] == "gone" and line["model"] == "m" and line["protocol"] == "HTTP/2"
+        with pytest.raises(tern_grpc.grpc.RpcError):
+            client.predict(request, timeout=0.2)
+    late = lines_of(server, 2)[1]
+    assert late["end"] == "gone" or late["code"] == "DEADLINE_EXCEEDED"
+
+
+def test_streams_have_a_line(start, folder):
+    """The health service's Watch, ended by its client."""
+    tern_grpc = pytest.importorskip("tern_grpc")
+    from grpc_health.v1 import health_pb2
+    server = logged(start, folder)
+    with tern_grpc.Client(server.grpc) as client:
+        watch = client.health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch.cancel()
+        line, = lines_of(server, 1)
+    assert line["path"] == "/grpc.health.v1.Health/Watch" and line["end"] == "gone"
+    assert line["status"] == 200 and line["bytes_out"] == 7
 
 
 @pytest.mark.parametrize("path", ["/%0a%22}", '/"}{"status":200', "/\\", "/%ff%00", "/" + "x" * 4000, "/a b".replace(" ", "%20")])
