@@ -38,7 +38,7 @@ tern_code tn_api_run_predict(tn_server *server, tn_version *v, tn_str message, t
     if (code == TERN_OK)
         code = tn_predict_bind(server, &call, reader, st);
     if (code == TERN_OK)
-        code = tn_call_run_now(&call, 0, 0, st);
+        code = tn_call_run_now(&call, TERN_RUN_CALLER_THREAD, 0, st);
     end(&call, arena);
     return code;
 }
@@ -66,7 +66,7 @@ static tern_code run_examples(tn_server *server, tn_version *v, tn_infer_what wh
     begin(&call, v, arena);
     tern_code code = decode(server, &call, what, message, &infer, st);
     if (code == TERN_OK)
-        code = tn_call_run_now(&call, 0, 0, st);
+        code = tn_call_run_now(&call, TERN_RUN_CALLER_THREAD, 0, st);
     if (code == TERN_OK)
         code = tn_infer_outputs(&call, &infer, st);
     end(&call, arena);

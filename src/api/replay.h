@@ -5,8 +5,8 @@
  * `message` is the serialized PredictRequest, ClassificationRequest, RegressionRequest or
  * MultiInferenceRequest. Of its ModelSpec only the signature counts: the model is v, which the caller holds
  * and which need not be AVAILABLE. The request is decoded as its gRPC surface does it, run once in the
- * engine, on the calling thread, which blocks; the outputs are looked at as for an answer, and dropped. It
- * passes neither the scheduler nor statistics.
+ * engine, on the calling thread (TERN_RUN_CALLER_THREAD), which blocks; the outputs are looked at as for an
+ * answer, and dropped. It passes neither the scheduler nor statistics.
  *
  * arena: working memory, not in use; it comes back empty, its memory kept for the next. TERN_OK: the request
  * would have been answered; else the code and words that a client would have got. Any thread.

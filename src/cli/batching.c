@@ -58,8 +58,13 @@ tern_code tn_parts_attach(void *parts, tn_version *v, tern_status *st)
     if (code != TERN_OK)
         return code;
     code = tn_handlers_attach(p->handlers, v, st);
-    if (code != TERN_OK)
+    if (code != TERN_OK) {
         tn_schedule_detach(p->server.schedule, v);
+        return code;
+    }
+    code = p->o.enable_model_warmup ? tn_warmup(&p->warmup, v, st) : TERN_OK;
+    if (code != TERN_OK)
+        tn_parts_detach(parts, v);
     return code;
 }
 

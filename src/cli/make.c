@@ -71,6 +71,7 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         .hooks = {.context = p, .attach = tn_parts_attach, .detach = tn_parts_detach},
         .stats = p->server.stats,
     };
+    p->warmup = (tn_warmup_options){.server = &p->server, .iterations = o->num_request_iterations_for_warmup};
     return tn_models_new(&options, p->configs, p->n_configs, &p->server.models, st);
 }
 

@@ -47,8 +47,8 @@
       "labels may name versions not loaded yet")                                                             \
     X(BOOL, flush_filesystem_caches, true, 0, "Models", "drop file caches after loading")                    \
     X(TEXT, saved_model_tags, "serve", 1, "Models", "tags of the MetaGraph, separated by commas")            \
-    X(BOOL, enable_model_warmup, true, 0, "Models", "run the warm-up records of a model")                    \
-    X(INT, num_request_iterations_for_warmup, 0, 0, "Models", "times each record is run")                    \
+    X(BOOL, enable_model_warmup, true, 1, "Models", "run the warm-up records of a model")                    \
+    X(INT, num_request_iterations_for_warmup, 0, 1, "Models", "times each record is run")                    \
     X(BOOL, enable_signature_method_name_check, false, 1, "Models", "refuse signatures of another method")   \
     X(BOOL, remove_unused_fields_from_bundle_metagraph, true, 0, "Models", "keep only signatures in memory") \
     X(BOOL, prefer_tflite_model, false, 0, "Models", "use model.tflite if present")                          \

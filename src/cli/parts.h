@@ -21,6 +21,7 @@
 #include <signal.h>
 
 #include "api/server.h"
+#include "api/warmup.h"
 #include "cli/options.h"
 
 /* Of a file that is looked at again and again. */
@@ -47,6 +48,7 @@ typedef struct tn_parts {
     tn_batch_options batching;
     tn_server server;
     tn_config_poll *config_poll; /* or NULL */
+    tn_warmup_options warmup;
     int rest_port, grpc_port;
 } tn_parts;
 

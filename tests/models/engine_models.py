@@ -159,6 +159,36 @@ def large(folder):
     tf.saved_model.save(m, str(folder / "large" / "1"), signatures={"serving_default": m.predict})
 
 
+def counter(folder):
+    """Counts what it was given, the TF1 way: `count` is the sum of all `by` so far."""
+
+    def build():
+        by = v1.placeholder(tf.int64, [], "by")
+        total = v1.get_variable("total", initializer=tf.constant(0, tf.int64), use_resource=True)
+        return {"serving_default": ({"by": by}, {"count": tf.identity(total.assign_add(by), name="count")})}
+
+    write_graph(folder / "counter" / "1", build)
+
+
+def examples(folder):
+    """Serialized tf.Examples in: y = x / 2 as a score, as a class and as a value."""
+
+    def build():
+        serialized = v1.placeholder(tf.string, [None], "examples")
+        x = v1.parse_example(serialized, {"x": v1.FixedLenFeature([1], tf.float32)})["x"]
+        y = tf.multiply(x, 0.5, name="y")
+        classes = tf.strings.as_string(y, name="classes")
+        inputs, info = {"inputs": v1.saved_model.build_tensor_info(serialized)}, v1.saved_model.build_tensor_info
+
+        def sign(outputs, method):
+            return v1.saved_model.build_signature_def(inputs, {k: info(t) for k, t in outputs.items()}, method)
+
+        return {"serving_default": sign({"outputs": y}, "tensorflow/serving/regress"),
+                "classify": sign({"classes": classes, "scores": y}, "tensorflow/serving/classify")}
+
+    write_graph(folder / "examples" / "1", build)
+
+
 def outputs(folder):
     """Twelve outputs, each a step further than the one before: 4095 sets of them."""
 
@@ -194,7 +224,7 @@ def sharded(folder):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    for build in (table, functions, state, text, fails, large, outputs, sharded):
+    for build in (table, functions, state, text, fails, large, counter, examples, outputs, sharded):
         build(pathlib.Path(sys.argv[1]))
 
 

@@ -21,10 +21,10 @@ DTYPES = {
 
 
 def write_graph(path, build):
-    """Saves the TF1 graph that build() makes; build returns {signature: (inputs, outputs)}."""
+    """Saves the TF1 graph that build() makes; build returns {signature: (inputs, outputs), or a SignatureDef}."""
     with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-        signatures = {
-            name: v1.saved_model.predict_signature_def(inputs, outputs) for name, (inputs, outputs) in build().items()}
+        signatures = {name: v1.saved_model.predict_signature_def(*made) if isinstance(made, tuple) else made
+                      for name, made in build().items()}
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(path))
         builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)

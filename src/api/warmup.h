@@ -1,0 +1,29 @@
+/*
+ * api/warmup.h - the recorded requests that a model brings along, run before it becomes AVAILABLE.
+ *
+ * assets.extra/tf_serving_warmup_requests is a TFRecord file of tensorflow.serving.PredictionLog, as in
+ * TensorFlow Serving (servables/tensorflow/saved_model_warmup{,_util}.cc), with its rules and texts: records
+ * of Predict, Classify, Regress and MultiInference; other kinds are UNIMPLEMENTED; at most 1000 records; what
+ * fails, fails the load.
+ */
+#ifndef TN_API_WARMUP_H
+#define TN_API_WARMUP_H
+
+#include "api/server.h"
+
+#define TN_WARMUP_FILE    "assets.extra/tf_serving_warmup_requests"
+#define TN_WARMUP_RECORDS 1000
+
+typedef struct tn_warmup_options {
+    tn_server *server;  /* limits, checks, draining; borrowed */
+    int64_t iterations; /* of each record; <= 0: 1 */
+} tn_warmup_options;
+
+/*
+ * Runs the records of a loaded version that nobody else knows of yet; OK when it has none. Blocks; on a
+ * loader thread. Its runs stay in this thread as far as the engine can, so that they have the loader's
+ * priority. UNAVAILABLE when the server is drained meanwhile.
+ */
+TERN_MUST_USE tern_code tn_warmup(const tn_warmup_options *options, tn_version *v, tern_status *st);
+
+#endif
