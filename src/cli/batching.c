@@ -2,6 +2,8 @@
 #include "cli/parts.h"
 #include "server_config.pb-c.h"
 
+#define MAX_ROWS 65536
+
 /* --batching, or what --enable_batching says. */
 static tern_code manner_of(const tn_options *o, tn_batching *manner, tern_status *st)
 {
@@ -33,6 +35,9 @@ tern_code tn_parts_batching(tn_parts *p, tern_status *st)
     if (code != TERN_OK)
         return code;
     const bool serving = b->manner == TN_BATCHING_SERVING;
+    if (o->limits.max_batch_rows < 1 || o->limits.max_batch_rows > MAX_ROWS)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "--max_batch_rows=%lld: use 1 to %d",
+                         (long long)o->limits.max_batch_rows, MAX_ROWS);
     b->params = tn_batch_params_default();
     b->per_model = serving && o->enable_per_model_batching_parameters;
     if (!serving)

@@ -119,6 +119,8 @@ static void stop_serving(tn_parts *p, int result)
         tn_models_end_changes(s->models, &st);
     }
     if (s->net != NULL)
+        tn_schedule_hurry(s->schedule);
+    if (s->net != NULL)
         drained = tn_net_drain(s->net) && wait_for_runs(s->schedule, until_ns);
     if (!drained) {
         /* A run that cannot be stopped holds its buffers: leave them to the system. */

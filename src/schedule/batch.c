@@ -199,6 +199,14 @@ static tern_code check_pad(const tn_call *call, tern_status *st)
     return TERN_OK;
 }
 
+static tern_code check_size(const tn_call *call, const tn_batch_params *p, tern_status *st)
+{
+    if (p->max_batch_size < 0 || call->rows <= p->max_batch_size)
+        return TERN_OK;
+    return tern_fail(st, TERN_INVALID_ARGUMENT, "Task size %lld is larger than maximum input batch size %lld",
+                     (long long)call->rows, (long long)p->max_batch_size);
+}
+
 tern_code tn_batch_find(tn_call *call, tern_status *st)
 {
     tn_batch_version *b = call->version->batching;
@@ -211,8 +219,12 @@ tern_code tn_batch_find(tn_call *call, tern_status *st)
     tern_code code = count_rows(call, &call->rows, serving ? st : &why);
     if (code == TERN_OK && b->params.pad_variable_length_inputs)
         code = check_pad(call, st);
+    if (code == TERN_OK && serving)
+        code = check_size(call, &b->params, st);
     if (code != TERN_OK)
         return serving ? code : TERN_OK;
+    if (call->n_more > 0)
+        return TERN_OK;
     ptrdiff_t index = call->signature - b->signatures[0].signature;
     if (b->n_signatures == 0 || index < 0 || index >= (ptrdiff_t)b->n_signatures)
         return TERN_OK;

@@ -203,13 +203,8 @@ static tern_code put(tn_schedule *s, tn_batch_queue *q, tn_call *call, tern_stat
 tern_code tn_batcher_put(tn_schedule *s, tn_call *call, tern_status *st)
 {
     tn_batch_queue *q = call->batch;
-    const tn_batch_params *p = &q->of->of->params;
     for (uint32_t i = 0; i < call->n_inputs; i++)
         tn_batch_sizes_record(&s->batch_stats.input_batch_size, call->rows);
-    if (call->rows > limit_of(p->max_batch_size))
-        return tern_fail(st, TERN_INVALID_ARGUMENT,
-                         "Task size %lld is larger than maximum input batch size %lld", (long long)call->rows,
-                         (long long)p->max_batch_size);
     if (atomic_load_explicit(&s->batch_stats.waiting, memory_order_relaxed) >= (size_t)s->queue.max)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
                          "Too many requests: %zu calls wait for a batch already (--max_queue)", s->queue.max);

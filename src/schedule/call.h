@@ -146,6 +146,8 @@ bool tn_turn_end(tn_turn *turn);
 size_t tn_schedule_queued(tn_schedule *s);
 /* Calls that run on executors now, and batches on their threads. */
 size_t tn_schedule_running(tn_schedule *s);
+/* From now on no call is held until a batch is full: the server drains. Any thread; may be repeated. */
+void tn_schedule_hurry(tn_schedule *s);
 /* From now on calls are refused with UNAVAILABLE; what is queued still runs. Any thread; may be repeated. */
 void tn_schedule_close(tn_schedule *s);
 /* Closes, and ends the executors after what is queued. Nobody else may use it any more. Accepts NULL. */

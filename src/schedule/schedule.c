@@ -192,7 +192,7 @@ static void perform(tn_schedule *s, tn_call *call, place at)
         tn_call_ran(call, code);
         return;
     }
-    if (call->version->batching != NULL && call->n_more == 0 && to_batch(s, call, at, start, now))
+    if (call->version->batching != NULL && to_batch(s, call, at, start, now))
         return;
     bool small = run_is_small(s, call, now - start);
     if (at.runner == NULL && !small) {
@@ -333,6 +333,11 @@ size_t tn_schedule_running(tn_schedule *s)
 const tn_batch_stats *tn_schedule_batch_stats(const tn_schedule *s)
 {
     return &s->batch_stats;
+}
+
+void tn_schedule_hurry(tn_schedule *s)
+{
+    tn_batcher_close(s);
 }
 
 void tn_schedule_close(tn_schedule *s)
