@@ -138,7 +138,7 @@ def test_deadline_is_not_held(start, tmp_path, grpc_of):
     """Alone in a batch that would wait for ever: the call runs while its client still waits."""
     server = launch(start, tmp_path, FOREVER + "max_batch_size { value: 4 }")
     client = grpc_of(server)
-    assert rpc(client, timeout=10, x=floats(1))["y"].tolist() == [3]
+    assert rpc(client, timeout=4, x=floats(1))["y"].tolist() == [3]
     server = launch(start, tmp_path / "rest", FOREVER + "max_batch_size { value: 4 }", "--rest_api_timeout_in_ms=2000")
     assert rest(server, [1]) == [3]
 
