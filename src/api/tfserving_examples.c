@@ -44,14 +44,13 @@ static tern_code rest_read(tn_request *r, tn_infer_what what, tern_status *st)
     tn_str body;
     tern_code code = tn_rest_body(r, r->server->limits.max_body_bytes, &body, st);
     if (code == TERN_OK)
-        code = tn_json_decode_examples(body, &json, &r->call.arena, &e, st);
+        code = tn_json_decode_examples(body, &json, &r->server->budget, &r->call.arena, &e, st);
     r->error_text = e.error;
     if (code != TERN_OK)
         return code;
     tn_region_free(&r->body);
-    code = tn_request_charge(r, e.examples.size, st);
-    if (code == TERN_OK)
-        code = make_infer(r, st);
+    r->charged += e.examples.size;
+    code = make_infer(r, st);
     if (code == TERN_OK) {
         const tn_pb_task task = {.spec.signature_name = e.signature_name};
         return feed(r, what, &task, &e.examples, st);
@@ -104,8 +103,7 @@ tern_code tn_rest_examples_error(tn_request *r, tn_str body, tern_status *st)
 {
     const tn_json_limits json = tn_rest_json_limits(r->server);
     tn_json_examples e;
-    tern_code code = tn_json_decode_examples(body, &json, &r->call.arena, &e, st);
-    tn_tensor_release(&e.examples);
+    tern_code code = tn_json_check_examples(body, &json, &r->call.arena, &e, st);
     r->error_text = e.error;
     return code;
 }

@@ -292,11 +292,6 @@ static tern_code read_examples(examples *x)
         return tn_json_error_value(&x->error, &x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
                                    " 'examples' value is an empty array");
     for (uint32_t at = list + 1; code == TERN_OK && at < node(x, list)->next; at = node(x, at)->next) {
-        char *room = common > 0 ? tn_buf_reserve(&x->bytes, common) : NULL;
-        if (room != NULL) {
-            memcpy(room, x->bytes.ptr, common);
-            tn_buf_commit(&x->bytes, common);
-        }
         code = put_example(x, at);
         uint64_t end = x->bytes.len - common;
         tn_buf_append(&x->ends, &end, sizeof end);
@@ -305,18 +300,44 @@ static tern_code read_examples(examples *x)
     return code == TERN_OK && (x->bytes.failed || x->ends.failed) ? no_memory(x) : code;
 }
 
-static tern_code make_tensor(const examples *x, tn_arena *arena, tern_tensor *out)
+static void fill(const examples *x, int64_t n, tern_tensor *t)
+{
+    const uint64_t *ends = (const uint64_t *)(const void *)x->ends.ptr;
+    uint64_t *offsets = tn_string_offsets(t);
+    const char *from = x->bytes.ptr + x->context;
+    char *start = tn_string_bytes(t, n), *to = start;
+    for (int64_t i = 0; i < n; i++) {
+        size_t length = (size_t)(ends[i] - (i > 0 ? ends[i - 1] : 0));
+        offsets[i] = (uint64_t)(to - start);
+        if (x->context > 0)
+            memcpy(to, x->bytes.ptr, x->context);
+        if (length > 0)
+            memcpy(to + x->context, from, length);
+        from += length;
+        to += x->context + length;
+    }
+    offsets[n] = (uint64_t)(to - start);
+}
+
+/* Each element is the context and its own bytes. */
+static tern_code make_tensor(const examples *x, size_t most, tn_budget *budget, tn_arena *arena,
+                             tern_tensor *out)
 {
     const int64_t n = (int64_t)(x->ends.len / sizeof(uint64_t));
-    const size_t bytes = x->bytes.len - x->context;
+    const size_t head = sizeof(uint64_t) * ((size_t)n + 1);
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)n, x->context, &bytes) ||
+        __builtin_add_overflow(bytes, x->bytes.len - x->context, &bytes) || bytes > most ||
+        most - bytes < head || (budget != NULL && !tn_budget_take(budget, head + bytes)))
+        return tern_fail(x->st, TERN_RESOURCE_EXHAUSTED,
+                         "The examples of this request, each with its context, are more bytes than may be in "
+                         "flight (--max_bytes_in_flight); send fewer");
     tern_code code = tn_tensor_new_string(out, 1, &n, bytes, arena, x->st);
-    if (code != TERN_OK)
-        return code;
-    tn_string_offsets(out)[0] = 0;
-    memcpy(tn_string_offsets(out) + 1, x->ends.ptr, x->ends.len);
-    if (bytes > 0)
-        memcpy(tn_string_bytes(out, n), x->bytes.ptr + x->context, bytes);
-    return TERN_OK;
+    if (code == TERN_OK)
+        fill(x, n, out);
+    else if (budget != NULL)
+        tn_budget_give(budget, head + bytes);
+    return code;
 }
 
 static void init(examples *x, tn_str body, const tn_json_limits *limits, tern_status *st)
@@ -336,34 +357,56 @@ static void init(examples *x, tn_str body, const tn_json_limits *limits, tern_st
     tn_buf_init(&x->ends, most);
 }
 
-tern_code tn_json_decode_examples(tn_str body, const tn_json_limits *limits, tn_arena *arena,
-                                  tn_json_examples *out, tern_status *st)
+/* Reads the body into *x, which is to be freed in any case. */
+static tern_code read_body(examples *x, tn_str body, const tn_json_limits *limits, tn_arena *arena,
+                           tn_json_examples *out, tern_status *st)
 {
-    examples x;
     *out = (tn_json_examples){0};
+    init(x, body, limits, st);
     if (body.len == 0)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "JSON Parse error: The document is empty");
-    init(&x, body, limits, st);
-    tern_code code = tn_tape_parse(&x.tape, 0, limits->max_depth, st);
-    if (code == TERN_OK && node(&x, 0)->type != TN_NODE_OBJECT)
-        code = tn_json_error_value(&x.error, &x.tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
+    tern_code code = tn_tape_parse(&x->tape, 0, limits->max_depth, st);
+    if (code == TERN_OK && node(x, 0)->type != TN_NODE_OBJECT)
+        code = tn_json_error_value(&x->error, &x->tape, TERN_INVALID_ARGUMENT, "JSON Value: ", 0,
                                    " Is not object");
     if (code == TERN_OK)
-        code = read_signature(&x, arena, &out->signature_name);
+        code = read_signature(x, arena, &out->signature_name);
     if (code == TERN_OK)
-        code = read_examples(&x);
+        code = read_examples(x);
+    if (code != TERN_OK && x->error.text.len >= TERN_STATUS_MESSAGE_MAX)
+        out->error = tn_arena_dup(arena, tn_buf_view(&x->error.text));
+    return code;
+}
+
+static void free_all(examples *x)
+{
+    tn_buf_free(&x->error.text);
+    tn_tape_free(&x->tape);
+    tn_buf_free(&x->features);
+    tn_buf_free(&x->values);
+    tn_buf_free(&x->keys);
+    tn_buf_free(&x->slots);
+    tn_buf_free(&x->members);
+    tn_buf_free(&x->bytes);
+    tn_buf_free(&x->ends);
+}
+
+tern_code tn_json_decode_examples(tn_str body, const tn_json_limits *limits, tn_budget *budget,
+                                  tn_arena *arena, tn_json_examples *out, tern_status *st)
+{
+    examples x;
+    tern_code code = read_body(&x, body, limits, arena, out, st);
     if (code == TERN_OK)
-        code = make_tensor(&x, arena, &out->examples);
-    if (code != TERN_OK && x.error.text.len >= TERN_STATUS_MESSAGE_MAX)
-        out->error = tn_arena_dup(arena, tn_buf_view(&x.error.text));
-    tn_buf_free(&x.error.text);
-    tn_tape_free(&x.tape);
-    tn_buf_free(&x.features);
-    tn_buf_free(&x.values);
-    tn_buf_free(&x.keys);
-    tn_buf_free(&x.slots);
-    tn_buf_free(&x.members);
-    tn_buf_free(&x.bytes);
-    tn_buf_free(&x.ends);
+        code = make_tensor(&x, (size_t)limits->max_tensor_bytes, budget, arena, &out->examples);
+    free_all(&x);
+    return code;
+}
+
+tern_code tn_json_check_examples(tn_str body, const tn_json_limits *limits, tn_arena *arena,
+                                 tn_json_examples *out, tern_status *st)
+{
+    examples x;
+    tern_code code = read_body(&x, body, limits, arena, out, st);
+    free_all(&x);
     return code;
 }

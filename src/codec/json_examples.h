@@ -20,10 +20,15 @@ typedef struct tn_json_examples {
 } tn_json_examples;
 
 /*
- * body: borrowed. INVALID_ARGUMENT in TensorFlow Serving's words; RESOURCE_EXHAUSTED over max_tensor_bytes or
- * without memory. On failure *out has no tensor.
+ * body: borrowed. budget: the tensor's bytes are taken from it before its memory is, since a long context
+ * makes much of a small body; on success the caller gives examples.size back. NULL: none. INVALID_ARGUMENT in
+ * TensorFlow Serving's words; RESOURCE_EXHAUSTED over max_tensor_bytes, over the budget, or without memory.
+ * On failure *out has no tensor.
  */
-TERN_MUST_USE tern_code tn_json_decode_examples(tn_str body, const tn_json_limits *limits, tn_arena *arena,
-                                                tn_json_examples *out, tern_status *st);
+TERN_MUST_USE tern_code tn_json_decode_examples(tn_str body, const tn_json_limits *limits, tn_budget *budget,
+                                                tn_arena *arena, tn_json_examples *out, tern_status *st);
+/* The same without a tensor: only whether there is an error in the body. */
+TERN_MUST_USE tern_code tn_json_check_examples(tn_str body, const tn_json_limits *limits, tn_arena *arena,
+                                               tn_json_examples *out, tern_status *st);
 
 #endif

@@ -64,10 +64,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const tn_json_limits limits = {.max_depth = 100, .max_tensor_bytes = MOST, .max_tape_bytes = 16 * MOST};
     tn_arena arena;
-    tn_json_examples e;
+    tn_json_examples e, checked;
     tern_status st;
     tn_arena_init(&arena, 64u << 20);
-    tern_code code = tn_json_decode_examples((tn_str){(const char *)data, size}, &limits, &arena, &e, &st);
+    const tn_str body = {(const char *)data, size};
+    tern_code check = tn_json_check_examples(body, &limits, &arena, &checked, &st);
+    tern_code code = tn_json_decode_examples(body, &limits, NULL, &arena, &e, &st);
+    require(check == code || (check == TERN_OK && code == TERN_RESOURCE_EXHAUSTED));
     if (code == TERN_OK) {
         require(e.examples.dtype == TERN_STRING && e.examples.rank == 1 && e.examples.dims[0] > 0);
         require(e.examples.size <= 2 * MOST + 8);

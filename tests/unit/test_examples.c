@@ -42,7 +42,7 @@ static void check_vector(tn_str body, tn_str want)
     tn_buf got;
     tn_arena_init(&arena, 1u << 20);
     tn_buf_init(&got, 1u << 20);
-    tern_code code = tn_json_decode_examples(body, &limits, &arena, &e, &st);
+    tern_code code = tn_json_decode_examples(body, &limits, NULL, &arena, &e, &st);
     if (code == TERN_OK) {
         tn_buf_printf(&got, "[%.*s]", TN_FMT(e.signature_name));
         put_strings(&got, &e.examples);
@@ -98,7 +98,7 @@ static void many_features_arrive_once(void **state)
     tn_buf_z(&body, "}]}");
     tn_arena_init(&arena, 1u << 20);
     const tn_json_limits room = {.max_depth = 10, .max_tensor_bytes = 64 << 20, .max_tape_bytes = 64 << 20};
-    assert_int_equal(tn_json_decode_examples(tn_buf_view(&body), &room, &arena, &e, &st), TERN_OK);
+    assert_int_equal(tn_json_decode_examples(tn_buf_view(&body), &room, NULL, &arena, &e, &st), TERN_OK);
     tn_pb features = tn_pb_from(tn_string_at(&e.examples, 1, 0));
     tn_pb_field f = {0};
     assert_true(tn_pb_next(&features, &f) && f.number == 1);
@@ -121,9 +121,41 @@ static void many_features_arrive_once(void **state)
     tn_tensor_release(&e.examples);
     /* Less memory than the Examples take. */
     const tn_json_limits small = {.max_depth = 10, .max_tensor_bytes = 1000, .max_tape_bytes = 64 << 20};
-    assert_int_equal(tn_json_decode_examples(tn_buf_view(&body), &small, &arena, &e, &st),
+    assert_int_equal(tn_json_decode_examples(tn_buf_view(&body), &small, NULL, &arena, &e, &st),
                      TERN_RESOURCE_EXHAUSTED);
     assert_null(e.examples.buffer);
+    tn_buf_free(&body);
+    tn_arena_free(&arena);
+}
+
+/* What a long context makes of many examples is paid for before it is made. */
+static void contexts_are_paid_for(void **state)
+{
+    tn_buf body;
+    tn_arena arena;
+    tn_json_examples e;
+    tern_status st;
+    tn_budget budget = {.limit = 500000};
+    const tn_json_limits room = {.max_depth = 10, .max_tensor_bytes = 1 << 30, .max_tape_bytes = 64 << 20};
+    tn_buf_init(&body, 1u << 20);
+    tn_buf_printf(&body, "{\"context\": {\"s\": \"%0*d\"}, \"examples\": [{}", 40000, 0);
+    for (int i = 1; i < 10; i++)
+        tn_buf_z(&body, ", {}");
+    tn_buf_z(&body, "]}");
+    tn_arena_init(&arena, 1u << 20);
+    assert_int_equal(tn_json_decode_examples(tn_buf_view(&body), &room, &budget, &arena, &e, &st), TERN_OK);
+    assert_int_equal(e.examples.dims[0], 10);
+    assert_true(e.examples.size > 400000);
+    assert_int_equal(atomic_load(&budget.used), e.examples.size);
+    tn_str first = tn_string_at(&e.examples, 10, 0), last = tn_string_at(&e.examples, 10, 9);
+    assert_true(first.len > 40000 && tn_str_eq(first, last));
+    tern_tensor kept = e.examples;
+    assert_int_equal(tn_json_decode_examples(tn_buf_view(&body), &room, &budget, &arena, &e, &st),
+                     TERN_RESOURCE_EXHAUSTED);
+    assert_int_equal(atomic_load(&budget.used), kept.size);
+    assert_int_equal(tn_json_check_examples(tn_buf_view(&body), &room, &arena, &e, &st), TERN_OK);
+    assert_null(e.examples.buffer);
+    tn_tensor_release(&kept);
     tn_buf_free(&body);
     tn_arena_free(&arena);
 }
@@ -683,6 +715,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_vectors_hold),
         cmocka_unit_test(many_features_arrive_once),
+        cmocka_unit_test(contexts_are_paid_for),
         cmocka_unit_test(requests_give_their_examples),
         cmocka_unit_test(broken_examples_are_refused),
         cmocka_unit_test(contexts_do_not_multiply_without_end),
