@@ -28,15 +28,15 @@ static bool stop_is_pending(void)
 }
 
 /*
- * The original opens its ports when all its models are there. Here one is enough, once the others had their
- * time; a stop signal ends the wait.
+ * The original opens its ports when all its models are there. Here one is enough, once each was tried or had
+ * its time; a stop signal ends the wait.
  */
 static tern_code wait_for_a_model(tn_parts *p, tern_status *st)
 {
     const struct timespec pause = {.tv_nsec = START_POLL_NS};
     for (int64_t until_ns = 0; !stop_is_pending(); nanosleep(&pause, NULL)) {
         tn_models_counts n = tn_models_count(p->server.models);
-        if (n.models == 0 || (n.ready > 0 && n.under_way == 0))
+        if (n.models == 0 || (n.ready > 0 && n.untried == 0))
             return TERN_OK;
         if (n.failed == n.models) {
             uint32_t failures;

@@ -107,6 +107,16 @@ bool tn_life_pending(const tn_model *model)
     return false;
 }
 
+bool tn_life_untried(const tn_model *model)
+{
+    if (!model->scanned)
+        return model->configured;
+    for (const tn_entry *e = model->entries; e != NULL; e = e->next)
+        if (e->attempts == 0 && (e->busy || to_be_loaded(e) || (e->candidate && !e->settled)))
+            return true;
+    return false;
+}
+
 /* ---- Steps ---- */
 
 static void queue_load(tn_models *m, tn_entry *e)

@@ -156,6 +156,8 @@ int64_t tn_life_advance(tn_models *m, tn_model *model);
 void tn_life_mark_wanted(tn_model *model);
 /* Something is still on its way: to be looked at, loaded, or tried again. */
 bool tn_life_pending(const tn_model *model);
+/* Something whose first load has not ended, or not begun. */
+bool tn_life_untried(const tn_model *model);
 bool tn_life_available(const tn_model *model);
 /* A version that is there cannot be loaded. */
 bool tn_life_failed(const tn_model *model);

@@ -240,6 +240,7 @@ typedef struct tn_models_counts {
     uint32_t failed;    /* no AVAILABLE version and nothing under way, since all there is failed for good */
     uint32_t absent;    /* no version to be found: a missing or empty base path, still watched */
     uint32_t under_way; /* AVAILABLE or not: with a version to be looked at, loaded, or tried again */
+    uint32_t untried;   /* of those: with a version whose first load has not ended */
 } tn_models_counts;
 tn_models_counts tn_models_count(tn_models *m);
 

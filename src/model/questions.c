@@ -43,6 +43,7 @@ tn_models_counts tn_models_count(tn_models *m)
     for (uint32_t i = 0; i < m->n_configured; i++) {
         tn_readiness r = readiness(m->models[i]);
         c.under_way += tn_life_pending(m->models[i]);
+        c.untried += tn_life_untried(m->models[i]);
         c.ready += r == TN_MODEL_READY;
         c.loading += r == TN_MODEL_LOADING;
         c.failed += r == TN_MODEL_FAILED;

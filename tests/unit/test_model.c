@@ -487,8 +487,10 @@ static void test_retry_at_once_when_files_change(void **state)
     options.max_load_retries = 5;
     options.load_retry_interval_us = 60000000;
     tn_models *m = help_start(&options, &config, 1);
-    help_until(m, "m", 1, TN_STATE_START);
-    help_sleep_ms(300); /* the first try is over, the next is a minute away */
+    assert_int_equal(tn_models_count(m).untried, 1);
+    while (tn_models_count(m).untried > 0)
+        help_sleep_ms(5);
+    assert_int_equal(tn_models_count(m).under_way, 1); /* the next try is a minute away */
     assert_int_equal(help_state(m, "m", 1, NULL), TN_STATE_START);
     help_version(base, "1", HALF_PLUS_TWO);
     help_until(m, "m", 1, TN_STATE_AVAILABLE);
