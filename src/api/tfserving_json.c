@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "base/status.h"
-#include "codec/json.h"
 #include "codec/pb_text.h"
 #include "model.pb-c.h"
 
@@ -18,7 +17,7 @@ static void write_version(tn_buf *out, const tn_version_status *v)
                   "\"error_code\": \"%s\",\n"
                   "    \"error_message\": ",
                   (long long)v->version, tn_state_name(v->state), tn_code_name(v->error_code));
-    tn_json_quote(out, v->error_message);
+    tn_pb_json_quote(v->error_message, out);
     tn_buf_z(out, "\n   }\n  }");
 }
 
@@ -130,7 +129,7 @@ void tn_signature_map(const tn_version *v, tn_buf *out)
 static void write_metadata(const tn_version *v, const Tensorflow__Serving__SignatureDefMap *map, tn_buf *out)
 {
     tn_buf_z(out, "{\n\"model_spec\":{\n \"name\": ");
-    tn_json_quote(out, v->model);
+    tn_pb_json_quote(v->model, out);
     tn_buf_printf(
         out,
         ",\n \"version\": \"%lld\",\n \"signature_name\": \"\"\n}\n,\n\"metadata\": {\"signature_def\": ",

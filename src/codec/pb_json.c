@@ -2,7 +2,6 @@
  * codec/pb_json.c - the JSON writer over protobuf-c's descriptors; see codec/pb_text.h.
  */
 #include "codec/base64.h"
-#include "codec/json.h"
 #include "codec/number.h"
 #include "codec/pb_text.h"
 
@@ -26,12 +25,81 @@ static void write_enum(const ProtobufCFieldDescriptor *f, int value, tn_buf *out
 {
     tn_str name = enum_name(f->descriptor, value);
     if (name.ptr != NULL)
-        tn_json_quote(out, name);
+        tn_pb_json_quote(name, out);
     else
         tn_buf_i64(out, value);
 }
 
-/* Shortest text that reads back, whole numbers without a point: 3, 0.1, "NaN" as a string. */
+/* ---- strings ---- */
+
+/* google/protobuf/json/internal/writer.cc: MustEscape, but for those with a letter of their own. */
+static bool must_escape(uint32_t c)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0, 0x1F},          {'<', '<'},         {'>', '>'},         {0x7F, 0x9F},     {0xAD, 0xAD},
+        {0x600, 0x603},     {0x6DD, 0x6DD},     {0x70F, 0x70F},     {0x17B4, 0x17B5}, {0x200B, 0x200F},
+        {0x2028, 0x202E},   {0x2060, 0x2064},   {0x206A, 0x206F},   {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB},
+        {0x1D173, 0x1D17A}, {0xE0001, 0xE0001}, {0xE0020, 0xE007F},
+    };
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
+        if (c >= ranges[i].first && c <= ranges[i].last)
+            return true;
+    return false;
+}
+
+/* The scalar value at s[i], and its bytes; 0 bytes when there is none. */
+static uint32_t scalar_at(tn_str s, size_t i, size_t *n)
+{
+    static const unsigned char masks[] = {0, 0x7F, 0x1F, 0x0F, 0x07};
+    for (*n = 1; *n <= 4 && i + *n <= s.len; ++*n) {
+        if (!tn_str_is_utf8(tn_str_sub(s, i, i + *n)))
+            continue;
+        uint32_t c = (unsigned char)s.ptr[i] & masks[*n];
+        for (size_t k = 1; k < *n; k++)
+            c = c << 6 | ((unsigned char)s.ptr[i + k] & 0x3F);
+        return c;
+    }
+    *n = 0;
+    return 0;
+}
+
+static void put_escaped(uint32_t c, tn_buf *out)
+{
+    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+    const char *letter = c > 0 && c < 0x80 ? strchr(from, (int)c) : NULL;
+    if (letter != NULL)
+        tn_buf_printf(out, "\\%c", to[letter - from]);
+    else if (c < 0x10000)
+        tn_buf_printf(out, "\\u%04x", c);
+    else
+        tn_buf_printf(out, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
+}
+
+void tn_pb_json_quote(tn_str s, tn_buf *out)
+{
+    tn_buf_char(out, '"');
+    for (size_t i = 0; i < s.len;) {
+        size_t n;
+        uint32_t c = scalar_at(s, i, &n);
+        if (n == 0)
+            tn_buf_z(out, "\xEF\xBF\xBD");
+        else if (c == '"' || c == '\\' || must_escape(c))
+            put_escaped(c, out);
+        else
+            tn_buf_append(out, s.ptr + i, n);
+        i += n > 0 ? n : 1;
+    }
+    tn_buf_char(out, '"');
+}
+
+/* ---- values ---- */
+
+/*
+ * google/protobuf/io/strtod.cc: 6 (15) digits when they read back, else 9 (17); whole numbers without a
+ * point; "NaN" as a string.
+ */
 static void write_number(double value, bool narrow, tn_buf *out)
 {
     char text[64];
@@ -39,15 +107,13 @@ static void write_number(double value, bool narrow, tn_buf *out)
         tn_buf_z(out, value != value ? "\"NaN\"" : value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
         return;
     }
-    for (int digits = narrow ? 6 : 15;; digits++) {
-        double back = 0;
-        float back_narrow = 0;
-        int n = snprintf(text, sizeof text, "%.*g", digits, value);
-        tn_number_read_double(text, text + n, &back);
-        tn_number_read_float(text, text + n, &back_narrow);
-        if (digits >= 17 || (narrow ? back_narrow == (float)value : back == value))
-            break;
-    }
+    double back = 0;
+    float back_narrow = 0;
+    int n = snprintf(text, sizeof text, "%.*g", narrow ? 6 : 15, value);
+    tn_number_read_double(text, text + n, &back);
+    tn_number_read_float(text, text + n, &back_narrow);
+    if (narrow ? back_narrow != (float)value : back != value)
+        snprintf(text, sizeof text, "%.*g", narrow ? 9 : 17, value);
     tn_buf_z(out, text);
 }
 
@@ -93,7 +159,7 @@ static void write_value(const ProtobufCFieldDescriptor *f, const void *at, int d
         write_enum(f, *(const int *)at, out);
         break;
     case PROTOBUF_C_TYPE_STRING:
-        tn_json_quote(out, tn_str_from(*(char *const *)at));
+        tn_pb_json_quote(tn_str_from(*(char *const *)at), out);
         break;
     case PROTOBUF_C_TYPE_BYTES:
         write_bytes(at, out);
@@ -146,7 +212,7 @@ static void write_map(const ProtobufCMessage *m, const ProtobufCFieldDescriptor 
         if (i > 0)
             tn_buf_char(out, ',');
         line(out, depth + 1);
-        tn_json_quote(out, tn_str_from(*(char *const *)((const char *)entries[i] + key->offset)));
+        tn_pb_json_quote(tn_str_from(*(char *const *)((const char *)entries[i] + key->offset)), out);
         tn_buf_z(out, ": ");
         if (value->type == PROTOBUF_C_TYPE_MESSAGE && *(ProtobufCMessage *const *)(const void *)at == NULL)
             tn_buf_z(out, "{}");
@@ -195,7 +261,7 @@ static void write_message(const ProtobufCMessage *m, int depth, tn_buf *out)
             tn_buf_char(out, ',');
         any = true;
         line(out, depth + 1);
-        tn_json_quote(out, tn_str_from(f->name));
+        tn_pb_json_quote(tn_str_from(f->name), out);
         tn_buf_z(out, ": ");
         if (is_map(f))
             write_map(m, f, depth + 1, out);

@@ -22,5 +22,10 @@ TERN_MUST_USE tern_code tn_pb_text_parse(tn_str text, const ProtobufCMessageDesc
                                          ProtobufCMessage **out, tern_status *st);
 /* Appends the message. No newline at the end. */
 void tn_pb_json_write(const ProtobufCMessage *message, tn_buf *out);
+/*
+ * Appends s as protobuf's JSON writer quotes it: besides what JSON asks for, '<', '>' and characters that do
+ * not show are escaped. What is not UTF-8 becomes U+FFFD.
+ */
+void tn_pb_json_quote(tn_str s, tn_buf *out);
 
 #endif

@@ -12,6 +12,7 @@
 #include "codec/pb_text.h"
 #include "server_config.pb-c.h"
 #include "session_config.pb-c.h"
+#include "tensor.pb-c.h"
 
 typedef struct sample {
     const ProtobufCMessageDescriptor *type;
@@ -151,13 +152,59 @@ static void test_content_of_any(void **state)
     protobuf_c_message_free_unpacked(message, NULL);
 }
 
+static void check_json_text(tn_str text, const char *want)
+{
+    tn_buf out;
+    tn_buf_init(&out, 10000);
+    tn_pb_json_quote(text, &out);
+    tn_buf_char(&out, '\0');
+    assert_string_equal(out.ptr, want);
+    tn_buf_free(&out);
+}
+
+/* As MessageToJsonString of protobuf writes them. */
+static void test_json_strings(void **state)
+{
+    check_json_text(TN_STR("a \"b\" \\ / 'c'\b\f\n\r\t"), "\"a \\\"b\\\" \\\\ / 'c'\\b\\f\\n\\r\\t\"");
+    check_json_text((tn_str){"\0\x1f\x7f", 3}, "\"\\u0000\\u001f\\u007f\"");
+    check_json_text(TN_STR("<b>&"), "\"\\u003cb\\u003e&\"");
+    check_json_text(TN_STR("gr\u00f6\u00dfer \u20ac \U0001F600"), "\"gr\u00f6\u00dfer \u20ac \U0001F600\"");
+    check_json_text(TN_STR("\u00ad\u200b\u2028\ufeff\U0001D173\U000E0001"),
+                    "\"\\u00ad\\u200b\\u2028\\ufeff\\ud834\\udd73\\udb40\\udc01\"");
+    check_json_text(TN_STR("\xc2\x85"), "\"\\u0085\"");
+    check_json_text(TN_STR("a\xff\xe2\x82"), "\"a\uFFFD\uFFFD\uFFFD\"");
+}
+
+/* Six digits or nine, fifteen or seventeen: none between. */
+static void test_json_numbers(void **state)
+{
+    float floats[] = {1, 0.1f, 0.3f, 0.30000004f, 16777216, 1e-7f, 1e20f};
+    double doubles[] = {0.1, 0.30000000000000004, 1e300, 123456789012345680.0};
+    Tensorflow__TensorProto tensor = TENSORFLOW__TENSOR_PROTO__INIT;
+    tn_buf out;
+    tensor.n_float_val = sizeof floats / sizeof floats[0];
+    tensor.float_val = floats;
+    tensor.n_double_val = sizeof doubles / sizeof doubles[0];
+    tensor.double_val = doubles;
+    tn_buf_init(&out, 10000);
+    tn_pb_json_write(&tensor.base, &out);
+    for (size_t i = 0; i < out.len; i++)
+        if (out.ptr[i] == '\n')
+            out.ptr[i] = ' ';
+    tn_str text = tn_buf_view(&out);
+    assert_true(
+        tn_str_find(text, TN_STR("  1,   0.1,   0.3,   0.300000042,   16777216,   1e-07,   1e+20 ")) >= 0);
+    assert_true(
+        tn_str_find(text, TN_STR("  0.1,   0.30000000000000004,   1e+300,   1.2345678901234568e+17 ")) >= 0);
+    tn_buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_taken),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_content_of_any),
+        cmocka_unit_test(test_taken),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_content_of_any),
+        cmocka_unit_test(test_json_strings), cmocka_unit_test(test_json_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
