@@ -136,7 +136,8 @@ static void request_count(void *context, tn_model_stats *m)
     page *p = context;
     uint64_t codes[TN_CODES] = {0};
     for (int i = 0; i < TN_METHODS; i++) {
-        const tn_method_stats *stats = tn_stats_method(m, i);
+        tn_method_stats all;
+        const tn_method_stats *stats = tn_stats_method(m, i, &all);
         for (int code = 0; code < TN_CODES && stats != NULL && tn_method_name(i)->entrypoint != NULL; code++)
             codes[code] += load(&stats->codes[code]);
     }
@@ -164,7 +165,8 @@ static void request_latency(void *context, tn_model_stats *m)
         const tn_method_names *names = tn_method_name(i);
         tn_histogram_sum sum = {0};
         for (int j = i; j < TN_METHODS && names->entrypoint != NULL && !done[i]; j++) {
-            const tn_method_stats *stats = tn_stats_method(m, j);
+            tn_method_stats all;
+            const tn_method_stats *stats = tn_stats_method(m, j, &all);
             if (!same_api(names, tn_method_name(j)))
                 continue;
             done[j] = j > i;
@@ -195,7 +197,8 @@ static void runtime_latency(void *context, tn_model_stats *m)
         const struct run_kind *kind = &run_kinds[k];
         tn_histogram_sum sum = {0};
         for (int i = 0; i < 2; i++) {
-            const tn_method_stats *stats = tn_stats_method(m, (int)kind->methods[i]);
+            tn_method_stats all;
+            const tn_method_stats *stats = tn_stats_method(m, (int)kind->methods[i], &all);
             if (stats != NULL && (i == 0 || kind->methods[1] != kind->methods[0]))
                 tn_histogram_add(&sum, &stats->run);
         }
@@ -210,8 +213,10 @@ static void runtime_latency(void *context, tn_model_stats *m)
 static void sum_runs(void *context, tn_model_stats *m)
 {
     page *p = context;
-    p->runs += load(&m->runs);
-    p->run_ns += load(&m->run_ns);
+    uint64_t runs, ns;
+    tn_stats_runs(m, &runs, &ns);
+    p->runs += runs;
+    p->run_ns += ns;
 }
 
 static void example_total(void *context, tn_model_stats *m)

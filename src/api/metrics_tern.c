@@ -131,7 +131,8 @@ static void model_requests(void *context, tn_model_stats *m)
 {
     page *p = context;
     for (int i = 0; i < TN_METHODS; i++) {
-        const tn_method_stats *stats = tn_stats_method(m, i);
+        tn_method_stats all;
+        const tn_method_stats *stats = tn_stats_method(m, i, &all);
         for (int code = 0; code < TN_CODES && stats != NULL; code++) {
             if (load(&stats->codes[code]) == 0)
                 continue;
@@ -148,7 +149,8 @@ static void model_seconds(void *context, tn_model_stats *m)
 {
     page *p = context;
     for (int i = 0; i < TN_METHODS; i++) {
-        const tn_method_stats *stats = tn_stats_method(m, i);
+        tn_method_stats all;
+        const tn_method_stats *stats = tn_stats_method(m, i, &all);
         for (int failed = 0; failed < 2 && stats != NULL; failed++) {
             const tn_histogram *h = failed ? &stats->failed : &stats->ok;
             if (tn_histogram_count(h) == 0)
@@ -259,7 +261,8 @@ static void each_call(page *p, call_fn *fn)
     for (size_t i = 0; i < p->n; i++)
         for (size_t cell = 0; cell < TN_STATS_CELLS; cell++)
             for (int method = 0; method < TN_METHODS; method++) {
-                const tn_call_stats *stats = tn_stats_call_of(&p->versions[i]->stats, cell, method);
+                tn_call_stats all;
+                const tn_call_stats *stats = tn_stats_call_of(&p->versions[i]->stats, cell, method, &all);
                 if (stats != NULL)
                     fn(p, p->versions[i], cell, method, stats);
             }

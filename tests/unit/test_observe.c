@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include <pthread.h>
+
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -59,16 +61,17 @@ static void test_answers(void **state)
 {
     tn_stats *s = tn_stats_new();
     tn_model_stats *m = tn_stats_model(s, TN_STR("m"));
-    assert_null(tn_stats_method(m, TN_METHOD_REST_PREDICT));
+    tn_method_stats all;
+    assert_null(tn_stats_method(m, TN_METHOD_REST_PREDICT, &all));
     tn_stats_answer(m, TN_METHOD_REST_PREDICT, TERN_OK, 20000, 15000);
     tn_stats_answer(m, TN_METHOD_REST_PREDICT, TERN_NOT_FOUND, 20000, 0);
     tn_stats_answer(m, TN_METHOD_REST_PREDICT, (tern_code)99, 20000, 0);
-    const tn_method_stats *stats = tn_stats_method(m, TN_METHOD_REST_PREDICT);
+    const tn_method_stats *stats = tn_stats_method(m, TN_METHOD_REST_PREDICT, &all);
     assert_int_equal(tn_histogram_count(&stats->ok), 1);
     assert_int_equal(tn_histogram_count(&stats->failed), 2);
     assert_int_equal(tn_histogram_count(&stats->run), 1);
     assert_int_equal(atomic_load(&stats->codes[TERN_UNKNOWN]), 1);
-    assert_null(tn_stats_method(m, TN_METHOD_GRPC_PREDICT));
+    assert_null(tn_stats_method(m, TN_METHOD_GRPC_PREDICT, &all));
     tn_stats_examples(m, 1);
     tn_stats_examples(m, 3);
     tn_stats_examples(m, 100000);
@@ -131,10 +134,48 @@ static void test_cells_of_a_version(void **state)
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGE_RUN), 3);
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGE_READ), 0);
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGES), 3);
-    assert_non_null(tn_stats_call_of(&v, 3, TN_METHOD_DOCUMENT));
-    assert_null(tn_stats_call_of(&v, 3, TN_METHOD_REST_PREDICT));
+    tn_call_stats all;
+    assert_non_null(tn_stats_call_of(&v, 3, TN_METHOD_DOCUMENT, &all));
+    assert_null(tn_stats_call_of(&v, 3, TN_METHOD_REST_PREDICT, &all));
     tn_version_stats_free(&v);
     assert_int_equal(tn_stats_count(&v, TERN_OK), 0);
+}
+
+static void *count_much(void *arg)
+{
+    const int64_t stages[TN_STAGES] = {[TN_STAGE_RUN] = 5000};
+    tn_version_stats *v = arg;
+    for (int i = 0; i < 10000; i++) {
+        tn_stats_answer(v->model, TN_METHOD_REST_PREDICT, TERN_OK, 20000, 5000);
+        tn_stats_call(v, 0, TN_METHOD_REST_PREDICT, TERN_OK, stages, 7000);
+        tn_stats_run(v, 5000);
+    }
+    return NULL;
+}
+
+static void test_no_count_is_lost_between_threads(void **state)
+{
+    enum { THREADS = 12 };
+    tn_stats *s = tn_stats_new();
+    static tn_version_stats v;
+    tn_method_stats all;
+    uint64_t runs, ns;
+    pthread_t threads[THREADS];
+    v.model = tn_stats_model(s, TN_STR("m"));
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, count_much, &v), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(tn_stats_count(&v, TERN_OK), THREADS * 10000);
+    assert_int_equal(tn_stats_stage_count(&v, TN_STAGE_RUN), THREADS * 10000);
+    assert_non_null(tn_stats_method(v.model, TN_METHOD_REST_PREDICT, &all));
+    assert_int_equal(atomic_load(&all.codes[TERN_OK]), THREADS * 10000);
+    assert_int_equal(tn_histogram_count(&all.run), THREADS * 10000);
+    tn_stats_runs(v.model, &runs, &ns);
+    assert_int_equal(runs, THREADS * 10000);
+    assert_int_equal(ns, UINT64_C(5000) * THREADS * 10000);
+    tn_version_stats_free(&v);
+    tn_stats_free(s);
 }
 
 static void test_text_forms(void **state)
@@ -180,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_loads_are_remembered_for_the_latest_folders),
         cmocka_unit_test(test_cells_of_a_version),
+        cmocka_unit_test(test_no_count_is_lost_between_threads),
         cmocka_unit_test(test_text_forms),
         cmocka_unit_test(test_process),
     };
