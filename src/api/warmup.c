@@ -164,6 +164,8 @@ tern_code tn_warmup(const tn_warmup_options *options, tn_version *v, tern_status
     tern_code code = run_records(&w, st);
     tn_arena_free(&w.arena);
     close(w.fd);
+    if (v->stats.model != NULL)
+        tn_stats_warmup(options->server->stats, v->stats.model, v->directory, code, tn_now_ns() - start);
     if (code == TERN_OK)
         tn_info("model", "%.*s version %lld: warmed up with %d records in %.2f s", TN_FMT(v->model),
                 (long long)v->number, w.records, (double)(tn_now_ns() - start) / 1e9);

@@ -332,7 +332,11 @@ static tern_code load(tn_models *m, tn_box *box, tern_status *st)
         .tags = m->options.tags,
         .n_tags = m->options.n_tags,
     };
+    int64_t start = tn_now_ns();
     code = api->load(v->engine->self, &options, &v->loaded, st);
+    if (m->options.stats != NULL)
+        tn_stats_engine_load(m->options.stats, v->stats.model, box->directory, code == TERN_OK,
+                             tn_now_ns() - start);
     if (code != TERN_OK)
         return code;
     v->signatures = api->signatures(v->loaded);
@@ -443,8 +447,7 @@ static void load_task(tn_entry *e, tn_models *m)
         box != NULL ? load(m, box, &st) : tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for a version");
     int64_t took_ns = tn_now_ns() - start;
     if (box != NULL && m->options.stats != NULL)
-        tn_stats_load(m->options.stats, box->version.stats.model, box->directory, e->number, code == TERN_OK,
-                      took_ns);
+        tn_stats_load(box->version.stats.model, code == TERN_OK, took_ns);
     pthread_mutex_lock(&m->lock);
     bool abandoned = e->abandoned;
     e->busy = e->abandoned = false;

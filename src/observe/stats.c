@@ -240,7 +240,7 @@ void tn_stats_examples(tn_model_stats *m, uint64_t n)
 /* ---- loads ---- */
 
 /* Takes the entry of a folder out of the list, or makes it. NULL when memory is short. */
-static tn_load_stats *take_load(tn_model_stats *m, const char *path, int64_t version)
+static tn_load_stats *take_load(tn_model_stats *m, const char *path)
 {
     for (tn_load_stats **link = &m->loads; *link != NULL; link = &(*link)->next)
         if (strcmp((*link)->path, path) == 0) {
@@ -253,14 +253,13 @@ static tn_load_stats *take_load(tn_model_stats *m, const char *path, int64_t ver
         free(load);
         return NULL;
     }
-    load->version = version;
     return load;
 }
 
 /* Under the lock: the entry of a folder, now the newest; NULL when memory is short. */
-static tn_load_stats *load_of(tn_model_stats *m, const char *path, int64_t version)
+static tn_load_stats *load_of(tn_model_stats *m, const char *path)
 {
-    tn_load_stats *load = take_load(m, path, version);
+    tn_load_stats *load = take_load(m, path);
     if (load == NULL)
         return NULL;
     load->next = m->loads;
@@ -283,13 +282,17 @@ static size_t load_bucket(int64_t ns)
     return i;
 }
 
-void tn_stats_load(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, bool good, int64_t ns)
+void tn_stats_load(tn_model_stats *m, bool good, int64_t ns)
 {
     count(good ? &m->loads_good : &m->loads_bad, 1);
     if (good)
         tn_histogram_record(&m->load, ns);
+}
+
+void tn_stats_engine_load(tn_stats *s, tn_model_stats *m, const char *path, bool good, int64_t ns)
+{
     pthread_mutex_lock(&s->lock);
-    tn_load_stats *load = load_of(m, path, version);
+    tn_load_stats *load = load_of(m, path);
     if (load != NULL && good) {
         load->good++;
         load->good_ns += ns;
@@ -300,13 +303,12 @@ void tn_stats_load(tn_stats *s, tn_model_stats *m, const char *path, int64_t ver
     pthread_mutex_unlock(&s->lock);
 }
 
-void tn_stats_warmup(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, tern_code code,
-                     int64_t ns)
+void tn_stats_warmup(tn_stats *s, tn_model_stats *m, const char *path, tern_code code, int64_t ns)
 {
     tn_histogram one = {0};
     tn_histogram_record(&one, ns);
     pthread_mutex_lock(&s->lock);
-    tn_load_stats *load = load_of(m, path, version);
+    tn_load_stats *load = load_of(m, path);
     if (load != NULL)
         tn_histogram_add(code == TERN_OK ? &load->warm_good : &load->warm_bad, &one);
     if (load != NULL && code != TERN_OK)

@@ -59,12 +59,11 @@ typedef struct tn_method_stats {
 /* Times of loads: TensorFlow's 37 bounds (10 us * 1.8^k) and infinity. */
 #define TN_LOAD_BUCKETS 38
 
-/* Loads from one folder. Under the registry's lock. */
+/* The engine's loads from one folder. Under the registry's lock. */
 typedef struct tn_load_stats tn_load_stats;
 struct tn_load_stats {
     tn_load_stats *next; /* older */
     char *path;
-    int64_t version;
     uint64_t good, bad;
     int64_t good_ns;
     uint64_t bucket[TN_LOAD_BUCKETS];
@@ -114,11 +113,12 @@ void tn_stats_each(tn_stats *s, void (*fn)(void *context, tn_model_stats *m), vo
 void tn_stats_answer(tn_model_stats *m, tn_method method, tern_code code, int64_t took_ns, int64_t run_ns);
 /* One request with n tf.Examples. */
 void tn_stats_examples(tn_model_stats *m, uint64_t n);
-/* One try to load a version, without waiting time. */
-void tn_stats_load(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, bool good, int64_t ns);
-/* The warm-up of a version that has records for it. */
-void tn_stats_warmup(tn_stats *s, tn_model_stats *m, const char *path, int64_t version, tern_code code,
-                     int64_t ns);
+/* One try to load a version: engine, handler, warm-up; without waiting time. */
+void tn_stats_load(tn_model_stats *m, bool good, int64_t ns);
+/* The engine's part of it, for its folder. */
+void tn_stats_engine_load(tn_stats *s, tn_model_stats *m, const char *path, bool good, int64_t ns);
+/* The warm-up of a folder that has records for it. */
+void tn_stats_warmup(tn_stats *s, tn_model_stats *m, const char *path, tern_code code, int64_t ns);
 /* Calls fn for each folder of m, newest first, with the lock held: it must not call back. */
 void tn_stats_each_load(tn_stats *s, tn_model_stats *m,
                         void (*fn)(void *context, const tn_model_stats *m, const tn_load_stats *load),

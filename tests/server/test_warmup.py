@@ -232,3 +232,13 @@ def test_examples(start, tmp_path):
         server = start("--model_name=m", f"--model_base_path={version.parent}", "--max_num_load_retries=0", wait="listen")
         server.until(lambda s=server: s.get("/v1/models/m").status == 200 and state(s)[0] == "END", "the load failed")
         assert state(server)[1]["error_code"] == code and text in state(server)[1]["error_message"], state(server)
+
+
+def test_warm_up_is_counted(start, half, tmp_path):
+    write_records(half, [ask()])
+    config = tmp_path / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }")
+    server = serve(start, half, f"--monitoring_config_file={config}")
+    text = server.get("/monitoring/prometheus/metrics").text
+    assert f':tensorflow:serving:model_warmup_latency_count{{model_path="{half}",status="OK"}} 1\n' in text
+    assert ":tensorflow:core:graph_runs{} 1\n" in text

@@ -85,14 +85,14 @@ static void test_answers(void **state)
 typedef struct seen {
     size_t n;
     uint64_t good, bad;
-    int64_t first;
+    const char *first;
 } seen;
 
 static void see(void *context, const tn_model_stats *m, const tn_load_stats *load)
 {
     seen *to = context;
     if (to->n++ == 0)
-        to->first = load->version;
+        to->first = load->path;
     to->good += load->good;
     to->bad += load->bad;
 }
@@ -104,17 +104,22 @@ static void test_loads_are_remembered_for_the_latest_folders(void **state)
     char path[32];
     for (int i = 1; i <= 100; i++) {
         snprintf(path, sizeof path, "/m/%d", i);
-        tn_stats_load(s, m, path, i, false, TN_NS_PER_MS);
-        tn_stats_load(s, m, path, i, true, TN_NS_PER_MS);
+        tn_stats_engine_load(s, m, path, false, TN_NS_PER_MS);
+        tn_stats_load(m, false, TN_NS_PER_MS);
+        tn_stats_engine_load(s, m, path, true, TN_NS_PER_MS);
+        tn_stats_warmup(s, m, path, TERN_DATA_LOSS, TN_NS_PER_MS);
+        tn_stats_load(m, true, TN_NS_PER_MS);
     }
-    tn_stats_load(s, m, "/m/90", 90, true, TN_NS_PER_MS);
+    tn_stats_engine_load(s, m, "/m/90", true, TN_NS_PER_MS);
     seen all = {0};
     tn_stats_each_load(s, m, see, &all);
     assert_int_equal(all.n, TN_LOADS_KEPT);
-    assert_int_equal(all.first, 90);
+    assert_string_equal(all.first, "/m/90");
     assert_int_equal(all.good, TN_LOADS_KEPT + 1);
     assert_int_equal(all.bad, TN_LOADS_KEPT);
-    assert_int_equal(atomic_load(&m->loads_good), 101);
+    assert_int_equal(m->loads->warm_bad.bucket[9] + m->loads->warm_bad.bucket[8], 1);
+    assert_int_equal(m->loads->warm_error, TERN_DATA_LOSS);
+    assert_int_equal(atomic_load(&m->loads_good), 100);
     assert_int_equal(atomic_load(&m->loads_bad), 100);
     tn_stats_free(s);
 }
