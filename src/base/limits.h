@@ -36,6 +36,10 @@
     X(max_call_arena_bytes, INT64_C(268435456), "working memory of one call, tensors not counted")           \
     X(header_timeout_ms, 30000, "time for a request's head to arrive")                                       \
     X(idle_timeout_ms, 300000, "time a connection may stay open without a request")                          \
+    X(keepalive_ms, 7200000, "silence of an HTTP/2 client after which it is pinged; 0: never")               \
+    X(keepalive_timeout_ms, 20000, "time for such a ping to be answered")                                    \
+    X(max_connection_age_ms, 0, "age at which an HTTP/2 connection is asked to end; 0: none")                \
+    X(max_connection_age_grace_ms, 0, "time after which it is then closed; 0: when its calls have ended")    \
     X(min_body_rate, 1024, "bytes a second that a body must arrive with, after 10 s; 0: no limit")           \
     X(write_timeout_ms, 120000, "time without progress after which a client that does not read is closed")   \
     X(half_close_ms, 2000, "time a request goes on after its HTTP/1.1 client closed its own side")           \

@@ -89,5 +89,7 @@ tern_code tn_parts_check(tn_parts *p, tern_status *st)
     tern_code code = p->manner == TN_MANNER_SERVING ? check_serving(o, st) : check_tern(o, st);
     if (code == TERN_OK)
         code = check_words(o, st);
+    if (code == TERN_OK)
+        code = tn_parts_channel_arguments(p, st); /* sets limits */
     return code == TERN_OK ? check_limits(o, st) : code;
 }

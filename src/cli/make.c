@@ -125,7 +125,9 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     s->as_tensor_content = o->enable_serialization_as_tensor_content;
     s->health_service = o->enable_grpc_healthcheck_service;
     s->profiler = o->enable_profiler;
-    s->grpc_max_receive = s->grpc_max_send = INT32_MAX;
+    s->grpc_max_receive = p->grpc_max_receive;
+    s->grpc_max_send = p->grpc_max_send;
+    s->grpc_coding = p->grpc_coding;
     s->method_name_check = o->enable_signature_method_name_check;
     s->by_turns = p->batching.manner == TN_BATCHING_AUTO;
     s->rest_timeout_ms = o->rest_api_timeout_in_ms;

@@ -28,10 +28,10 @@
     X(BOOL, rest_api_enable_cors_support, false, 1, "Listening", "send Access-Control-Allow-* headers")      \
     X(TEXT, ssl_config_file, "", 1, "Listening", "keys for TLS: SSLConfig, text; gRPC port and socket")      \
     X(BOOL, use_alts_credentials, false, 1, "Listening", "Google ALTS: refused")                             \
-    X(TEXT, grpc_channel_arguments, "", 0, "Listening", "grpc++ channel arguments")                          \
+    X(TEXT, grpc_channel_arguments, "", 1, "Listening", "KEY=VALUE,...: options of grpc++, as far as known") \
     X(INT, grpc_max_threads, 0, 0, "Listening", "threads of the original's gRPC server")                     \
     X(BOOL, enable_grpc_healthcheck_service, false, 1, "Listening", "serve grpc.health.v1.Health")           \
-    X(BOOL, enable_profiler, true, 0, "Listening", "TensorFlow's profiler service")                          \
+    X(BOOL, enable_profiler, true, 1, "Listening", "answer calls of TensorFlow's profiler with a sentence")  \
     X(TEXT, model_name, "default", 1, "Models", "name of the one model of --model_base_path")                \
     X(TEXT, model_base_path, "", 1, "Models", "folder whose numbered folders are the model's versions")      \
     X(TEXT, model_config_file, "", 1, "Models",                                                              \

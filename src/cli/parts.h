@@ -10,6 +10,7 @@
  *   access_log.c       the access log
  *   ports.c            listeners, the port file
  *   ssl_config.c       keys for TLS
+ *   channel_arguments.c options that the original hands to its gRPC library
  *   serve.c            order of the start, signals, drain, end
  *
  * One struct, made in the order of its fields and freed in the other. All functions: the main thread.
@@ -43,6 +44,8 @@ typedef struct tn_parts {
     ProtobufCMessage *platform;                 /* SessionBundleConfig of --platform_config_file, or NULL */
     tn_engines *engines;
     tn_handlers *handlers;
+    int64_t grpc_max_receive, grpc_max_send; /* --grpc_channel_arguments, as grpc_coding */
+    tn_coding grpc_coding;
     tn_tls *tls; /* NULL: no --ssl_config_file */
     tn_file_state tls_seen;
     tn_batch_options batching;
@@ -93,6 +96,8 @@ TERN_MUST_USE tern_code tn_parts_poll_config(tn_parts *p, tern_status *st);
 void tn_parts_end_poll(tn_parts *p);
 /* INVALID_ARGUMENT that names the flag. Sets the log level. */
 TERN_MUST_USE tern_code tn_parts_check(tn_parts *p, tern_status *st);
+/* --grpc_channel_arguments into p->o.limits and p->grpc_*; INVALID_ARGUMENT names the part. */
+TERN_MUST_USE tern_code tn_parts_channel_arguments(tn_parts *p, tern_status *st);
 /* --ssl_config_file to p->tls; INVALID_ARGUMENT names the field. */
 TERN_MUST_USE tern_code tn_parts_tls(tn_parts *p, tern_status *st);
 /* Gives p->tls to the listeners that are to have it. Before tn_parts_listen(). */

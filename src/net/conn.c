@@ -584,7 +584,9 @@ static void check_idle(tn_conn *conn, int64_t now)
     /* Who has never asked gets no longer than a head may take. */
     if (!conn->had_request && limits->header_timeout_ms < patience)
         patience = limits->header_timeout_ms;
-    if (!is_over(now, conn->idle_ns, patience))
+    /* Neither the client's pings nor ours make an HTTP/2 connection busy. */
+    int64_t since_ns = conn->protocol == TN_PROTOCOL_HTTP2 ? conn->h2.quiet_ns : conn->idle_ns;
+    if (!is_over(now, since_ns, patience))
         return;
     if (conn->protocol == TN_PROTOCOL_HTTP2)
         tn_http2_drain(conn);

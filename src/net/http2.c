@@ -125,6 +125,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     ex->stream_id = frame->hd.stream_id;
     ex->keep_alive = true;
     conn->had_request = true;
+    conn->h2.quiet_ns = conn->now_ns;
     conn->turn++;
     tn_conn_link(conn, ex);
     nghttp2_session_set_stream_user_data(session, ex->stream_id, ex);
@@ -300,6 +301,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
 
 static void stream_ends(tn_conn *conn, tn_exchange *ex)
 {
+    conn->h2.quiet_ns = conn->now_ns;
     tn_conn_unlink(conn, ex);
     if (ex->answered) {
         if (!ex->marked)
@@ -415,7 +417,7 @@ bool tn_http2_open(tn_conn *conn)
     tn_http2 *h2 = &conn->h2;
     memset(h2, 0, sizeof *h2);
     h2->credit = CREDIT_MAX;
-    h2->credit_ns = conn->now_ns;
+    h2->credit_ns = h2->opened_ns = h2->quiet_ns = conn->now_ns;
     h2->slice = MIN_SLICE;
     nghttp2_mem memory = {&conn->loop->pool, pool_malloc, pool_free, pool_calloc, pool_realloc};
     nghttp2_session *session = NULL;
@@ -445,6 +447,8 @@ size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n)
     size_t used = 0;
     if (h2->ended)
         return n;
+    h2->read_ns = conn->now_ns;
+    h2->ping_ns = 0;
     tn_conn_dirty(conn);
     /* Small slices while requests come, so that a turn ends in time; large ones while a body does. */
     while (used < n && conn->turn < TN_CONN_TURN) {
@@ -489,6 +493,35 @@ static void check_stream(tn_conn *conn, tn_exchange *ex, int64_t now)
     }
 }
 
+/* A client that is silent for long is asked whether it lives (RFC 9113, 6.7). */
+static void check_alive(tn_conn *conn, int64_t now)
+{
+    const tn_limits *limits = limits_of(conn);
+    tn_http2 *h2 = &conn->h2;
+    if (limits->keepalive_ms == 0 || h2->ended)
+        return;
+    if (h2->ping_ns != 0) {
+        if (now - h2->ping_ns >= limits->keepalive_timeout_ms * TN_NS_PER_MS)
+            tn_conn_kill(conn);
+    } else if (now - h2->read_ns >= limits->keepalive_ms * TN_NS_PER_MS) {
+        h2->ping_ns = now;
+        nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, NULL);
+        tn_conn_dirty(conn);
+    }
+}
+
+static void check_age(tn_conn *conn, int64_t now)
+{
+    const tn_limits *limits = limits_of(conn);
+    int64_t age = limits->max_connection_age_ms, grace = limits->max_connection_age_grace_ms;
+    int64_t ns = now - conn->h2.opened_ns;
+    if (age == 0 || ns < age * TN_NS_PER_MS)
+        return;
+    tn_http2_drain(conn);
+    if (grace > 0 && ns >= (age + grace) * TN_NS_PER_MS)
+        tn_conn_kill(conn);
+}
+
 void tn_http2_check(tn_conn *conn, int64_t now)
 {
     tn_http2 *h2 = &conn->h2;
@@ -500,6 +533,8 @@ void tn_http2_check(tn_conn *conn, int64_t now)
         end_session(conn, NGHTTP2_ENHANCE_YOUR_CALM);
     if (h2->drain_ns != 0 && now >= h2->drain_ns)
         final_goaway(conn);
+    check_alive(conn, now);
+    check_age(conn, now);
 }
 
 void tn_http2_drain(tn_conn *conn)

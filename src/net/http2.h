@@ -11,6 +11,10 @@ typedef struct tn_http2 {
     int64_t credit; /* against floods, see http2.c */
     int64_t credit_ns;
     int64_t head_ns; /* since when a header block is under way, or 0 */
+    int64_t opened_ns;
+    int64_t read_ns;  /* when the client was last heard */
+    int64_t ping_ns;  /* when it was asked whether it lives, or 0: it has been heard since */
+    int64_t quiet_ns; /* when its last request began or ended */
     uint32_t continuations;
     size_t slice;
     int64_t drain_ns; /* when GOAWAY with the real last stream is due, or 0 */

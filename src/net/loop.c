@@ -255,12 +255,18 @@ void tn_loop_sweep_on(tn_loop *loop)
 /* An eighth of the shortest timeout, so that none is overrun by more; never more often than each 10 ms. */
 static int64_t sweep_period(const tn_limits *limits)
 {
-    const int64_t times[] = {limits->header_timeout_ms, limits->idle_timeout_ms, limits->write_timeout_ms,
-                             limits->linger_ms, limits->half_close_ms};
+    const int64_t times[] = {limits->header_timeout_ms, limits->idle_timeout_ms,
+                             limits->write_timeout_ms,  limits->linger_ms,
+                             limits->half_close_ms,     limits->keepalive_timeout_ms};
     int64_t shortest = 8000;
     for (size_t i = 0; i < sizeof times / sizeof *times; i++)
         if (times[i] < shortest)
             shortest = times[i];
+    const int64_t choices[] = {limits->keepalive_ms, limits->max_connection_age_ms,
+                               limits->max_connection_age_grace_ms};
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
+        if (choices[i] > 0 && choices[i] < shortest)
+            shortest = choices[i];
     int64_t period = shortest / 8;
     return (period < 10 ? 10 : period) * TN_NS_PER_MS;
 }

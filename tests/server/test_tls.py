@@ -350,7 +350,8 @@ def cases(keys):
     return {
         "missing": (None, "No such file"),
         "nonsense": ("nonsense", "nonsense"),
-        "empty": ("", "server_key is missing"),
+        "empty": ("", "Invalid argument"),
+        "nothing": ("\n", "server_key is missing"),
         "no cert": (f"server_key: {tls_keys.text(keys.server[0])}", "server_cert is missing"),
         "no pem": ('server_key: "x" server_cert: "y"', "server_cert: there is no certificate"),
         "no key": (f'server_key: "x" server_cert: {tls_keys.text(keys.server[1])}', "server_key: there is no private key"),
@@ -361,7 +362,7 @@ def cases(keys):
     }
 
 
-@pytest.mark.parametrize("name", ["missing", "nonsense", "empty", "no cert", "no pem", "no key", "other key", "bad ca"])
+@pytest.mark.parametrize("name", ["missing", "nonsense", "empty", "nothing", "no cert", "no pem", "no key", "other key", "bad ca"])
 @pytest.mark.parametrize("program", ["tern", "tensorflow_model_server"])
 def test_bad_files_end_the_start(start, keys, folder, tmp_path, name, program):
     text, words = cases(keys)[name]
