@@ -107,12 +107,13 @@ void tn_server_on_request(void *context, tn_exchange *ex)
         return;
     }
     tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    if (tn_health_on_request(server, ex, &parts))
+        return;
     if (tn_str_istarts(parts.path, TN_STR("/v1/"))) {
         tn_rest_on_request(server, ex);
         return;
     }
-    if (tn_health_on_request(server, ex, &parts) || tn_metrics_on_request(server, ex, &parts) ||
-        tn_sagemaker_on_request(server, ex, &parts))
+    if (tn_metrics_on_request(server, ex, &parts) || tn_sagemaker_on_request(server, ex, &parts))
         return;
     not_found(server, ex);
 }

@@ -18,7 +18,7 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
 void tn_grpc_on_request(tn_server *server, tn_exchange *ex);
 
 /* These take the exchange and return true when the path is theirs. */
-/* /healthz, /readyz (health.c) */
+/* /healthz, /readyz, lists of models and whether one is ready (health.c). Before tn_rest_on_request(). */
 bool tn_health_on_request(tn_server *server, tn_exchange *ex, const tn_target_parts *parts);
 /* /metrics (metrics.c) */
 bool tn_metrics_on_request(tn_server *server, tn_exchange *ex, const tn_target_parts *parts);

@@ -136,7 +136,12 @@ static void stop_serving(tn_parts *p, int result)
     tn_net_free(s->net);
     tn_log_writer_free(s->access_log);
     tn_tls_free(p->tls);
-    tn_models_free(s->models);
+    const int64_t last_ns = tn_now_ns() + LAST_REFERENCES_NS;
+    if (!tn_models_free_until(s->models, until_ns > last_ns ? until_ns : last_ns)) {
+        /* A load that cannot be stopped: it is left to the system, too. */
+        fflush(NULL);
+        _exit(result);
+    }
     tn_stats_free(s->stats);
     tn_handlers_free(p->handlers);
     tn_engines_free(p->engines);

@@ -252,7 +252,10 @@ typedef enum tn_readiness {
     TN_MODEL_FAILED,
     TN_MODEL_ABSENT
 } tn_readiness;
-tn_readiness tn_models_readiness(tn_models *m, tn_str name);
+/*
+ * *why (unless arena is NULL): one sentence about a model that is not ready, in the arena; empty when ready.
+ */
+tn_readiness tn_models_readiness(tn_models *m, tn_str name, tn_arena *arena, tn_str *why);
 
 /*
  * The models that failed, as TensorFlow Serving lists them when its start fails

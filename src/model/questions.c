@@ -53,11 +53,35 @@ tn_models_counts tn_models_count(tn_models *m)
     return c;
 }
 
-tn_readiness tn_models_readiness(tn_models *m, tn_str name)
+/* With the lock. */
+static tn_str explain(const tn_model *model, tn_readiness r, tn_arena *arena)
+{
+    const tn_entry *e = model != NULL ? tn_life_deciding(model) : NULL;
+    switch (r) {
+    case TN_MODEL_UNKNOWN:
+        return TN_STR("there is no model of that name");
+    case TN_MODEL_LOADING:
+        return TN_STR("it is being loaded");
+    case TN_MODEL_FAILED:
+        return e != NULL
+                   ? tn_arena_printf(arena, "version %lld cannot be loaded: %s: %s", (long long)e->number,
+                                     tn_code_name(e->error_code), e->error != NULL ? e->error : "")
+                   : TN_STR("it cannot be loaded");
+    case TN_MODEL_ABSENT:
+        return model->fault != NULL ? tn_arena_printf(arena, "%s", model->fault)
+                                    : TN_STR("none of the versions that it is to serve is there");
+    default:
+        return TN_STR("");
+    }
+}
+
+tn_readiness tn_models_readiness(tn_models *m, tn_str name, tn_arena *arena, tn_str *why)
 {
     pthread_mutex_lock(&m->lock);
     const tn_model *model = tn_models_find(m, name);
     tn_readiness r = model != NULL ? readiness(model) : TN_MODEL_UNKNOWN;
+    if (arena != NULL)
+        *why = explain(model, r, arena);
     tn_models_unlock(m);
     return r;
 }

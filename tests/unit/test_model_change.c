@@ -138,7 +138,7 @@ static void test_add_and_remove(void **state)
     tn_version_release(slow);
     help_until(m, "a", 1, TN_STATE_END);
     assert_int_equal(tn_models_count(m).models, 1);
-    assert_int_equal(tn_models_readiness(m, TN_STR("a")), TN_MODEL_UNKNOWN);
+    assert_int_equal(tn_models_readiness(m, TN_STR("a"), NULL, NULL), TN_MODEL_UNKNOWN);
 
     /* Back: it is new, and waited for. Then all go. */
     change(m, configs, 2, &w);
@@ -206,7 +206,7 @@ static void test_refused(void **state)
     /* None of that changed anything. */
     asked(m, LATEST("a"), 1, "");
     assert_int_equal(tn_models_count(m).models, 1);
-    assert_int_equal(tn_models_readiness(m, TN_STR("b")), TN_MODEL_UNKNOWN);
+    assert_int_equal(tn_models_readiness(m, TN_STR("b"), NULL, NULL), TN_MODEL_UNKNOWN);
     configs[0].n_labels = 0;
     configs[0].logging = true;
     waiter w;
