@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "codec/saved_model.h"
+#include "complete.h"
 
 #define ARENA_MAX (256u << 20)
 
@@ -124,12 +125,17 @@ static bool file_exists(const char *directory, const char *name, uint64_t *size)
     return true;
 }
 
-static int probe(tern_engine *e, const char *directory)
+static bool has_saved_model(const char *directory)
 {
     uint64_t size = 0;
-    (void)e;
     return file_exists(directory, "saved_model.pb", &size) ||
            file_exists(directory, "saved_model.pbtxt", &size);
+}
+
+static int probe(tern_engine *e, const char *directory)
+{
+    (void)e;
+    return tn_tf_complete(directory);
 }
 
 /* The graph and its variables, in however many shards. */
@@ -263,7 +269,8 @@ out:
 static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model,
                       tern_status *st)
 {
-    if (!probe(e, options->directory)) /* TensorFlow Serving's words, which looks before TensorFlow does */
+    if (!has_saved_model(
+            options->directory)) /* TensorFlow Serving's words, which looks before TensorFlow does */
         return tern_fail(
             st, TERN_NOT_FOUND,
             "Specified file path does not appear to contain a SavedModel bundle (should have a file "

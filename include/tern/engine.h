@@ -100,7 +100,10 @@ typedef struct tern_engine_api {
                       tern_status *st);
     void (*close)(tern_engine *engine);
 
-    /* 1 when the folder has the form this engine loads (by file names; cheap), else 0. */
+    /*
+     * 1 when the folder has the form this engine loads, as far as a cheap look can tell, and is not half
+     * copied; else 0. A folder that stays 0 is loaded after a while all the same, for the error of load().
+     */
     int (*probe)(tern_engine *engine, const char *directory);
 
     /* Loads one version. Blocks; seconds are normal. On success *model is owned by the host until unload().

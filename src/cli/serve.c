@@ -18,7 +18,7 @@
 #define START_POLL_NS      (20 * TN_NS_PER_MS)
 #define LAST_REFERENCES_NS (2 * TN_NS_PER_S)
 #define STOP_POLL_NS       (2 * TN_NS_PER_MS)
-#define OTHERS_NS          (30 * TN_NS_PER_S) /* for further models to load, once one is there */
+#define OTHERS_NS          (5 * TN_NS_PER_S) /* for the first try of further models, once one is there */
 
 static bool stop_is_pending(void)
 {

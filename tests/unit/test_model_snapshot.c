@@ -55,7 +55,6 @@ static void swap(tn_models *m, int model, int64_t number)
     assert_non_null(box);
     memset(box, 0, sizeof *box);
     e->model = m->models[model];
-    e->model->scanned = true;
     e->number = number;
     e->state = TN_STATE_AVAILABLE;
     e->present = e->settled = true;
@@ -71,6 +70,7 @@ static void swap(tn_models *m, int model, int64_t number)
     box->task.run = tn_life_unload_task;
     atomic_fetch_add(&loaded, 1);
     pthread_mutex_lock(&m->lock);
+    e->model->scanned = true;
     for (tn_entry *old = e->model->entries; old != NULL; old = old->next)
         old->present = false;
     e->next = e->model->entries;
