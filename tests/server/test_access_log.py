@@ -238,8 +238,9 @@ def test_bad_flags(folder, flags, word):
 
 # ---- traces without a log ----
 
-def plain(start, folder, **how):
-    return start("--model_name=m", f"--model_base_path={folder}", "--engine=example", **how)
+def plain(start, folder, handlers=None):
+    more = [f"--handler_path={handlers}"] if handlers else []
+    return start("--model_name=m", f"--model_base_path={folder}", "--engine=example", *more)
 
 
 def test_trace_is_passed_on(start, folder):
@@ -295,3 +296,17 @@ def test_strict_manner_says_nothing(start, folder):
     answer = server.predict("m", GOOD, headers={"traceparent": TRACE, "tracestate": "a=1"})
     assert answer.status == 200 and "traceparent" not in answer.headers and "tracestate" not in answer.headers
     assert lines_of(server, 1)[0]["trace_id"] == ID
+
+
+def test_handlers_get_the_trace(start, tmp_path):
+    from tern_server import BUILD
+    folder = example_models.write(tmp_path / "m", body="signature serving_default\ninput x float [-1]\noutput y float [-1] identity x\n")
+    (folder / "1" / "assets.extra").mkdir()
+    (folder / "1" / "assets.extra" / "tern.json").write_text('{"handler": "trace_handler"}', encoding="ascii")
+    server = plain(start, folder, handlers=BUILD / "tests" / "server")
+    ask = {"content-type": "text/plain"}
+    answer = server.post("/invocations", b"x", headers={**ask, "traceparent": TRACE, "tracestate": "a=1"})
+    assert answer.status == 200, answer
+    parent, state = answer.text.split("|")
+    assert parent == answer.headers["traceparent"] and parent.startswith(f"00-{ID}-") and state == "a=1"
+    assert server.post("/invocations", b"x", headers=ask).text == "|"

@@ -351,3 +351,34 @@ def test_batches(start, folder, manner):
     assert total(samples, ":tensorflow:core:graph_runs") == batches
     assert total(samples, ":tensorflow:serving:batching_session:processed_batch_size_count") == batches
     assert total(samples, ":tensorflow:serving:batching_session:wrapped_run_count") == batches
+
+
+@pytest.mark.example
+def test_examples_on_the_serving_page(start, tmp_path):
+    """Classify and Regress by their own names; MultiInference counts examples, and is no request of the original's."""
+    pytest.importorskip("tern_grpc")
+    import test_examples as examples
+    folder = example_models.write(tmp_path / "m", body=examples.MODEL)
+    server = start("--model_name=m", f"--model_base_path={folder}", "--engine=example", config_file(tmp_path))
+    import tern_grpc
+    one = examples.example(a=b"x")
+    with tern_grpc.Client(server.grpc) as client:
+        for n in (1, 3):
+            client.prediction.MultiInference(examples.multi([one] * n, ("regress", "regress"), ("", "classify")), timeout=60)
+        for name, signature in (("Classify", "serving_default"), ("Regress", "regress"), ("Regress", "regress")):
+            request = examples.fill(examples.REQUESTS[name](), [one])
+            request.model_spec.name, request.model_spec.signature_name = "m", signature
+            getattr(client.prediction, name)(request, timeout=60)
+    assert server.post("/v1/models/m:classify", {"examples": [{"a": 1}]}).status == 200
+    text = server.get(SERVING).text
+    parse_metrics(text)
+    one = ":tensorflow:serving:"
+    assert f'{one}request_count{{model_name="m",status="OK"}} 4\n' in text
+    for api, entry, n in (("Classify", "GRPC", 1), ("Regress", "GRPC", 2), ("classify", "REST", 1)):
+        assert f'{one}request_latency_count{{model_name="m",API="{api}",entrypoint="{entry}"}} {n}\n' in text, api
+    for api, n in (("Classify", 2), ("Regress", 2), ("MultiInference", 2)):
+        assert f'{one}runtime_latency_count{{model_name="m",API="{api}",runtime="TF1"}} {n}\n' in text, api
+    assert f'{one}request_example_count_total{{model="m"}} 4\n' in text
+    assert f'{one}request_example_counts_bucket{{model="m",le="1"}} 1\n' in text
+    assert f'{one}request_example_counts_bucket{{model="m",le="16384"}} 2\n' in text
+    assert f'{one}request_example_counts_sum{{model="m"}} 4\n' in text

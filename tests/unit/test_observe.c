@@ -212,7 +212,7 @@ static void test_process(void **state)
     assert_true(p.start_seconds > now - 86400 && p.start_seconds < now + 2);
     assert_in_range(p.resident_bytes, 1 << 16, UINT64_C(1) << 40);
     assert_true(p.virtual_bytes >= p.resident_bytes / 2);
-    assert_int_equal(p.threads, 1);
+    assert_in_range(p.threads, 1, 16); /* a sanitizer may have its own */
     assert_in_range(p.open_fds, 1, 10000);
     assert_true(p.cpu_seconds >= 0);
 }
