@@ -3,8 +3,11 @@
 The seed is fixed; TERN_ORACLE_CASES and TERN_ORACLE_SEED make longer or other rounds. The example engine hands inputs on.
 """
 import http.client
+import json
 import os
 import random
+import re
+from base64 import b64decode
 
 import pytest
 
@@ -235,3 +238,33 @@ def test_answers_are_the_oracles(server):
     connection.close()
     assert not wrong, f"{len(wrong)} of {CASES} differ:\n" + "\n".join(wrong[:10])
     assert CASES * 0.25 < good < CASES * 0.9
+
+
+RECORDED = {"f32": "float", "f64": "double", "half": "half", "bf16": "bfloat16", "i8": "int8", "i16": "int16", "i32": "int32",
+            "i64": "int64", "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "bool": "bool", "str": "string",
+            "c64": "complex64"}
+NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+
+
+def test_oracle_gives_the_recorded_answers(shared):
+    """TensorFlow Serving's own answers for the identity signatures of its fixture model, but for the digits of numbers that it
+    reads or prints inexactly."""
+    signatures = {name: ({"x": dtype}, {"y": "x"}) for name, dtype in RECORDED.items()}
+    signatures["image"] = ({"image_bytes": "string"}, {"image_bytes": "image_bytes"})
+    known, wrong = 0, []
+    for line in (shared / "golden/tensorflow_serving/values.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n"):
+        case = json.loads(line)
+        if case.get("target") != "/v1/models/types:predict" or case["compare"] != "bytes":
+            continue
+        body, want = (b64decode(t["b64"]) if isinstance(t, dict) else t.encode() for t in (case["body"], case["answer"]["body"]))
+        named = re.search(rb'"signature_name": "(\w+)"', body)
+        if not named or named[1].decode() not in signatures:
+            continue
+        known += 1
+        status, got = json_oracle.answer(body, signatures)
+        if (status, NUMBER.sub(b"#", got)) != (case["answer"]["status"], NUMBER.sub(b"#", want)):
+            wrong.append(f"{case['id']}: {body!r}\n  want {want!r}\n  got  {got!r}")
+        elif named[1] not in (b"f32", b"f64") and b"." not in want and got != want:
+            wrong.append(f"{case['id']}: {body!r}\n  want {want!r}\n  got  {got!r}")
+    assert known > 500
+    assert not wrong, f"{len(wrong)} of {known} differ:\n" + "\n".join(wrong[:10])
