@@ -312,8 +312,8 @@ static tern_code write_json(tn_request *r, const tn_rest_wants *wants, bool row,
     return code;
 }
 
-/* Packs the answer where it gets smaller by a tenth, or must be packed. */
-static void pack(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer)
+/* Worth it: smaller by a tenth. */
+void tn_rest_pack(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer)
 {
     size_t total = 0;
     tn_buf packed;
@@ -365,6 +365,6 @@ tern_code tn_rest_write(tn_request *r, const tn_rest_wants *wants, bool row, tn_
     else
         code = write_json(r, wants, row, names, answer, st);
     if (code == TERN_OK)
-        pack(r, wants, answer);
+        tn_rest_pack(r, wants, answer);
     return code;
 }

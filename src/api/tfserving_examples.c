@@ -96,7 +96,10 @@ static tern_code encode(tn_call *call, void (*put)(const tn_call *, const tn_inf
 
 static tern_code rest_encode(tn_call *call, tern_status *st)
 {
-    return encode(call, tn_infer_put_json, st);
+    tern_code code = encode(call, tn_infer_put_json, st);
+    if (code == TERN_OK)
+        tn_rest_take_json(TN_CONTAINER(call, tn_request, call));
+    return code;
 }
 
 tern_code tn_rest_examples_error(tn_request *r, tn_str body, tern_status *st)

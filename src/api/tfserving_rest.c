@@ -327,10 +327,18 @@ static const tn_call_steps coded_steps = {.name = "predict",
 static void rest_answer(tn_request *r)
 {
     const rest_state *state = r->surface_state;
-    if (state->answer.n_chunks > 0)
-        tn_http_request_send(r, &state->answer);
-    else
-        tn_http_request_answer(r, TN_STR("application/json")); /* of classify and regress */
+    tn_http_request_send(r, &state->answer);
+}
+
+void tn_rest_take_json(tn_request *r)
+{
+    rest_state *state = r->surface_state;
+    r->chunk = (tn_chunk){r->out.ptr, r->out.len};
+    state->answer = (tn_http_answer){.content_type = tn_media_type(TN_MEDIA_JSON),
+                                     .varies = r->server->rest_extensions,
+                                     .chunks = &r->chunk,
+                                     .n_chunks = 1};
+    tn_rest_pack(r, &state->wants, &state->answer);
 }
 
 static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_request_error};

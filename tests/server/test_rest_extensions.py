@@ -36,6 +36,10 @@ input b int32 ?
 output a float ? identity a
 output b int32 ? identity b
 
+signature regress tensorflow/serving/regress
+input inputs string [-1]
+output outputs float [-1,1] length inputs
+
 signature bfloat16
 input x bfloat16 ?
 output y bfloat16 ? identity x
@@ -261,6 +265,17 @@ def test_requests_and_curl_inflate_by_themselves(server):
     answer = requests.post(url(server), json=LARGE, headers={"Accept-Encoding": "gzip"}, timeout=60)
     assert answer.headers["content-encoding"] == "gzip" and answer.content == plain.body
     assert curl("--compressed", "-d", json.dumps(LARGE), url(server)) == plain.body
+
+
+def test_examples_in_and_out(server):
+    """Classify and regress have the same codings, and tell who answered."""
+    body = {"signature_name": "regress", "examples": [{"x": i} for i in range(1000)]}
+    target = "/v1/models/m:regress?trace=1"
+    plain = server.post(target, body)
+    assert plain.status == 200 and len(plain.json()["results"]) == 1000, plain
+    assert plain.headers["x-tern-model-version"] == "7" and plain.headers["vary"]
+    packed = server.post(target, zstd(json.dumps(body).encode()), headers={"Content-Encoding": "zstd", "Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip" and gzip.decompress(packed.body) == plain.body
 
 
 @pytest.mark.parametrize("accept,body,coding", [
