@@ -45,6 +45,8 @@ static tern_code check_serving(const tn_options *o, tern_status *st)
 
 static tern_code check_tern(const tn_options *o, tern_status *st)
 {
+    if (o->use_alts_credentials)
+        return tern_fail(st, TERN_UNIMPLEMENTED, "--use_alts_credentials: " TN_NO_ALTS);
     tern_code code = check_range("port", o->port, -1, UINT16_MAX, st);
     if (code == TERN_OK)
         code = check_range("rest_api_port", o->rest_api_port, -1, UINT16_MAX, st);
@@ -69,11 +71,6 @@ static tern_code check_tern(const tn_options *o, tern_status *st)
 static tern_code check_words(const tn_options *o, tern_status *st)
 {
     static const char *const levels[] = {"debug", "info", "warning", "error"};
-    /* To serve in the clear where credentials were asked for would be worse than not to serve. */
-    if (o->use_alts_credentials)
-        return tern_fail(st, TERN_UNIMPLEMENTED,
-                         "--use_alts_credentials: ALTS works only inside Google's own network and is not "
-                         "supported; use --ssl_config_file for TLS");
     for (int i = 0; i < 4; i++)
         if (strcmp(o->log_level, levels[i]) == 0) {
             tn_log_level((tern_log_level)i);

@@ -55,6 +55,10 @@ typedef struct tn_parts {
     int rest_port, grpc_port;
 } tn_parts;
 
+/* To serve in the clear where credentials were asked for would be worse than not to serve. */
+#define TN_NO_ALTS                                                                                           \
+    "ALTS works only inside Google's own network and is not supported; use --ssl_config_file for TLS"
+
 /* NULL for an empty flag. */
 static inline const char *tn_text_or_null(const char *text)
 {

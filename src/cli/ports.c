@@ -56,7 +56,9 @@ static tern_code listen_serving(tn_parts *p, tern_status *st)
 {
     const tn_options *o = &p->o;
     tern_code code = TERN_OK;
-    if (o->port != 0)
+    if (o->use_alts_credentials) /* grpc++ has no such credentials outside Google's network, either */
+        code = tern_fail(st, TERN_UNIMPLEMENTED, "--use_alts_credentials: " TN_NO_ALTS);
+    if (code == TERN_OK && o->port != 0)
         code = listen_on(p, "port", o->port, TN_LISTENER_GRPC, &p->grpc_port, st);
     if (code == TERN_OK)
         code = listen_socket(p, st);

@@ -44,6 +44,22 @@ static tern_code serialize(tn_parts *p, const pb_config *file, const pb_config *
     return TERN_OK;
 }
 
+/* What TensorFlow ends the process for. */
+static tern_code check_threads(const tn_parts *p, const pb_config *file, tern_status *st)
+{
+    if (p->intra_op_threads < 0)
+        return tern_fail(st, TERN_INVALID_ARGUMENT,
+                         "%d threads inside an operation (tensorflow_intra_op_parallelism, "
+                         "tensorflow_session_parallelism or intra_op_parallelism_threads): use 0 or more",
+                         p->intra_op_threads);
+    for (size_t i = 0; file != NULL && i < file->n_session_inter_op_thread_pool; i++)
+        if (file->session_inter_op_thread_pool[i]->num_threads < 0)
+            return tern_fail(st, TERN_INVALID_ARGUMENT,
+                             "session_inter_op_thread_pool: num_threads is %d; use 0 or more",
+                             file->session_inter_op_thread_pool[i]->num_threads);
+    return TERN_OK;
+}
+
 /* file: may be NULL. */
 static tern_code put_together(tn_parts *p, const pb_config *file, int32_t intra, int32_t inter,
                               tern_status *st)
@@ -67,7 +83,8 @@ static tern_code put_together(tn_parts *p, const pb_config *file, int32_t intra,
     flags.inter_op_parallelism_threads = inter;
     p->intra_op_threads = intra != 0 || file == NULL ? intra : file->intra_op_parallelism_threads;
     p->inter_op_threads = inter != 0 || file == NULL ? inter : file->inter_op_parallelism_threads;
-    return serialize(p, file, &flags, st);
+    tern_code code = check_threads(p, file, st);
+    return code == TERN_OK ? serialize(p, file, &flags, st) : code;
 }
 
 tern_code tn_parts_session(tn_parts *p, tern_status *st)

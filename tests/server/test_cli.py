@@ -127,6 +127,12 @@ ALL_THREADS = ("INVALID_ARGUMENT: Either configure server_options.tensorflow_ses
      "INVALID_ARGUMENT: Invalid protobuf file: '{dir}/unknown_type'"),
     (["--model_base_path={dir}/m", "--thread_pool_factory_config_file={dir}/comment"],
      "INVALID_ARGUMENT: Supplied config's type_url could not be parsed: "),
+    (["--model_base_path=/x", "--tensorflow_session_parallelism=-1"],
+     "INVALID_ARGUMENT: -1 threads inside an operation (tensorflow_intra_op_parallelism, tensorflow_session_parallelism or "
+     "intra_op_parallelism_threads): use 0 or more"),
+    (["--model_base_path=/x", "--tensorflow_session_config_file={dir}/pool"],
+     "INVALID_ARGUMENT: session_inter_op_thread_pool: num_threads is -2; use 0 or more"),
+    (["--model_base_path={dir}/m", "--use_alts_credentials"], "INVALID_ARGUMENT: Failed to BuildAndStart gRPC server"),
     (["--model_base_path={dir}/m", "--port=70000"], "INVALID_ARGUMENT: Failed to BuildAndStart gRPC server"),
     (["--model_base_path={dir}/m", "--grpc_socket_path=/none/x"], "INVALID_ARGUMENT: Failed to BuildAndStart gRPC server"),
 ])
@@ -134,6 +140,7 @@ def test_serving_start_fails_with_the_originals_words(tmp_path, model, args, err
     (tmp_path / "empty").touch()
     (tmp_path / "bad").write_text("nonsense")
     (tmp_path / "comment").write_text("# nothing")
+    (tmp_path / "pool").write_text("session_inter_op_thread_pool { num_threads: -2 }")
     (tmp_path / "other_platform").write_text('platform_configs { key: "other" value {} }')
     (tmp_path / "no_adapter").write_text('platform_configs { key: "tensorflow" value {} }')
     (tmp_path / "unknown_type").write_text(
