@@ -5,6 +5,7 @@
 #define TERN_ENGINES_TENSORFLOW_COMPLETE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * saved_model.pb ends where its own lengths say (tensorflow/core/protobuf/saved_model.proto), and where a
@@ -13,5 +14,7 @@
  * bytes, whatever the size. false as well when there is no SavedModel. Any thread.
  */
 bool tn_tf_complete(const char *directory);
+/* The first part of it: fd is a saved_model.pb of so many bytes. *variables: it restores some. */
+bool tn_tf_whole(int fd, uint64_t size, bool *variables);
 
 #endif
