@@ -186,15 +186,34 @@ def test_pipelined_and_split_records(server, keys):
     assert got.count(b"HTTP/1.1 200 OK") == 21
 
 
-def test_request_behind_a_half_close(server, keys):
-    """close_notify of the client ends its own side only."""
-    with connect(server, keys, highest=ssl.TLSVersion.TLSv1_3) as s:
-        s.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
-        s.setblocking(True)
-        # unwrap() says close_notify and waits for the server's, which comes behind the answer.
-        got = s.recv(65536)
-        assert got.startswith(b"HTTP/1.1 200 OK")
-        s.unwrap().close()
+def test_an_answer_behind_the_clients_own_end(server, keys):
+    """close_notify of the client ends its own side only: a slow answer still comes, and close_notify behind it."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cafile=keys.ours.cert).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    body = json.dumps({"signature_name": "slow", **GOOD}).encode()
+    with server.connect() as s:
+        def pump(step):
+            while True:
+                try:
+                    result = step()
+                except ssl.SSLWantReadError:
+                    s.sendall(outgoing.read())
+                    piece = s.recv(65536)
+                    incoming.write(piece) if piece else incoming.write_eof()
+                    continue
+                s.sendall(outgoing.read())
+                return result
+
+        pump(client.do_handshake)
+        client.write(b"POST /v1/models/m:predict HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        with pytest.raises(ssl.SSLWantReadError):
+            client.unwrap()
+        s.sendall(outgoing.read())
+        got = b""
+        with pytest.raises(ssl.SSLZeroReturnError):
+            while True:
+                got += pump(lambda: client.read(65536))
+    assert json.loads(got.partition(b"\r\n\r\n")[2]) == ANSWER
 
 
 # Who does not speak TLS.
