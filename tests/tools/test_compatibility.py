@@ -4,7 +4,7 @@ import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
-FLAG = re.compile(r'X\(\w+,\s*(\w+),\s*(?:"[^"]*"|[^,"]+),\s*[01],\s*"(\w+)"')
+FLAG = re.compile(r'X\(\w+,\s*(\w+),\s*(?:"[^"]*"|[^,"]+),\s*([01]),')
 
 
 def rows(first):
@@ -36,6 +36,12 @@ def test_every_flag_of_tensorflow_serving_is_taken_and_has_one_row():
     assert len(THEIRS) == 48
     assert not set(THEIRS) - {name for name, _ in flags()}
     assert sorted(rows(r"--(\w+)")) == sorted(THEIRS)
+
+
+def test_a_flag_that_works_is_not_said_to_have_no_effect():
+    for name, effect in flags():
+        if effect == "1" and name in THEIRS:
+            assert not re.search(rf"^\| `--{name}` \|[^|]*(no effect|not yet)", PAGE, re.M), name
 
 
 def test_every_method_has_a_row():
