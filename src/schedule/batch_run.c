@@ -58,8 +58,21 @@ static tern_code join_outputs(const tn_batch_split *split, tn_call *call)
     return TERN_OK;
 }
 
+/* The first of its parts to run stamps the call. */
+static void begin_split(const tn_batch_part *part, int64_t now, int64_t waited_ns)
+{
+    tn_batch_split *split = part->split;
+    pthread_mutex_lock(&split->lock);
+    if (split->began_ns == 0) {
+        split->began_ns = now;
+        part->call->stage_ns[TN_STAGE_QUEUE] += waited_ns;
+    }
+    pthread_mutex_unlock(&split->lock);
+}
+
 static void end_split(tn_batch_split *split, tn_call *call)
 {
+    call->stage_ns[TN_STAGE_RUN] = tn_now_ns() - split->began_ns;
     tern_code code = split->code;
     if (code == TERN_OK)
         code = join_outputs(split, call);
@@ -215,6 +228,7 @@ static tern_code run_joined(group *g, const tern_tensor *inputs, tern_tensor *ou
     };
     tern_code code = v->engine->api->run(v->loaded, &run, st);
     int64_t took = tn_now_ns() - now;
+    tn_stats_run(&first->version->stats, took);
     tn_stats_run(&v->stats, took);
     for (uint32_t i = 0; i < g->n; i++)
         if (g->parts[i]->split == NULL)
@@ -293,6 +307,7 @@ static tern_code run_several(group *g, int64_t rows, int64_t extra, int64_t now,
         code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a batch of %u calls", g->n);
     if (code == TERN_OK)
         code = join_inputs(g, extra, inputs, st);
+    bool joined = code == TERN_OK;
     if (code == TERN_OK)
         code = run_joined(g, inputs, outputs, now, st);
     if (code == TERN_OK) {
@@ -300,6 +315,7 @@ static tern_code run_several(group *g, int64_t rows, int64_t extra, int64_t now,
         if (code != TERN_OK && g->queue->of->of->manner == TN_BATCHING_AUTO)
             run_alone(g->queue);
     }
+    g->runner->failed_run |= joined && code != TERN_OK && g->n > 1;
     for (uint32_t i = 0; inputs != NULL && i < n_inputs; i++)
         tn_tensor_release(&inputs[i]);
     if (code == TERN_OK)
@@ -309,10 +325,10 @@ static tern_code run_several(group *g, int64_t rows, int64_t extra, int64_t now,
     return code;
 }
 
-/* A batch failed: was it for one of its calls, or for being a batch? */
-static void judge(tn_batch_queue *queue, uint32_t failed_alone)
+/* A batch failed in the engine: was it for some of its calls, or for being a batch? */
+static void judge(tn_batch_queue *queue, uint32_t failed)
 {
-    if (failed_alone > 0)
+    if (failed > 0)
         return;
     if (atomic_fetch_add_explicit(&queue->strikes, 1, memory_order_relaxed) + 1 >= STRIKES)
         run_alone(queue);
@@ -346,7 +362,6 @@ static uint32_t run_group(group *g)
         end_part(first, code, st);
         return 1;
     }
-    g->runner->retried = true;
     atomic_fetch_add_explicit(&queue->of->stats.retries, 2, memory_order_relaxed);
     const uint32_t half = g->n / 2;
     group halves[2] = {*g, *g};
@@ -373,12 +388,14 @@ void tn_batch_run(tn_batch_runner *runner, tn_batch_queue *queue, tn_batch_part 
         const int64_t since = call->decoded_ns != 0 ? call->decoded_ns : call->queued_ns;
         if (parts[i]->split == NULL)
             call->stage_ns[TN_STAGE_QUEUE] += now - since;
+        else
+            begin_split(parts[i], now, now - since);
         tn_batch_latency_record(&all->queuing_latency, (now - since) / TN_NS_PER_US);
         atomic_fetch_add_explicit(&own->wait_ns, (uint64_t)(now - since), memory_order_relaxed);
     }
-    runner->retried = false;
+    runner->failed_run = false;
     uint32_t failed = run_group(&g);
-    if (runner->retried)
+    if (runner->failed_run)
         judge(queue, failed);
     tn_arena_reset(&runner->arena);
     tn_version_release(v);

@@ -81,6 +81,7 @@ struct tn_batch_split {
     uint32_t n;
     tn_batch_part *parts;
     tern_code code;
+    int64_t began_ns; /* the first part's run */
 };
 
 /* What a thread needs to run batches. */
@@ -88,7 +89,7 @@ typedef struct tn_batch_runner {
     tn_schedule *schedule;
     tn_arena arena; /* of one batch */
     tern_status status;
-    bool retried; /* this batch failed as a whole */
+    bool failed_run; /* this batch failed as a whole, or a half of it did */
 } tn_batch_runner;
 
 /* SERVING: queues that have batches, and the threads that run them. */
