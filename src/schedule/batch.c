@@ -212,7 +212,7 @@ tern_code tn_batch_find(tn_call *call, tern_status *st)
     tn_batch_version *b = call->version->batching;
     tern_status why;
     call->batch = NULL;
-    if (b == NULL)
+    if (b == NULL || call->steps->one_thread)
         return TERN_OK;
     const bool serving = b->manner == TN_BATCHING_SERVING;
     sort_inputs(call);

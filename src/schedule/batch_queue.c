@@ -16,7 +16,7 @@
 #include "schedule/cores.h"
 #include "schedule/inside.h"
 
-#define OPEN_MAX 64 /* batches of one queue that a call is compared with */
+#define LOOKS_MAX 64 /* batches of one queue that a call is compared with, besides the last one */
 
 /* ---- Into a queue ---- */
 
@@ -25,25 +25,33 @@ static int64_t limit_of(int64_t value)
     return value < 0 ? INT64_MAX : value;
 }
 
-/* The open batch that this call's rows belong to, or NULL; full is the last one that fits but has no room. */
+/*
+ * Whether the call's rows, or with splitting some of them, may join this batch; *full: they fit, but for
+ * room.
+ */
+static bool can_join(const tn_batch_version *b, tn_batch *batch, const tn_call *call, tn_batch **full)
+{
+    if (batch->closed || !tn_batch_fits(call, batch->first->call))
+        return false;
+    *full = batch;
+    const int64_t room = b->max_rows - batch->rows;
+    const size_t bytes = batch->bytes < b->max_bytes ? b->max_bytes - batch->bytes : 0;
+    return (b->params.split ? room > 0 : call->rows <= room) && tn_batch_bytes(call) <= bytes;
+}
+
+/* The open batch for this call, or NULL; *full is the last one of its shape that has no room. */
 static tn_batch *find_open(const tn_batch_queue *q, const tn_call *call, tn_batch **full)
 {
     const tn_batch_version *b = q->of->of;
-    const bool alone = atomic_load_explicit(&q->of->stats.alone, memory_order_relaxed);
-    int looks = 0;
     *full = NULL;
-    for (tn_batch *batch = q->first; batch != NULL && looks < OPEN_MAX && !alone; batch = batch->next) {
-        if (batch->closed)
-            continue;
-        looks++;
-        if (!tn_batch_fits(call, batch->first->call))
-            continue;
-        *full = batch;
-        const int64_t room = b->max_rows - batch->rows;
-        const size_t bytes = batch->bytes < b->max_bytes ? b->max_bytes - batch->bytes : 0;
-        if ((b->params.split ? room > 0 : call->rows <= room) && tn_batch_bytes(call) <= bytes)
+    if (q->last == NULL || atomic_load_explicit(&q->of->stats.alone, memory_order_relaxed))
+        return NULL;
+    if (can_join(b, q->last, call, full))
+        return q->last;
+    int looks = 0;
+    for (tn_batch *batch = q->first; batch != NULL && looks < LOOKS_MAX; batch = batch->next, looks++)
+        if (can_join(b, batch, call, full))
             return batch;
-    }
     return NULL;
 }
 

@@ -41,6 +41,7 @@ typedef struct tn_call_steps {
     /* The call goes back to the surface; status says how it ended. Always called exactly once. Any thread. */
     void (*done)(tn_call *call);
     tn_method method; /* under which it is counted */
+    bool one_thread;  /* decode and encode want to run on the same thread: such calls are not batched */
 } tn_call_steps;
 
 /* One signature of a call: what feeds it, and what is asked of it. As the fields of tn_call. */

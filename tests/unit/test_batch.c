@@ -404,6 +404,19 @@ static void test_full_queue(void **state)
     unmake(w);
 }
 
+/* What must stay on its thread is no part of it all. */
+static void test_one_thread(void **state)
+{
+    static const tn_call_steps steps = {
+        .name = "own", .kind = 2, .decode = decode, .done = done, .one_thread = true};
+    world *w = make(WAITS "max_batch_size { value: 4 }", 2);
+    probe p = {0};
+    submit(&p, w, &steps, 9, 1, 4);
+    expect_good(&p);
+    assert_int_equal(tn_schedule_batch_stats(w->schedule)->wrapped_run_count, 0);
+    unmake(w);
+}
+
 static void test_allowed_sizes(void **state)
 {
     world *w = make("max_batch_size { value: 8 } allowed_batch_sizes: [3, 8]", 2);
@@ -748,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_unfit_runs_alone),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_full_queue),
+        cmocka_unit_test(test_one_thread),
         cmocka_unit_test(test_allowed_sizes),
         cmocka_unit_test(test_variable_length),
         cmocka_unit_test(test_large_calls_are_cut),
