@@ -114,6 +114,7 @@ static void unmake(world *w)
     tn_schedule_free(w->schedule);
     assert_int_equal(atomic_load(&w->box->refs), 1);
     tn_schedule_detach(NULL, w->version);
+    tn_version_stats_free(&w->version->stats);
     tn_arena_free(&w->arena);
     free(w->box);
     free(w);
