@@ -84,6 +84,8 @@ typedef struct world {
     tn_arena arena;
 } world;
 
+static int64_t inline_run_us; /* the limit, where a test sets it */
+
 /* params: text of BatchingParameters for SERVING, NULL for AUTO. */
 static world *make(const char *params, int32_t executors)
 {
@@ -97,6 +99,8 @@ static world *make(const char *params, int32_t executors)
     w->version->signatures = &set;
     tn_arena_init(&w->arena, 1 << 20);
     tn_schedule_options options = {.executors = executors, .limits = tn_limits_default()};
+    if (inline_run_us > 0)
+        options.limits.inline_run_us = inline_run_us;
     options.batching.manner = params != NULL ? TN_BATCHING_SERVING : TN_BATCHING_AUTO;
     options.batching.params = tn_batch_params_default();
     tern_status st = {.message = ""};
@@ -291,7 +295,7 @@ static void test_full_batch(void **state)
 
 static void test_timeout(void **state)
 {
-    world *w = make("batch_timeout_micros { value: 20000 } max_batch_size { value: 100 }", 2);
+    world *w = make("batch_timeout_micros { value: 300000 } max_batch_size { value: 100 }", 2);
     probe p[3] = {0};
     for (int i = 0; i < 3; i++)
         submit(&p[i], w, &early, 2, 2, (float)i);
@@ -652,7 +656,9 @@ static void test_auto_not_by_row(void **state)
 /* Small calls of one turn: one batch, on the loop's own thread; one call: at once, and as before. */
 static void test_turn(void **state)
 {
+    inline_run_us = 10000000; /* whatever else the machine does, a call that was measured is a small one */
     world *w = make(NULL, 1);
+    inline_run_us = 0;
     tn_turn *turn = tn_turn_new(w->schedule);
     assert_non_null(turn);
     assert_false(tn_turn_end(turn));
@@ -677,7 +683,7 @@ static void test_turn(void **state)
     assert_true(tn_turn_end(turn));
     for (int i = 0; i < 4; i++)
         expect_good(&p[i]);
-    assert_in_range(atomic_load(&w->model.runs), runs + 1, runs + 2);
+    assert_int_equal(atomic_load(&w->model.runs), runs + 1);
     /* More than a turn holds. */
     for (int i = 0; i < 80; i++) {
         begin(&p[i], w, &late, 1, 1, (float)i);
