@@ -29,8 +29,7 @@ typedef struct grpc_state {
     uint64_t arrived;  /* of the message, inflated */
     uint64_t inflated; /* since others had their turn */
     tn_coding answer_coding;
-    bool refuses_coding; /* the error names what would have been accepted */
-    bool packed;         /* r->out is the compressed answer */
+    bool packed; /* r->out is the compressed answer */
     unsigned char answer_prefix[PREFIX_BYTES];
 } grpc_state;
 
@@ -121,16 +120,14 @@ static void make_error(grpc_error *e, const tern_status *st)
     e->headers[0] = (tn_header){TN_STR("content-type"), TN_STR("application/grpc")};
     e->headers[1] = e->trailers.headers[0];
     e->headers[2] = e->trailers.headers[1];
-    e->response = (tn_response){.status = 200, .headers = e->headers, .n_headers = 3, .trailers_only = true};
+    e->headers[3] = (tn_header){TN_STR("grpc-accept-encoding"), TN_STR(TN_CODINGS)};
+    e->response = (tn_response){.status = 200, .headers = e->headers, .n_headers = 4, .trailers_only = true};
 }
 
 static void grpc_request_error(tn_request *r, const tern_status *st)
 {
-    const grpc_state *s = r->surface_state;
     grpc_error e;
     make_error(&e, st);
-    if (s != NULL && s->refuses_coding)
-        e.headers[e.response.n_headers++] = (tn_header){TN_STR("grpc-accept-encoding"), TN_STR(TN_CODINGS)};
     tn_request_send(r, &e.response, st->code);
 }
 
@@ -346,12 +343,10 @@ static tern_code agree_codings(tn_request *r, grpc_state *s, tn_coding *coding, 
     tn_str name = tn_exchange_header(r->ex, "grpc-encoding");
     tn_coding wish = r->server->grpc_coding;
     *coding = tn_coding_of(name);
-    if (*coding == TN_CODING_UNKNOWN) {
-        s->refuses_coding = true;
+    if (*coding == TN_CODING_UNKNOWN)
         return tern_fail(st, TERN_UNIMPLEMENTED,
                          "grpc-encoding %.*s is not supported; use one of " TN_CODINGS,
                          TN_FMT(tn_str_sub(name, 0, 64)));
-    }
     if (*coding != TN_CODING_IDENTITY)
         wish = *coding; /* who compresses likes it compressed */
     if (wish != TN_CODING_IDENTITY &&

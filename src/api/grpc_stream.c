@@ -208,6 +208,7 @@ void tn_grpc_stream_begin(tn_server *server, tn_exchange *ex, const tn_grpc_stre
     if (timeout > 0)
         s->deadline_ns = now + timeout;
     s->sink = (tn_sink){.commit = stream_commit, .end = stream_end, .abort = stream_abort};
+    tn_access_about(ex, TN_METHOD_GRPC_OTHER, TN_STR_NONE);
     tn_exchange_on_gone(ex, on_gone, s);
     tn_exchange_set_sink(ex, &s->sink);
     tn_exchange_stream(ex, &head);

@@ -215,7 +215,7 @@ def test_broken_questions(server):
     with H2(server, server.grpc) as c:
         assert c.answer(c.send(V1, b"", GRPC))[2]["grpc-status"] == "0"
         headers, _, _ = c.answer(c.send(V1, b"", [*GRPC, ("grpc-encoding", "nope")]))
-        assert headers["grpc-status"] == "12"
+        assert headers["grpc-status"] == "12" and headers["grpc-accept-encoding"] == "identity, deflate, gzip"
 
 
 def test_a_client_that_does_not_read_loses_its_stream(server):
