@@ -18,7 +18,7 @@
 
 #include "codec/pb_wire.h"
 
-enum { META_GRAPHS = 2, SAVER_DEF = 3, RESTORE_OP_NAME = 3 };
+enum { META_GRAPHS = 2, SAVER_DEF = 3, RESTORE_OP_NAME = 3, LARGEST_NUMBER = 536870911 };
 
 /* A message in the file. */
 typedef struct part {
@@ -44,7 +44,7 @@ static bool next_field(part *p, head *h)
         return false;
     const uint8_t *end = bytes + ((uint64_t)n < p->end - p->at ? (uint64_t)n : p->end - p->at);
     size_t used = tn_pb_varint(bytes, end, &key);
-    if (used == 0 || key >> 3 == 0 || key >> 3 > UINT32_MAX)
+    if (used == 0 || key >> 3 == 0 || key >> 3 > LARGEST_NUMBER)
         return false;
     *h = (head){.number = (uint32_t)(key >> 3), .type = (uint32_t)(key & 7)};
     size_t more = 0;
