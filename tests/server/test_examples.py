@@ -350,6 +350,20 @@ def test_statistics(server, client):
     assert counted("classify") == before["classify"] + 2 and counted("regress") == before["regress"] + 1
 
 
+@example_engine
+def test_examples_are_counted(start, tmp_path):
+    """On TensorFlow Serving's page: those of MultiInference."""
+    folder = example_models.write(tmp_path / "m", body=MODEL)
+    config = tmp_path / "monitoring.config"
+    config.write_text("prometheus_config { enable: true }", encoding="ascii")
+    server = start("--model_name=m", f"--model_base_path={folder}", "--engine=example", f"--monitoring_config_file={config}")
+    with tern_grpc.Client(server.grpc) as c:
+        c.prediction.Regress(request("Regress", [example()] * 5, "regress"), timeout=PATIENCE)
+        c.prediction.MultiInference(multi([example()] * 3, ("regress", "regress"), ("scores", "classify")), timeout=PATIENCE)
+    page = server.get("/monitoring/prometheus/metrics", port=server.rest).text
+    assert ':tensorflow:serving:request_example_count_total{model="m"} 3' in page
+
+
 # ---- models that parse ----
 
 @pytest.fixture(scope="module")
