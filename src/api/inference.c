@@ -150,9 +150,9 @@ void tn_infer_put(const tn_call *call, const tn_infer *infer, tn_buf *out)
         tn_infer_result(&infer->tasks[i], outputs_of(call, i), v->model, v->number, out);
 }
 
-void tn_infer_put_json(const tn_call *call, const tn_infer *infer, tn_buf *out)
+void tn_infer_put_json(const tn_call *call, const tn_infer *infer, bool compact, tn_buf *out)
 {
-    tn_infer_json(&infer->tasks[0], call->outputs, out);
+    tn_infer_json(&infer->tasks[0], call->outputs, compact, out);
 }
 
 /* ---- predict ---- */

@@ -36,7 +36,7 @@ TERN_MUST_USE tern_code tn_infer_feed(tn_call *call, tn_infer *infer, tern_tenso
 TERN_MUST_USE tern_code tn_infer_outputs(const tn_call *call, const tn_infer *infer, tern_status *st);
 /* Appends the answer's message, or its JSON (Classify and Regress). out->failed when it is too large. */
 void tn_infer_put(const tn_call *call, const tn_infer *infer, tn_buf *out);
-void tn_infer_put_json(const tn_call *call, const tn_infer *infer, tn_buf *out);
+void tn_infer_put_json(const tn_call *call, const tn_infer *infer, bool compact, tn_buf *out);
 
 /* ---- predict ---- */
 

@@ -313,7 +313,7 @@ static tern_code write_json(tn_request *r, const tn_rest_wants *wants, bool row,
 }
 
 /* Worth it: smaller by a tenth. */
-void tn_rest_pack(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer)
+static void pack(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer)
 {
     size_t total = 0;
     tn_buf packed;
@@ -365,6 +365,16 @@ tern_code tn_rest_write(tn_request *r, const tn_rest_wants *wants, bool row, tn_
     else
         code = write_json(r, wants, row, names, answer, st);
     if (code == TERN_OK)
-        tn_rest_pack(r, wants, answer);
+        pack(r, wants, answer);
     return code;
+}
+
+void tn_rest_write_text(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer)
+{
+    r->chunk = (tn_chunk){r->out.ptr, r->out.len};
+    answer->content_type = tn_media_type(TN_MEDIA_JSON);
+    answer->varies = r->server->rest_extensions;
+    answer->chunks = &r->chunk;
+    answer->n_chunks = 1;
+    pack(r, wants, answer);
 }

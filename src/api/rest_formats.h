@@ -48,9 +48,7 @@ TERN_MUST_USE tern_code tn_rest_choose_outputs(tn_call *call, const tn_rest_want
  */
 TERN_MUST_USE tern_code tn_rest_write(tn_request *r, const tn_rest_wants *wants, bool row,
                                       tn_http_answer *answer, tern_status *st);
-/*
- * Compresses an answer where the client wants it and it is worth it: part of what encodes, for it takes time.
- */
-void tn_rest_pack(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer);
+/* r->out, which is JSON, as an answer. */
+void tn_rest_write_text(tn_request *r, const tn_rest_wants *wants, tn_http_answer *answer);
 
 #endif

@@ -10,8 +10,12 @@
 #include "api/tfserving_rest.h"
 #include "codec/json_examples.h"
 
-static tern_code too_large(tern_status *st)
+/* Whether the answer could be written; what there is of it goes, if not. */
+static tern_code whole(tn_request *r, tern_status *st)
 {
+    if (!r->out.failed)
+        return TERN_OK;
+    tn_buf_clear(&r->out);
     return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
                      "The answer is larger than --max_response_bytes; send fewer examples");
 }
@@ -77,28 +81,19 @@ static tern_code rest_decode_regress(tn_call *call, tern_status *st)
     return rest_decode(call, TN_WHAT_REGRESS, st);
 }
 
-static tern_code encode(tn_call *call, void (*put)(const tn_call *, const tn_infer *, tn_buf *),
-                        tern_status *st)
+static tern_code rest_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
+    tn_rest_state *state = r->surface_state;
     int64_t start = tn_now_ns();
     tern_code code = tn_infer_outputs(call, r->infer, st);
     if (code == TERN_OK) {
-        put(call, r->infer, &r->out);
-        if (r->out.failed) {
-            tn_buf_clear(&r->out);
-            code = too_large(st);
-        }
+        tn_infer_put_json(call, r->infer, state->wants.compact, &r->out);
+        code = whole(r, st);
     }
-    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
-    return code;
-}
-
-static tern_code rest_encode(tn_call *call, tern_status *st)
-{
-    tern_code code = encode(call, tn_infer_put_json, st);
     if (code == TERN_OK)
-        tn_rest_take_json(TN_CONTAINER(call, tn_request, call));
+        tn_rest_write_text(r, &state->wants, &state->answer);
+    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }
 
@@ -111,18 +106,21 @@ tern_code tn_rest_examples_error(tn_request *r, tn_str body, tern_status *st)
     return code;
 }
 
-const tn_call_steps tn_rest_classify_steps = {.name = "classify",
-                                              .kind = 0,
-                                              .method = TN_METHOD_REST_CLASSIFY,
-                                              .decode = rest_decode_classify,
-                                              .encode = rest_encode,
-                                              .done = tn_request_done};
-const tn_call_steps tn_rest_regress_steps = {.name = "regress",
-                                             .kind = 0,
-                                             .method = TN_METHOD_REST_REGRESS,
-                                             .decode = rest_decode_regress,
-                                             .encode = rest_encode,
-                                             .done = tn_request_done};
+#define REST_STEPS(title, cost, METHOD)                                                                      \
+    {                                                                                                        \
+        .name = #title, .kind = (cost), .method = TN_METHOD_REST_##METHOD, .decode = rest_decode_##title,    \
+        .encode = rest_encode, .done = tn_request_done                                                       \
+    }
+
+const tn_call_steps *tn_rest_examples_steps(bool regress, bool coded)
+{
+    /* What is compressed costs more: measured apart, as predict's. */
+    static const tn_call_steps steps[2][2] = {
+        {REST_STEPS(classify, 0, CLASSIFY), REST_STEPS(classify, 3, CLASSIFY)},
+        {REST_STEPS(regress, 0, REGRESS), REST_STEPS(regress, 3, REGRESS)},
+    };
+    return &steps[regress][coded];
+}
 
 /* ---- gRPC ---- */
 
@@ -173,13 +171,19 @@ static tern_code grpc_decode_multi(tn_call *call, tern_status *st)
 
 static tern_code grpc_encode(tn_call *call, tern_status *st)
 {
-    const tn_request *r = TN_CONTAINER(call, tn_request, call);
-    tern_code code = encode(call, tn_infer_put, st);
+    tn_request *r = TN_CONTAINER(call, tn_request, call);
+    int64_t start = tn_now_ns();
     /* As the original: only MultiInference counts its examples. */
-    if (call->steps->method == TN_METHOD_GRPC_MULTI_INFERENCE && r->stats != NULL)
+    if (r->infer->what == TN_WHAT_MULTI && r->stats != NULL)
         tn_stats_examples(r->stats, (uint64_t)r->infer->n_examples);
+    tern_code code = tn_infer_outputs(call, r->infer, st);
+    if (code == TERN_OK) {
+        tn_infer_put(call, r->infer, &r->out);
+        code = whole(r, st);
+    }
     if (code == TERN_OK)
-        tn_grpc_pack_answer(TN_CONTAINER(call, tn_request, call));
+        tn_grpc_pack_answer(r);
+    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }
 

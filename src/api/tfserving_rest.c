@@ -205,12 +205,6 @@ static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *rou
 
 /* ---- predict ---- */
 
-typedef struct rest_state {
-    tn_target target;
-    tn_rest_wants wants;
-    tn_http_answer answer;
-} rest_state;
-
 /*
  * The body's bytes, inflated when they are in a coding. What cannot be inflated counts as empty, as in the
  * original; where extensions are on, an error says so.
@@ -261,7 +255,7 @@ tn_json_limits tn_rest_json_limits(const tn_server *server)
 
 static tern_code read_predict(tn_request *r, tn_str body, tn_predict *p, tern_status *st)
 {
-    const rest_state *state = r->surface_state;
+    const tn_rest_state *state = r->surface_state;
     const tn_json_limits json = tn_rest_json_limits(r->server);
     if (state->wants.body != TN_MEDIA_JSON)
         return tn_rest_read_binary(&r->call, &state->wants, state->target.name, body, json.max_tensor_bytes,
@@ -275,7 +269,7 @@ static tern_code read_predict(tn_request *r, tn_str body, tn_predict *p, tern_st
 static tern_code rest_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    const rest_state *state = r->surface_state;
+    const tn_rest_state *state = r->surface_state;
     int64_t start = tn_now_ns();
     tn_predict p = {0};
     tn_str body;
@@ -302,7 +296,7 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
 static tern_code rest_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    rest_state *state = r->surface_state;
+    tn_rest_state *state = r->surface_state;
     int64_t start = tn_now_ns();
     tern_code code = tn_rest_write(r, &state->wants, r->row, &state->answer, st);
     call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
@@ -326,19 +320,8 @@ static const tn_call_steps coded_steps = {.name = "predict",
 
 static void rest_answer(tn_request *r)
 {
-    const rest_state *state = r->surface_state;
+    const tn_rest_state *state = r->surface_state;
     tn_http_request_send(r, &state->answer);
-}
-
-void tn_rest_take_json(tn_request *r)
-{
-    rest_state *state = r->surface_state;
-    r->chunk = (tn_chunk){r->out.ptr, r->out.len};
-    state->answer = (tn_http_answer){.content_type = tn_media_type(TN_MEDIA_JSON),
-                                     .varies = r->server->rest_extensions,
-                                     .chunks = &r->chunk,
-                                     .n_chunks = 1};
-    tn_rest_pack(r, &state->wants, &state->answer);
 }
 
 static const tn_surface rest_surface = {.answer = rest_answer, .error = tn_http_request_error};
@@ -365,8 +348,8 @@ static void fail_without_model(tn_request *r, const tern_status *missing)
     tern_status st;
     tn_str body;
     const int64_t small = r->server->limits.inline_body_bytes;
-    const rest_state *state = r->surface_state;
-    const bool predict = r->call.steps == &predict_steps || r->call.steps == &coded_steps;
+    const tn_rest_state *state = r->surface_state;
+    const bool predict = r->call.steps->method == TN_METHOD_REST_PREDICT;
     tern_code code = TERN_OK;
     tern_status_init(&st);
     if (state->wants.body == TN_MEDIA_JSON && (int64_t)r->body.len <= small &&
@@ -377,7 +360,7 @@ static void fail_without_model(tn_request *r, const tern_status *missing)
 
 static void rest_on_body(tn_request *r)
 {
-    rest_state *state = r->surface_state;
+    tn_rest_state *state = r->surface_state;
     tern_status st;
     if (tn_request_acquire(r, &state->target, &st) != TERN_OK) {
         fail_without_model(r, &st);
@@ -392,14 +375,21 @@ static void rest_on_body(tn_request *r)
     tn_request_submit(r);
 }
 
+static const tn_call_steps *steps_of(rest_verb verb, bool coded)
+{
+    if (verb == VERB_PREDICT)
+        return coded ? &coded_steps : &predict_steps;
+    return tn_rest_examples_steps(verb == VERB_REGRESS, coded);
+}
+
 /* A request whose wants are known, ready for its body. NULL: was answered. */
-static tn_request *rest_request(tn_server *server, tn_exchange *ex, const tn_call_steps *steps)
+static tn_request *rest_request(tn_server *server, tn_exchange *ex, rest_verb verb)
 {
     tern_status st;
-    tn_request *r = tn_request_new(server, ex, &rest_surface, steps);
+    tn_request *r = tn_request_new(server, ex, &rest_surface, steps_of(verb, false));
     if (r == NULL)
         return NULL;
-    rest_state *state = tn_arena_zalloc(&r->call.arena, sizeof *state);
+    tn_rest_state *state = tn_arena_zalloc(&r->call.arena, sizeof *state);
     tern_code code = state != NULL ? tn_rest_wants_read(server, ex, &r->call.arena, &state->wants, &st)
                                    : tern_fail(&st, TERN_RESOURCE_EXHAUSTED,
                                                "No memory for this request; try again later");
@@ -409,17 +399,16 @@ static tn_request *rest_request(tn_server *server, tn_exchange *ex, const tn_cal
     }
     r->surface_state = state;
     r->coding = state->wants.body_coding;
-    if (steps == &predict_steps && state->wants.coding != TN_CONTENT_IDENTITY)
-        r->call.steps = &coded_steps;
+    r->call.steps = steps_of(verb, state->wants.coding != TN_CONTENT_IDENTITY);
     return r;
 }
 
 void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target)
 {
-    tn_request *r = rest_request(server, ex, &predict_steps);
+    tn_request *r = rest_request(server, ex, VERB_PREDICT);
     if (r == NULL)
         return;
-    rest_state *state = r->surface_state;
+    tn_rest_state *state = r->surface_state;
     state->target = *target;
     state->target.name = tn_arena_dup(&r->call.arena, target->name);
     state->target.label = tn_arena_dup(&r->call.arena, target->label);
@@ -430,13 +419,10 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
 static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route)
 {
     tern_status st;
-    const tn_call_steps *steps = route->verb == VERB_CLASSIFY  ? &tn_rest_classify_steps
-                                 : route->verb == VERB_REGRESS ? &tn_rest_regress_steps
-                                                               : &predict_steps;
-    tn_request *r = rest_request(server, ex, steps);
+    tn_request *r = rest_request(server, ex, route->verb);
     if (r == NULL)
         return;
-    rest_state *state = r->surface_state;
+    tn_rest_state *state = r->surface_state;
     tern_code code = target_of(route, &r->call.arena, &state->target, &st);
     tn_request_for(r, state->target.name);
     if (code != TERN_OK) {

@@ -37,8 +37,11 @@ TERN_MUST_USE tern_code tn_infer_plan(tn_infer_kind kind, const tern_signature *
 TERN_MUST_USE tern_code tn_infer_check(const tn_infer_task *task, const tern_tensor *outputs,
                                        int64_t n_examples, tern_status *st);
 
-/* Appends the whole answer of REST, {"results": ...}. out->failed when it is over its maximum. */
-void tn_infer_json(const tn_infer_task *task, const tern_tensor *outputs, tn_buf *out);
+/*
+ * Appends the whole answer of REST, {"results": ...}; compact: without blanks and new lines. out->failed when
+ * it is over its maximum.
+ */
+void tn_infer_json(const tn_infer_task *task, const tern_tensor *outputs, bool compact, tn_buf *out);
 
 /* Appends ClassificationResponse or RegressionResponse. out->failed when it is over its maximum. */
 void tn_infer_response(const tn_infer_task *task, const tern_tensor *outputs, tn_str model, int64_t version,

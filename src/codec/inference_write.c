@@ -46,32 +46,34 @@ static void put_score(tn_buf *out, float score)
         tn_buf_commit(out, tn_number_write_float(to, score));
 }
 
-static void put_classes(const view *v, int64_t i, tn_buf *out)
+static void put_classes(const view *v, int64_t i, const char *comma, tn_buf *out)
 {
     tn_buf_char(out, '[');
     for (int64_t c = 0; c < v->width && !out->failed; c++) {
-        tn_buf_z(out, c > 0 ? ", [" : "[");
+        tn_buf_z(out, c > 0 ? comma : "");
+        tn_buf_char(out, '[');
         tn_json_quote_raw(out, label_at(v, i, c));
-        tn_buf_z(out, ", ");
+        tn_buf_z(out, comma);
         put_score(out, score_at(v, i, c));
         tn_buf_char(out, ']');
     }
     tn_buf_char(out, ']');
 }
 
-void tn_infer_json(const tn_infer_task *task, const tern_tensor *outputs, tn_buf *out)
+void tn_infer_json(const tn_infer_task *task, const tern_tensor *outputs, bool compact, tn_buf *out)
 {
     const view v = view_of(task, outputs);
-    tn_buf_z(out, "{\n    \"results\": [");
+    const bool classify = task->kind == TN_INFER_CLASSIFY;
+    const char *comma = compact ? "," : ", ";
+    tn_buf_z(out, compact ? "{\"results\":[" : "{\n    \"results\": [");
     for (int64_t i = 0; i < v.n && !out->failed; i++) {
-        if (i > 0)
-            tn_buf_z(out, ", ");
-        if (task->kind == TN_INFER_CLASSIFY)
-            put_classes(&v, i, out);
+        tn_buf_z(out, i > 0 ? comma : "");
+        if (classify)
+            put_classes(&v, i, comma, out);
         else
             put_score(out, score_at(&v, i, 0));
     }
-    tn_buf_z(out, task->kind == TN_INFER_CLASSIFY ? "\n    ]\n}" : "]\n}");
+    tn_buf_z(out, compact ? "]}" : classify ? "\n    ]\n}" : "]\n}");
 }
 
 /* ---- protobuf ---- */

@@ -304,7 +304,7 @@ static void fill(const examples *x, int64_t n, tern_tensor *t)
 {
     const uint64_t *ends = (const uint64_t *)(const void *)x->ends.ptr;
     uint64_t *offsets = tn_string_offsets(t);
-    const char *from = x->bytes.ptr + x->context;
+    const char *from = x->bytes.len > 0 ? x->bytes.ptr + x->context : ""; /* examples may all be empty */
     char *start = tn_string_bytes(t, n), *to = start;
     for (int64_t i = 0; i < n; i++) {
         size_t length = (size_t)(ends[i] - (i > 0 ? ends[i - 1] : 0));

@@ -37,7 +37,7 @@ static void answer(const tern_tensor *t)
     require(tn_infer_check(&task, &classes, dims[0], &st) == TERN_OK);
     tn_infer_response(&task, &classes, TN_STR("m"), 1, &out);
     tn_infer_result(&task, &classes, TN_STR("m"), 1, &out);
-    tn_infer_json(&task, &classes, &out);
+    tn_infer_json(&task, &classes, dims[0] & 1, &out);
     require(!out.failed && out.len > 0);
     tn_buf_free(&out);
 }

@@ -150,6 +150,21 @@ def test_rest_context_and_bytes(server):
 
 
 @example_engine
+def test_rest_compact_and_compressed(server):
+    body = {"signature_name": "regress", "examples": [{"x": 1.0}] * 2000}
+    plain = call(server, "regress", body)
+    compact = call(server, "regress", body, headers={"Accept": "application/json;format=compact"})
+    assert compact.json() == plain.json() and compact.body == plain.body.replace(b" ", b"").replace(b"\n", b"")
+    packed = call(server, "regress", body, headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip" and gzip.decompress(packed.body) == plain.body
+    small = {"examples": [{"s": "a"}, {}]}
+    assert call(server, "classify", small, headers={"Accept": "application/json;format=compact"}).body == (
+        b'{"results":[[[%s,%.1f]],[["",0.0]]]}' % (
+            json.dumps(example(s=b"a").SerializeToString().decode()).encode().replace(b"\\u000f", b"\\u000F").replace(
+                b"\\u000b", b"\\u000B"), size(example(s=b"a"))))
+
+
+@example_engine
 def test_rest_gzip_version(server):
     body = {"signature_name": "regress", "examples": [{"x": 1.0}]}
     want = {"results": [size(example(x=1.0))]}

@@ -538,14 +538,14 @@ static void answers_are_written(void **state)
                      TERN_OK);
     assert_int_equal(
         tn_infer_plan(TN_INFER_REGRESS, SIGNATURE("", in_one, out_regress), false, &regress, &st), TERN_OK);
-    tn_infer_json(&both, outputs, &out);
+    tn_infer_json(&both, outputs, false, &out);
     ASSERT_TEXT(&out, "{\n    \"results\": [[[\"a\", 0.5], [\"\", 0.0]], [[\"q\\\"\", -0.0], [\"\xff\", "
                       "1e+30]]\n    ]\n}");
     tn_buf_clear(&out);
-    tn_infer_json(&both, empty, &out);
+    tn_infer_json(&both, empty, false, &out);
     ASSERT_TEXT(&out, "{\n    \"results\": [[], []\n    ]\n}");
     tn_buf_clear(&out);
-    tn_infer_json(&regress, &values, &out);
+    tn_infer_json(&regress, &values, false, &out);
     ASSERT_TEXT(&out, "{\n    \"results\": [0.5, 0.0]\n}");
     tn_buf_clear(&out);
     /*
