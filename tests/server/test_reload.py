@@ -53,6 +53,12 @@ class Reloader(tern_grpc.Client):
     def begin(self, *models, timeout=PATIENCE):
         return self.model.HandleReloadConfigRequest.future(request_of(models), timeout=timeout)
 
+    def seen(self, server, name, *models):
+        """begin(), and waits until the model of that name is listed: calls that are begun together come in any order."""
+        call = self.begin(*models)
+        server.until(lambda: f'"{name}"'.encode() in server.get("/v1/models").body, f"the change with {name} was there")
+        return call
+
     def refused(self, *models, **more):
         """-> "CODE: text" of the error."""
         with pytest.raises(grpc.RpcError) as error:
@@ -154,10 +160,7 @@ def test_waits_without_a_thread_or_loop(start, flags, m, tmp_path):
     server = start(*flags, "--num_loops=1", *FOREVER)
     with Reloader(server.grpc) as c:
         missing = [(f"x{i}", tmp_path / "missing") for i in range(20)]
-        waiting = []
-        for i in range(20):
-            waiting.append(c.begin(("m", m), ("slow", slow), *missing[:i + 1]))
-            server.until(lambda i=i: b'"x%d"' % i in server.get("/v1/models").body, "the change was there")
+        waiting = [c.seen(server, f"x{i}", ("m", m), ("slow", slow), *missing[:i + 1]) for i in range(20)]
         server.until(lambda: states(server, "slow") == {"1": "LOADING"}, "the load ran")
         assert served(server) == 3.0
         assert not any(w.done() for w in waiting)
@@ -203,8 +206,7 @@ def test_clients_that_leave(start, flags, m, tmp_path):
         with pytest.raises(grpc.RpcError) as error:
             c.reload(("m", m), ("late", late), timeout=0.3)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        calls = [c.begin(("m", m), ("late", late), (f"x{i}", tmp_path / "x")) for i in range(10)]
-        server.until(lambda: b'"x9"' in server.get("/v1/models").body, "the last change was there")
+        calls = [c.seen(server, f"x{i}", ("m", m), ("late", late), (f"x{i}", tmp_path / "x")) for i in range(10)]
         for call in calls:
             call.cancel()
         example_models.write(late)
@@ -384,8 +386,7 @@ def test_strict_manner_has_no_extensions(start, flags):
 def test_end_while_a_reload_waits(start, flags, m, tmp_path):
     server = start(*flags, *FOREVER)
     with Reloader(server.grpc) as c:
-        calls = [c.begin(("m", m), (f"x{i}", tmp_path / "missing")) for i in range(5)]
-        server.until(lambda: b'"x4"' in server.get("/v1/models").body, "the last change was there")
+        calls = [c.seen(server, f"x{i}", ("m", m), (f"x{i}", tmp_path / "missing")) for i in range(5)]
         server.terminate()
         for call in calls:
             assert call.exception().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN)
