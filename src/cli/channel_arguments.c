@@ -4,7 +4,8 @@
  *
  * The original hands them to its gRPC library (parseGrpcChannelArgs of model_servers/server.cc; the names are
  * those of grpc/impl/channel_arg_names.h). Those that bound what a client may do become limits of Tern; the
- * others are named in the log once. A part that is no KEY=VALUE crashes the original and is an error here.
+ * others are named in the log once. A part that is no KEY=VALUE is an error; called tensorflow_model_server
+ * it is passed over, which is what was recorded of the original.
  */
 #include "base/log.h"
 #include "cli/parts.h"
@@ -107,8 +108,10 @@ tern_code tn_parts_channel_arguments(tn_parts *p, tern_status *st)
         ptrdiff_t comma = tn_str_chr(rest, ',');
         tn_str part = comma >= 0 ? tn_str_sub(rest, 0, (size_t)comma) : rest;
         tern_code code = part.len > 0 ? use_part(p, part, st) : TERN_OK;
-        if (code != TERN_OK)
+        if (code != TERN_OK && p->manner != TN_MANNER_SERVING)
             return code;
+        if (code != TERN_OK) /* grpc++ passes over what it does not understand (cli_flags-005) */
+            tn_warn("flags", "%s; it is passed over", st->message);
         rest = comma >= 0 ? tn_str_sub(rest, (size_t)comma + 1, rest.len) : TN_STR_NONE;
     }
     return TERN_OK;
