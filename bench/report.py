@@ -104,14 +104,16 @@ def markdown(result):
     lines = ["# Bench", "", f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}; TensorFlow {result['tensorflow']}, "
              f"{result['rounds']} rounds, every contestant once a round in turn, client on the same machine. "
              "Times are the client's, from the first byte sent to the last byte read, over a kept connection. A ratio is the "
-             "median of the rounds' own ratios.", "",
-             "![medians](plot.png)", ""]
+             "median of the rounds' own ratios.", ""]
     if result["cases"]:
-        lines += short_section(result["cases"])
+        lines += ["![medians](plot.png)", "", *short_section(result["cases"])]
     for case in result["cases"]:
         lines += payload_section(case)
     if result.get("small"):
         lines += small_section(result["small"])
+    if result.get("life"):
+        import life
+        lines += life.section(result["life"])
     for text in result.get("notes", []):
         lines += [f"Note: {text}", ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -186,4 +188,5 @@ def write(result, folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(result), encoding="utf-8")
-    plot(result, folder)
+    if result["cases"]:
+        plot(result, folder)

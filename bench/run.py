@@ -164,7 +164,7 @@ def arguments():
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("TERN_SHARED", ROOT.parent / "shared")))
     parser.add_argument("--rounds", type=int, default=3 if quick else 9)
     parser.add_argument("--out", type=Path, default=HERE / "report")
-    parser.add_argument("--only", help="payloads by name, separated by commas: median,largest,widest,heavy,small")
+    parser.add_argument("--only", help="parts by name, separated by commas: median,largest,widest,heavy,small,life")
     args = parser.parse_args()
     args.build, args.shared = args.build.resolve(), args.shared.resolve()
     args.seconds = 2 if quick else 4
@@ -174,9 +174,10 @@ def arguments():
 def main():
     args, progress, busy = arguments(), Progress(), os.getloadavg()[0]
     os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
-    only = set((args.only or "median,largest,widest,heavy,small").split(","))
+    only = set((args.only or "median,largest,widest,heavy,small,life").split(","))
     progress.step("loading TensorFlow, making the payloads")
     import features
+    import life
     import report
     import small
     import tensorflow
@@ -198,6 +199,9 @@ def main():
             result["small"] = small.measure(args.build, ROOT / ".deps", work, 3, args.seconds, progress)
             if not any("nginx" in row["what"] for row in result["small"]):
                 result["notes"].append("nginx was not to be had, so there is no comparison with it.")
+        if "life" in only:
+            progress.step("measuring: loads beside traffic")
+            result["life"] = life.measure(args.build, work, args.rounds, args.seconds, progress)
     report.write(result, args.out)
     progress.step(f"written: {args.out / 'report.md'}")
     print((args.out / "report.md").read_text(encoding="utf-8"))

@@ -130,7 +130,7 @@ def measure(build, deps, folder, rounds, seconds, note):
                      lambda: nginx.pids)]
         rows = {}
         for turn in range(rounds):
-            for connections in (8, 64):
+            for connections in (1, 8, 64):
                 for name, url, data, headers, h1, pids in who:
                     note(f"small model, round {turn + 1}/{rounds}: {name}, {connections} connections")
                     before = cpu_seconds(pids())

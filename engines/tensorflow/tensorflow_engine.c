@@ -87,6 +87,25 @@ static tern_code set_config(tern_engine *e, const tern_engine_options *o, tern_s
     return code;
 }
 
+/*
+ * Makes TensorFlow's devices and its pools of threads, by a session of nothing: in this thread, since they
+ * inherit its priority, and loads have a lower one.
+ */
+static tern_code make_pools(tern_engine *e, tern_status *st)
+{
+    TF_Status *status = TF_NewStatus();
+    TF_Graph *graph = TF_NewGraph();
+    TF_Session *session = TF_NewSession(graph, e->options, status);
+    tern_code code = TF_GetCode(status) == TF_OK ? TERN_OK : tn_tf_fail(status, st);
+    if (session != NULL) {
+        TF_CloseSession(session, status);
+        TF_DeleteSession(session, status);
+    }
+    TF_DeleteGraph(graph);
+    TF_DeleteStatus(status);
+    return code;
+}
+
 static tern_code open_engine(const tern_host *host, const tern_engine_options *options, tern_engine **engine,
                              tern_status *st)
 {
@@ -96,6 +115,8 @@ static tern_code open_engine(const tern_host *host, const tern_engine_options *o
     e->host = host;
     e->options = TF_NewSessionOptions();
     tern_code code = set_config(e, options, st);
+    if (code == TERN_OK)
+        code = make_pools(e, st);
     if (code != TERN_OK) {
         TF_DeleteSessionOptions(e->options);
         free(e);
@@ -252,7 +273,9 @@ static tern_code load_session(tern_engine_model *m, const tern_load_options *o, 
         code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
         goto out;
     }
-    m->session = TF_LoadSessionFromSavedModel(m->engine->options, NULL, o->directory, tags, (int)o->n_tags,
+    /* RunOptions{inter_op_thread_pool = -1}: variables are read in this thread. */
+    const TF_Buffer here = {.data = "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", .length = 11};
+    m->session = TF_LoadSessionFromSavedModel(m->engine->options, &here, o->directory, tags, (int)o->n_tags,
                                               m->graph, meta_graph, status);
     code = TF_GetCode(status) == TF_OK ? TERN_OK : tn_tf_fail(status, st);
     if (code == TERN_OK)

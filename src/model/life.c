@@ -10,9 +10,9 @@
  *   - a version that failed is not counted by LATEST: the next lower one is loaded in its place, so that a
  *     restart beside a broken
  *     newest version serves what ran before it.
- * Loads and unloads run on the loaders, without the lock. Loaders have the normal priority: a runtime makes
- * its own thread pools in the first thread that needs them, a loader, and those that run models later would
- * inherit a lower one for good.
+ * Loads and unloads run on the loaders, without the lock. An engine is opened with the normal priority, since
+ * the threads that it makes then run models later; what follows, up to the end of the warm-up, gives way to
+ * the calls of other models, and so does an unload (base/low.h).
  */
 #include "model/life.h"
 
@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/low.h"
 #include "base/status.h"
 
 /* Ended versions kept in the history of a model, and so in its status. */
@@ -263,8 +264,9 @@ static void free_box(tn_box *box)
     free(box);
 }
 
-static void unload(tn_box *box)
+static void unload_low(void *arg)
 {
+    tn_box *box = arg;
     tn_models *m = box->owner;
     tn_version *v = &box->version;
     if (m->options.hooks.detach != NULL)
@@ -277,7 +279,7 @@ void tn_life_unload_task(tn_task *task)
     tn_box *box = TN_CONTAINER(task, tn_box, task);
     tn_models *m = box->owner;
     tn_entry *e = box->entry;
-    unload(box);
+    tn_low_run("tern-unloading", unload_low, box);
     tn_info("model", "%.*s version %lld: unloaded", TN_FMT(box->version.model),
             (long long)box->version.number);
     pthread_mutex_lock(&m->lock);
@@ -316,36 +318,52 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
     return box;
 }
 
-/* Engine, load, signatures, attach. Without the lock. */
-static tern_code load(tn_models *m, tn_box *box, tern_status *st)
+typedef struct load_work {
+    tn_models *m;
+    tn_box *box;
+    tern_status *st;
+    tern_code code;
+} load_work;
+
+/* Load, signatures, attach. */
+static void load_low(void *arg)
 {
-    const tn_model_config *config = &box->held->config;
-    tn_version *v = &box->version;
-    tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
-    tern_code code = tn_engines_get(m->options.engines, name, &v->engine, st);
-    if (code != TERN_OK)
-        return code;
+    load_work *w = arg;
+    tn_models *m = w->m;
+    tn_version *v = &w->box->version;
     const tern_engine_api *api = v->engine->api;
     tern_load_options options = {
         .struct_size = sizeof options,
-        .directory = box->directory,
+        .directory = w->box->directory,
         .tags = m->options.tags,
         .n_tags = m->options.n_tags,
     };
     int64_t start = tn_now_ns();
-    code = api->load(v->engine->self, &options, &v->loaded, st);
+    w->code = api->load(v->engine->self, &options, &v->loaded, w->st);
     if (m->options.stats != NULL)
-        tn_stats_engine_load(m->options.stats, v->stats.model, box->directory, code == TERN_OK,
+        tn_stats_engine_load(m->options.stats, v->stats.model, w->box->directory, w->code == TERN_OK,
                              tn_now_ns() - start);
-    if (code != TERN_OK)
-        return code;
+    if (w->code != TERN_OK)
+        return;
     v->signatures = api->signatures(v->loaded);
     if (m->options.hooks.attach != NULL) {
-        code = m->options.hooks.attach(m->options.hooks.context, v, st);
-        if (code != TERN_OK)
+        w->code = m->options.hooks.attach(m->options.hooks.context, v, w->st);
+        if (w->code != TERN_OK)
             api->unload(v->loaded);
     }
-    return code;
+}
+
+/* Engine, and the rest in a thread that gives way. Without the lock. */
+static tern_code load(tn_models *m, tn_box *box, tern_status *st)
+{
+    const tn_model_config *config = &box->held->config;
+    tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
+    tern_code code = tn_engines_get(m->options.engines, name, &box->version.engine, st);
+    if (code != TERN_OK)
+        return code;
+    load_work work = {.m = m, .box = box, .st = st};
+    tn_low_run("tern-loading", load_low, &work);
+    return work.code;
 }
 
 /* With the lock. The version it replaces (the same number from another base path), or NULL, goes. */

@@ -1,0 +1,194 @@
+"""Loads beside traffic: the tail latency of one model while another is swapped, and the time to ready beside a broken model.
+
+Swaps: h2load asks a small model over gRPC at a fixed rate, whether answers come or not (open loop), in windows that take
+turns: nothing else happens, or another model (16 MB, TensorFlow) goes from version to version by HandleReloadConfigRequest
+without a pause. The ratio of the two windows' p99 is told, its median over the rounds.
+Ready: ten models at the start, one of which cannot be loaded, against the same ten where all can; from the start of the
+process until nine (ten) of them answer.
+"""
+import http.client
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+
+import tern_server
+
+MODELS = 10
+
+
+def percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+# ---- swaps ----
+
+def open_loop(port, message, folder, rate, seconds):
+    """-> latencies in ms of the calls of one window."""
+    log = folder / "h2load.log"
+    log.unlink(missing_ok=True)
+    connections = 8
+    done = subprocess.run(
+        ["h2load", "-c", str(connections), "-t", "1", "-m", "100", "-D", str(seconds), f"--rps={rate / connections}", "-d",
+         str(message), "-H", "content-type: application/grpc", "-H", "te: trailers", f"--log-file={log}",
+         f"http://127.0.0.1:{port}/tensorflow.serving.PredictionService/Predict"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds + 60, check=False)
+    rows = [line.split("\t") for line in log.read_text(encoding="ascii").splitlines()] if log.exists() else []
+    if done.returncode or not rows or any(row[1] != "200" for row in rows):
+        raise RuntimeError(f"h2load: {done.stdout[-2000:]}")
+    return [int(row[2]) / 1e3 for row in rows]
+
+
+class Swaps:
+    """Lets a model go from version to version until it is stopped."""
+
+    def __init__(self, client, models):
+        self.client, self.models, self.count, self.over, self.error = client, models, 0, False, None
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.over:
+                self.count += 1
+                swap(self.client, self.models, 1 + self.count % 2)
+        except Exception as error:  # noqa: BLE001, told by stop()
+            self.error = error
+
+    def stop(self):
+        self.over = True
+        self.thread.join()
+        if self.error:
+            raise self.error
+        return self.count
+
+
+def reload_request(models, version):
+    """models: {name: base path}; the one called "swapped" serves that version alone."""
+    from tensorflow_serving.apis import model_management_pb2
+    request = model_management_pb2.ReloadConfigRequest()
+    for name, path in models.items():
+        config = request.config.model_config_list.config.add(name=name, base_path=str(path), model_platform="tensorflow")
+        if name == "swapped":
+            config.model_version_policy.specific.versions.append(version)
+    return request
+
+
+def swap(client, models, version):
+    """Asks for the version and waits until it is served."""
+    answer = client.model.HandleReloadConfigRequest(reload_request(models, version), timeout=100)
+    if answer.status.error_code:
+        raise RuntimeError(f"reload: {answer.status}")
+    end = time.monotonic() + 100
+    while not any(v.version == version and v.state == 30 for v in client.status("swapped").model_version_status):
+        if time.monotonic() > end:
+            raise RuntimeError(f"swapped version {version} did not become available")
+        time.sleep(0.01)
+
+
+def measure_swaps(build, folder, rounds, seconds, note):
+    import small
+    import tern_grpc
+    small_models = tern_server.make_models("server_models.py", "server", build)
+    large = tern_server.make_models("engine_models.py", "engine", build) / "large" / "1"
+    models = {"half_plus_two": small_models / "half_plus_two", "swapped": folder / "swapped"}
+    for version in ("1", "2"):
+        shutil.copytree(large, models["swapped"] / version)
+    message = folder / "message.bin"
+    message.write_bytes(small.predict_message())
+    server = tern_server.Server(folder / "tern-swaps", ["--model_name=half_plus_two",
+                                                        f"--model_base_path={models['half_plus_two']}"], build=build)
+    rest, swaps, ratios, swapped = [], [], [], 0
+    try:
+        with tern_grpc.Client(server.grpc) as client:
+            for version in (1, 2):
+                swap(client, models, version)
+            open_loop(server.grpc, message, folder, 1000, 2)
+            for turn in range(rounds):
+                note(f"swaps, round {turn + 1}/{rounds}")
+                calm = open_loop(server.grpc, message, folder, 1000, seconds)
+                running = Swaps(client, models)
+                try:
+                    busy = open_loop(server.grpc, message, folder, 1000, seconds)
+                finally:
+                    swapped += running.stop()
+                rest += calm
+                swaps += busy
+                ratios.append(percentile(busy, 0.99) / percentile(calm, 0.99))
+    finally:
+        server.stop()
+    return {"swaps": swapped, "ratio": statistics.median(ratios), "ratios": ratios,
+            **{f"{name}_{label}": percentile(values, share) for name, values in (("rest", rest), ("busy", swaps))
+               for label, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))}}
+
+
+# ---- ready ----
+
+def answers(port, names):
+    """Which of the models answer a request."""
+    good = set()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for name in names:
+        connection.request("POST", f"/v1/models/{name}:predict", body=b'{"instances": [1.0]}')
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            good.add(name)
+    connection.close()
+    return good
+
+
+def time_to_ready(build, folder, source, broken):
+    """Seconds until all models but the broken one answer."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    names = [f"m{i}" for i in range(MODELS)]
+    entries = ""
+    for name in names:
+        shutil.copytree(source, folder / name / "1")
+        entries += f'config {{ name: "{name}" base_path: "{folder / name}" model_platform: "tensorflow" }}\n'
+    if broken:
+        (folder / "m0" / "1" / "saved_model.pb").write_bytes(b"no model")
+    (folder / "models.config").write_text(f"model_config_list {{\n{entries}}}\n", encoding="ascii")
+    start = time.perf_counter()
+    server = tern_server.Server(folder / "tern", [f"--model_config_file={folder / 'models.config'}"], build=build, wait="listen")
+    try:
+        left = set(names[1:] if broken else names)
+        server.until(lambda: not (left - answers(server.rest, left)), "the models answer")
+        took = time.perf_counter() - start
+        assert not broken or not answers(server.rest, ["m0"])
+        return took
+    finally:
+        server.stop()
+
+
+def measure_ready(build, folder, rounds, note):
+    source = tern_server.make_models("server_models.py", "server", build) / "half_plus_two" / "1"
+    times = {False: [], True: []}
+    for turn in range(rounds):
+        for broken in (False, True) if turn % 2 else (True, False):
+            note(f"time to ready, round {turn + 1}/{rounds}")
+            times[broken].append(time_to_ready(build, folder / "ready", source, broken))
+    return {"models": MODELS, "good_s": statistics.median(times[False]), "broken_s": statistics.median(times[True]),
+            "ratio": statistics.median(b / g for b, g in zip(times[True], times[False]))}
+
+
+def section(found):
+    """The lines of the report."""
+    import report
+    swaps, ready = found["swaps"], found["ready"]
+    lines = ["## Loads beside traffic", ""]
+    lines += [f"half_plus_two over gRPC, 1,000 calls a second in an open loop; {swaps['swaps']} swaps of another model (16 MB).",
+              ""]
+    lines += report.table(["", "p50 ms", "p99 ms", "p99.9 ms"], [
+        [title, *(f"{swaps[f'{name}_{p}']:.2f}" for p in ("p50", "p99", "p999"))]
+        for title, name in (("at rest", "rest"), ("while swapped", "busy"))])
+    lines += [f"p99 while swapped / at rest: **{swaps['ratio']:.2f}** (aim: at most 1.5).", ""]
+    lines += [f"Time to ready of {ready['models']} models: {ready['good_s']:.2f} s; of the {ready['models'] - 1} others when one "
+              f"cannot be loaded: {ready['broken_s']:.2f} s, **{ready['ratio']:.2f}** times as long (aim: 1).", ""]
+    return lines
+
+
+def measure(build, folder, rounds, seconds, note):
+    return {"swaps": measure_swaps(build, folder, rounds, seconds, note), "ready": measure_ready(build, folder, rounds, note)}
