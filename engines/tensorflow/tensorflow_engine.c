@@ -17,6 +17,13 @@
 #include "complete.h"
 
 #define ARENA_MAX (256u << 20)
+/* Signatures that are compiled when a model is loaded, and most inputs or outputs of one. */
+#define COMPILE_SIGNATURES 16
+#define COMPILE_TENSORS    64
+
+/* RunOptions{inter_op_thread_pool = -1}: what loads do stays in their thread, with its priority. */
+static const TF_Buffer in_this_thread = {.data = "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+                                         .length = 11};
 
 tern_code tn_tf_fail(const TF_Status *from, tern_status *st)
 {
@@ -273,10 +280,8 @@ static tern_code load_session(tern_engine_model *m, const tern_load_options *o, 
         code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
         goto out;
     }
-    /* RunOptions{inter_op_thread_pool = -1}: variables are read in this thread. */
-    const TF_Buffer here = {.data = "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", .length = 11};
-    m->session = TF_LoadSessionFromSavedModel(m->engine->options, &here, o->directory, tags, (int)o->n_tags,
-                                              m->graph, meta_graph, status);
+    m->session = TF_LoadSessionFromSavedModel(m->engine->options, &in_this_thread, o->directory, tags,
+                                              (int)o->n_tags, m->graph, meta_graph, status);
     code = TF_GetCode(status) == TF_OK ? TERN_OK : tn_tf_fail(status, st);
     if (code == TERN_OK)
         code =
@@ -287,6 +292,38 @@ out:
     TF_DeleteStatus(status);
     TF_DeleteBuffer(meta_graph);
     return code;
+}
+
+/*
+ * Lets TensorFlow compile what the signature needs, all outputs, without running any of it: executors are
+ * made before the inputs are looked at, and inputs of the wrong dtype end the run there. So the first request
+ * finds what every later one does; it may be seconds for a large graph.
+ */
+static void compile(tern_engine_model *m, const tern_signature *s, const tn_tf_ends *ends)
+{
+    TF_Tensor *in[COMPILE_TENSORS] = {NULL}, *out[COMPILE_TENSORS] = {NULL};
+    bool whole = s->n_inputs > 0 && s->n_inputs <= COMPILE_TENSORS && s->n_outputs <= COMPILE_TENSORS;
+    for (uint32_t i = 0; whole && i < s->n_outputs; i++)
+        whole = ends->outputs[i].oper != NULL;
+    for (uint32_t i = 0; whole && i < s->n_inputs; i++) {
+        if (ends->inputs[i].oper == NULL)
+            break;
+        TF_DataType other = TF_OperationOutputType(ends->inputs[i]) == TF_BOOL ? TF_FLOAT : TF_BOOL;
+        in[i] = TF_AllocateTensor(other, NULL, 0, other == TF_BOOL ? sizeof(bool) : sizeof(float));
+    }
+    for (uint32_t i = 0; whole && i < s->n_inputs; i++)
+        whole = in[i] != NULL;
+    TF_Status *status = TF_NewStatus();
+    if (whole)
+        TF_SessionRun(m->session, &in_this_thread, ends->inputs, in, (int)s->n_inputs, ends->outputs, out,
+                      (int)s->n_outputs, NULL, 0, NULL, status);
+    TF_DeleteStatus(status);
+    for (uint32_t i = 0; i < COMPILE_TENSORS; i++) {
+        if (in[i] != NULL)
+            TF_DeleteTensor(in[i]);
+        if (out[i] != NULL)
+            TF_DeleteTensor(out[i]);
+    }
 }
 
 static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model,
@@ -310,6 +347,8 @@ static tern_code load(tern_engine *e, const tern_load_options *options, tern_eng
         unload(m);
         return code;
     }
+    for (uint32_t i = 0; i < m->signatures.n_signatures && i < COMPILE_SIGNATURES; i++)
+        compile(m, &m->signatures.signatures[i], &m->ends[i]);
     m->bytes = size_on_disk(options->directory);
     *model = m;
     return TERN_OK;
