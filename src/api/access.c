@@ -159,7 +159,7 @@ void tn_access_send(tn_server *server, tn_exchange *ex, const tn_response *respo
 
 /* ---- what is noted on the way ---- */
 
-void tn_access_code(tn_exchange *ex, tern_code code)
+static void note_code(tn_exchange *ex, tern_code code)
 {
     tn_access *a = tn_access_of(ex);
     if (a == NULL)
@@ -167,6 +167,13 @@ void tn_access_code(tn_exchange *ex, tern_code code)
     a->has_code = true;
     a->code = code;
     a->answered_ns = tn_now_ns();
+}
+
+void tn_access_answered(tn_server *server, tn_exchange *ex, tern_code code)
+{
+    if ((unsigned)code < TN_CODES)
+        atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
+    note_code(ex, code);
 }
 
 void tn_access_about(tn_exchange *ex, tn_method method, tn_str model)
@@ -198,7 +205,7 @@ void tn_access_note(tn_request *r, tern_code code)
     tn_access *a = r->ex != NULL ? tn_access_of(r->ex) : NULL;
     if (a == NULL)
         return;
-    tn_access_code(r->ex, code);
+    note_code(r->ex, code);
     tn_access_about_request(r);
     if (r->submitted) /* while the call is away the rest is not ours */
         return;

@@ -36,8 +36,8 @@ typedef struct tn_access {
 void tn_access_begin(tn_server *server, tn_exchange *ex);
 /* The entry, or NULL. */
 tn_access *tn_access_of(tn_exchange *ex);
-/* How it is answered, for answers without a tn_request. */
-void tn_access_code(tn_exchange *ex, tern_code code);
+/* How it is answered, for answers without a tn_request: notes the code, and counts it (server->answers). */
+void tn_access_answered(tn_server *server, tn_exchange *ex, tern_code code);
 void tn_access_about(tn_exchange *ex, tn_method method, tn_str model);
 /* Whose call it is, out of a request: for one whose client is gone. */
 void tn_access_about_request(tn_request *r);

@@ -32,7 +32,7 @@ static tern_code document_encode(tn_call *call, tern_status *st)
 }
 
 static const tn_call_steps document_steps = {.name = "document",
-                                             .kind = 2,
+                                             .kind = TN_COST_DOCUMENT,
                                              .method = TN_METHOD_DOCUMENT,
                                              .one_thread = true, /* handler.h: pre() and post() */
                                              .decode = document_decode,

@@ -8,6 +8,7 @@
 #include "api/grpc.h"
 
 #include "api/access.h"
+#include "api/http.h"
 #include "api/surfaces.h"
 #include "codec/grpc_message.h"
 #include "codec/pb_wire.h"
@@ -137,8 +138,7 @@ void tn_grpc_refuse(tn_server *server, tn_exchange *ex, tern_code code, const ch
     tern_status st;
     tern_fail(&st, code, "%s", message);
     make_error(&e, &st);
-    atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
-    tn_access_code(ex, code);
+    tn_access_answered(server, ex, code);
     tn_access_send(server, ex, &e.response);
 }
 
@@ -391,12 +391,10 @@ void tn_grpc_on_request(tn_server *server, tn_exchange *ex)
     const tn_grpc_method *method = tn_grpc_find(server, tn_exchange_target(ex));
     tern_status st;
     if (!tn_exchange_is_http2(ex)) {
-        static const tn_chunk text = {
-            "gRPC needs HTTP/2; use a gRPC client, or POST JSON to /v1/models/NAME:predict\n", 79};
-        static const tn_header type = {TN_STR_INIT("content-type"), TN_STR_INIT("text/plain")};
-        const tn_response response = {
-            .status = 415, .headers = &type, .n_headers = 1, .body = &text, .n_body = 1};
-        tn_exchange_send(ex, &response);
+        tn_http_text(
+            server, ex, 415, TN_STR("text/plain"),
+            TN_STR("gRPC needs HTTP/2; use a gRPC client, or POST JSON to /v1/models/NAME:predict\n"),
+            TERN_INVALID_ARGUMENT);
         return;
     }
     if (method == NULL) {

@@ -64,9 +64,7 @@ static void end_stream(tn_grpc_stream *s, const tern_status *st)
     tn_grpc_trailers trailers;
     tern_code code = st != NULL ? st->code : TERN_OK;
     size_t n = tn_grpc_make_trailers(&trailers, st);
-    if ((unsigned)code < TN_CODES)
-        atomic_fetch_add_explicit(&s->server->answers[code], 1, memory_order_relaxed);
-    tn_access_code(s->ex, code);
+    tn_access_answered(s->server, s->ex, code);
     tn_exchange_finish(s->ex, trailers.headers, n);
     free_stream(s);
 }

@@ -73,9 +73,7 @@ void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content
     }
     response.headers = list.items;
     response.n_headers = list.n;
-    if ((unsigned)code < TN_CODES)
-        atomic_fetch_add_explicit(&server->answers[code], 1, memory_order_relaxed);
-    tn_access_code(ex, code);
+    tn_access_answered(server, ex, code);
     tn_access_send(server, ex, &response);
 }
 

@@ -63,8 +63,7 @@ static void answer(metrics_page *p)
                                   .n_body = 1,
                                   .release = free_page,
                                   .release_arg = p};
-    atomic_fetch_add_explicit(&p->server->answers[TERN_OK], 1, memory_order_relaxed);
-    tn_access_code(p->ex, TERN_OK);
+    tn_access_answered(p->server, p->ex, TERN_OK);
     tn_access_send(p->server, p->ex, &response);
 }
 

@@ -126,8 +126,9 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     tn_loop *loop = tn_exchange_loop(ex);
     tn_request *r = take(pool_of(loop));
     if (r == NULL) {
-        tn_response busy = {.status = 503};
-        tn_exchange_send(ex, &busy);
+        const tn_response busy = {.status = 503};
+        tn_access_answered(server, ex, TERN_UNAVAILABLE);
+        tn_access_send(server, ex, &busy);
         return NULL;
     }
     tn_call_init(&r->call, steps, (size_t)server->limits.max_call_arena_bytes);

@@ -116,8 +116,8 @@ const tn_call_steps *tn_rest_examples_steps(bool regress, bool coded)
 {
     /* What is compressed costs more: measured apart, as predict's. */
     static const tn_call_steps steps[2][2] = {
-        {REST_STEPS(classify, 0, CLASSIFY), REST_STEPS(classify, 3, CLASSIFY)},
-        {REST_STEPS(regress, 0, REGRESS), REST_STEPS(regress, 3, REGRESS)},
+        {REST_STEPS(classify, TN_COST_REST, CLASSIFY), REST_STEPS(classify, TN_COST_REST_CODED, CLASSIFY)},
+        {REST_STEPS(regress, TN_COST_REST, REGRESS), REST_STEPS(regress, TN_COST_REST_CODED, REGRESS)},
     };
     return &steps[regress][coded];
 }
@@ -188,19 +188,19 @@ static tern_code grpc_encode(tn_call *call, tern_status *st)
 }
 
 const tn_call_steps tn_grpc_classify_steps = {.name = "classify",
-                                              .kind = 1,
+                                              .kind = TN_COST_GRPC,
                                               .method = TN_METHOD_GRPC_CLASSIFY,
                                               .decode = grpc_decode_classify,
                                               .encode = grpc_encode,
                                               .done = tn_request_done};
 const tn_call_steps tn_grpc_regress_steps = {.name = "regress",
-                                             .kind = 1,
+                                             .kind = TN_COST_GRPC,
                                              .method = TN_METHOD_GRPC_REGRESS,
                                              .decode = grpc_decode_regress,
                                              .encode = grpc_encode,
                                              .done = tn_request_done};
 const tn_call_steps tn_grpc_multi_steps = {.name = "multi_inference",
-                                           .kind = 1,
+                                           .kind = TN_COST_GRPC,
                                            .method = TN_METHOD_GRPC_MULTI_INFERENCE,
                                            .decode = grpc_decode_multi,
                                            .encode = grpc_encode,

@@ -40,7 +40,7 @@ static tern_code predict_encode(tn_call *call, tern_status *st)
 }
 
 const tn_call_steps tn_grpc_predict_steps = {.name = "predict",
-                                             .kind = 1,
+                                             .kind = TN_COST_GRPC,
                                              .method = TN_METHOD_GRPC_PREDICT,
                                              .encode = predict_encode,
                                              .done = tn_request_done};

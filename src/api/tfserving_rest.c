@@ -304,7 +304,7 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
 }
 
 static const tn_call_steps predict_steps = {.name = "predict",
-                                            .kind = 0,
+                                            .kind = TN_COST_REST,
                                             .method = TN_METHOD_REST_PREDICT,
                                             .decode = rest_decode,
                                             .encode = rest_encode,
@@ -312,7 +312,7 @@ static const tn_call_steps predict_steps = {.name = "predict",
 
 /* Calls whose answers are compressed cost more: measured apart, so that what is slow stays off the loop. */
 static const tn_call_steps coded_steps = {.name = "predict",
-                                          .kind = 3,
+                                          .kind = TN_COST_REST_CODED,
                                           .method = TN_METHOD_REST_PREDICT,
                                           .decode = rest_decode,
                                           .encode = rest_encode,

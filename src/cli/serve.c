@@ -131,7 +131,7 @@ static void stop_serving(tn_parts *p, int result)
         fflush(NULL);
         _exit(result);
     }
-    tn_schedule_free(s->schedule);
+    tn_schedule_end(s->schedule);
     tn_worker_free(s->worker);
     tn_net_free(s->net);
     tn_log_writer_free(s->access_log);
@@ -142,6 +142,7 @@ static void stop_serving(tn_parts *p, int result)
         fflush(NULL);
         _exit(result);
     }
+    tn_schedule_free(s->schedule); /* pages of metrics and loads have asked it until now */
     tn_stats_free(s->stats);
     tn_handlers_free(p->handlers);
     tn_engines_free(p->engines);

@@ -223,10 +223,11 @@ int64_t tn_life_advance(tn_models *m, tn_model *model)
         else
             queue_load(m, e);
     }
+    const tn_box *before = m->retired; /* not in the table any more */
     if (retire_replaced(m, model) && !tn_snapshot_publish(m)) {
         /* Requests still see the old table: it keeps its references until there is memory for a new one. */
         tn_error("model", "no memory for a new table of versions");
-        for (tn_box *box; (box = m->retired) != NULL;) {
+        for (tn_box *box; (box = m->retired) != before;) {
             m->retired = box->next;
             box->entry->live = box;
             set_state(m, box->entry, TN_STATE_AVAILABLE);
@@ -274,6 +275,19 @@ static void unload_low(void *arg)
     v->engine->api->unload(v->loaded);
 }
 
+/*
+ * With the lock, which it leaves: a load or an unload is over, also where no state tells so. e may be gone
+ * then.
+ */
+static void step_ended(tn_models *m, tn_entry *e)
+{
+    (void)tn_life_advance(m, e->model);
+    pthread_cond_broadcast(&m->changed);
+    m->woken = true;
+    pthread_cond_signal(&m->wake);
+    tn_models_unlock(m);
+}
+
 void tn_life_unload_task(tn_task *task)
 {
     tn_box *box = TN_CONTAINER(task, tn_box, task);
@@ -287,10 +301,7 @@ void tn_life_unload_task(tn_task *task)
     e->boxes--;
     if (e->state == TN_STATE_UNLOADING && e->boxes == 0)
         set_state(m, e, TN_STATE_END);
-    (void)tn_life_advance(m, e->model);
-    m->woken = true;
-    pthread_cond_signal(&m->wake);
-    tn_models_unlock(m);
+    step_ended(m, e);
     free_box(box);
 }
 
@@ -483,10 +494,7 @@ static void load_task(tn_entry *e, tn_models *m)
     else
         load_failed(m, e, &st);
 out:
-    (void)tn_life_advance(m, e->model);
-    m->woken = true;
-    pthread_cond_signal(&m->wake);
-    tn_models_unlock(m);
+    step_ended(m, e);
 }
 
 void *tn_life_loader(void *arg)

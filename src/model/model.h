@@ -43,7 +43,13 @@ const char *tn_state_name(tn_state s); /* "AVAILABLE". Static. */
 
 /* Measured cost of calls of one sort, by size of their body: what decides about inline runs (schedule/). */
 #define TN_COST_CLASSES 32
-#define TN_COST_KINDS   4
+typedef enum tn_cost_kind {
+    TN_COST_REST,
+    TN_COST_GRPC,
+    TN_COST_DOCUMENT,
+    TN_COST_REST_CODED, /* with a compressed body */
+    TN_COST_KINDS
+} tn_cost_kind;
 typedef struct tn_cost {
     atomic_uint_fast32_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* microseconds * 16; 0: not measured */
 } tn_cost;

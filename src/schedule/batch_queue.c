@@ -398,15 +398,20 @@ void tn_batcher_close(tn_schedule *s)
     pthread_mutex_unlock(&s->batcher.lock);
 }
 
-void tn_batcher_free(tn_schedule *s)
+void tn_batcher_end(tn_schedule *s)
 {
     tn_batcher *k = &s->batcher;
     pthread_mutex_lock(&k->lock);
     k->closed = k->ending = true;
     pthread_cond_broadcast(&k->work);
     pthread_mutex_unlock(&k->lock);
-    for (uint32_t i = 0; i < k->n_threads; i++)
-        pthread_join(k->threads[i], NULL);
+    while (k->n_threads > 0)
+        pthread_join(k->threads[--k->n_threads], NULL);
+}
+
+void tn_batcher_free(tn_schedule *s)
+{
+    tn_batcher *k = &s->batcher;
     free(k->threads);
     pthread_cond_destroy(&k->work);
     pthread_mutex_destroy(&k->lock);

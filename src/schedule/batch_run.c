@@ -228,7 +228,6 @@ static tern_code run_joined(group *g, const tern_tensor *inputs, tern_tensor *ou
     };
     tern_code code = v->engine->api->run(v->loaded, &run, st);
     int64_t took = tn_now_ns() - now;
-    tn_stats_run(&first->version->stats, took);
     tn_stats_run(&v->stats, took);
     for (uint32_t i = 0; i < g->n; i++)
         if (g->parts[i]->split == NULL)

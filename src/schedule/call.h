@@ -29,8 +29,8 @@ typedef struct tn_batch_queue tn_batch_queue;
  * A call that is cancelled or late before it starts, or refused, goes straight to done.
  */
 typedef struct tn_call_steps {
-    const char *name; /* "predict" */
-    unsigned kind;    /* < TN_COST_KINDS: which costs compare: 0 REST, 1 gRPC, 2 handler */
+    const char *name;  /* "predict" */
+    tn_cost_kind kind; /* which costs compare */
     /*
      * Sets signature, inputs, output_ids; may be NULL when that was done before submit. Stamps DECODE or
      * PREPROCESS.
@@ -151,7 +151,12 @@ size_t tn_schedule_running(tn_schedule *s);
 void tn_schedule_hurry(tn_schedule *s);
 /* From now on calls are refused with UNAVAILABLE; what is queued still runs. Any thread; may be repeated. */
 void tn_schedule_close(tn_schedule *s);
-/* Closes, and ends the executors after what is queued. Nobody else may use it any more. Accepts NULL. */
+/*
+ * Closes, and ends the threads after what is queued. Nobody may submit any more; versions may still be
+ * attached and detached, and its counts read. May be repeated. Accepts NULL.
+ */
+void tn_schedule_end(tn_schedule *s);
+/* The same, and nobody may use it in any way any more. Accepts NULL. */
 void tn_schedule_free(tn_schedule *s);
 /* Instead of free, right before the process ends: nobody waits for the executors any more. Accepts NULL. */
 void tn_schedule_leave(tn_schedule *s);

@@ -162,7 +162,9 @@ TERN_MUST_USE tern_code tn_batcher_start(tn_schedule *s, tern_status *st);
 /* Takes the call (call->batch is set); on an error it is still the caller's. Any thread. */
 TERN_MUST_USE tern_code tn_batcher_put(tn_schedule *s, tn_call *call, tern_status *st);
 void tn_batcher_close(tn_schedule *s);
-/* After close: ends the threads when nothing waits. */
+/* After close: ends the threads when nothing waits. May be repeated. */
+void tn_batcher_end(tn_schedule *s);
+/* After end. */
 void tn_batcher_free(tn_schedule *s);
 void tn_batcher_leave(tn_schedule *s);
 

@@ -355,14 +355,22 @@ void tn_schedule_leave(tn_schedule *s)
         tn_batcher_leave(s);
 }
 
-void tn_schedule_free(tn_schedule *s)
+void tn_schedule_end(tn_schedule *s)
 {
     if (s == NULL)
         return;
     tn_schedule_close(s);
-    for (uint32_t i = 0; i < s->n_threads; i++)
-        pthread_join(s->threads[i], NULL);
+    while (s->n_threads > 0)
+        pthread_join(s->threads[--s->n_threads], NULL);
     /* After them: they still bring calls. */
+    tn_batcher_end(s);
+}
+
+void tn_schedule_free(tn_schedule *s)
+{
+    if (s == NULL)
+        return;
+    tn_schedule_end(s);
     tn_batcher_free(s);
     tn_taskq_destroy(&s->queue);
     tn_arena_free(&s->arena);

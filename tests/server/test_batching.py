@@ -317,3 +317,12 @@ def test_auto_pipelined(start, tmp_path):
             got += more
     bodies = [json.loads(part.split(b"\r\n\r\n", 1)[1]) for part in got.split(b"HTTP/1.1 200")[1:]]
     assert bodies == [{"outputs": [2 * i + 1]} for i in range(200)]
+
+
+def test_end_while_a_version_is_loaded(start, tmp_path):
+    """A load that is under way at the end gives its version queues although the scheduler's threads have ended."""
+    folder = example_models.write(tmp_path / "m", body="sleep 700\n" + BODY)
+    server = start("--model_name=m", f"--model_base_path={folder}", "--engine=example", "--enable_batching",
+                   wait="listen")
+    server.until(lambda: "LOADING" in server.get("/v1/models/m").text, "the load began")
+    server.stop()

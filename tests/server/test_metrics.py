@@ -171,6 +171,14 @@ def test_totals_outlive_versions(start, folder):
 
 
 @pytest.mark.example
+def test_answers_without_a_request_count(start, folder):
+    server = tern(start, folder)
+    answer = server.post("/tensorflow.serving.PredictionService/Predict", b"", headers={"Content-Type": "application/grpc"})
+    assert answer.status == 415 and "HTTP/2" in answer.text
+    assert server.metric("tern_answers_total", code="INVALID_ARGUMENT") == 1
+
+
+@pytest.mark.example
 def test_failed_loads(start, tmp_path):
     good = example_models.write(tmp_path / "good")
     bad = example_models.write(tmp_path / "bad", body="no such word\n")

@@ -293,6 +293,26 @@ static void test_full_batch(void **state)
     unmake(w);
 }
 
+/* The engine ran once, whatever the number of calls: both counts of runs (the model's) say so. */
+static void test_a_run_is_counted_once(void **state)
+{
+    world *w = make(WAITS "max_batch_size { value: 4 }", 2);
+    tn_stats *stats = tn_stats_new();
+    probe p[5] = {0};
+    uint64_t runs, ns;
+    w->version->stats.model = tn_stats_model(stats, TN_STR("m"));
+    for (int i = 0; i < 4; i++)
+        submit(&p[i], w, &early, 1, 3, (float)i);
+    submit(&p[4], w, &early, 4, 3, 4);
+    for (int i = 0; i < 5; i++)
+        expect_good(&p[i]);
+    assert_int_equal(atomic_load(&w->model.runs), 2);
+    tn_stats_runs(w->version->stats.model, &runs, &ns);
+    assert_int_equal(runs, 2);
+    unmake(w);
+    tn_stats_free(stats);
+}
+
 static void test_timeout(void **state)
 {
     world *w = make("batch_timeout_micros { value: 300000 } max_batch_size { value: 100 }", 2);
@@ -762,6 +782,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_batch),
+        cmocka_unit_test(test_a_run_is_counted_once),
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_other_shapes_apart),
         cmocka_unit_test(test_one_bad_call_fails_alone),

@@ -322,6 +322,37 @@ static void test_base_path(void **state)
     }
 }
 
+static bool is_busy(tn_models *m)
+{
+    bool busy = false;
+    pthread_mutex_lock(&m->lock);
+    for (const tn_entry *e = m->models[0]->entries; e != NULL; e = e->next)
+        busy |= e->busy;
+    tn_models_unlock(m);
+    return busy;
+}
+
+/*
+ * The state of a version that is live stays as it is while it is loaded anew from another place: the end of
+ * that load must wake who waits for it all the same. (It hung here, until the time for the end was up.)
+ */
+static void test_end_while_a_live_version_is_loaded_anew(void **state)
+{
+    make_version("first", "1", HALF_PLUS_TWO);
+    make_version("second", "1", "sleep 500\nfail 3 \"broken\"\n" HALF_PLUS_TWO);
+    tn_model_config config = config_of("first");
+    config.name = TN_STR("m");
+    tn_models_options options = help_options(engines);
+    options.replace_moved = true;
+    tn_models *m = help_start(&options, &config, 1);
+    help_until(m, "m", 1, TN_STATE_AVAILABLE);
+    config.base_path = config_of("second").base_path;
+    change(m, &config, 1, NULL);
+    while (!is_busy(m))
+        help_sleep_ms(1);
+    assert_true(tn_models_free_until(m, tn_now_ns() + 3600 * TN_NS_PER_S));
+}
+
 /* A folder of another file system has no versions, and says so; others are served. */
 static void test_other_scheme(void **state)
 {
@@ -525,15 +556,11 @@ static void test_stress(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_add_and_remove),
-        WITH_FOLDER(test_many_removed),
-        WITH_FOLDER(test_refused),
-        WITH_FOLDER(test_policies_and_labels),
-        WITH_FOLDER(test_base_path),
-        WITH_FOLDER(test_other_scheme),
-        WITH_FOLDER(test_failures_are_told),
-        WITH_FOLDER(test_no_deadlock),
-        WITH_FOLDER(test_change_while_loading),
+        WITH_FOLDER(test_add_and_remove), WITH_FOLDER(test_many_removed),
+        WITH_FOLDER(test_refused),        WITH_FOLDER(test_policies_and_labels),
+        WITH_FOLDER(test_base_path),      WITH_FOLDER(test_end_while_a_live_version_is_loaded_anew),
+        WITH_FOLDER(test_other_scheme),   WITH_FOLDER(test_failures_are_told),
+        WITH_FOLDER(test_no_deadlock),    WITH_FOLDER(test_change_while_loading),
         WITH_FOLDER(test_stress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
