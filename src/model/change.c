@@ -103,8 +103,9 @@ typedef struct plan {
     tn_model **models; /* as they will be: the list's in order, then those removed */
     tn_held **held;    /* of the first n */
     bool *fresh;       /* made for this plan */
+    uint32_t *by_name;
+    uint32_t by_name_mask;
     uint32_t n;
-    uint32_t n_models;
 } plan;
 
 static void plan_free(plan *p, bool applied)
@@ -115,8 +116,10 @@ static void plan_free(plan *p, bool applied)
         if (p->fresh != NULL && p->fresh[i])
             free(p->models[i]);
     }
-    if (!applied)
+    if (!applied) {
         free(p->models);
+        free(p->by_name);
+    }
     free(p->held);
     free(p->fresh);
 }
@@ -135,10 +138,15 @@ static bool forgettable(const tn_model *model)
 static bool plan_make(tn_models *m, const tn_model_config *configs, uint32_t n, plan *p)
 {
     *p = (plan){.n = n};
+    size_t size = 4;
+    while (size < 2 * ((size_t)n + m->n_models))
+        size *= 2;
+    p->by_name_mask = (uint32_t)(size - 1);
+    p->by_name = calloc(size, sizeof *p->by_name);
     p->models = calloc((size_t)n + m->n_models + 1, sizeof(tn_model *));
     p->held = calloc((size_t)n + 1, sizeof(tn_held *));
     p->fresh = calloc((size_t)n + 1, sizeof *p->fresh);
-    if (p->models == NULL || p->held == NULL || p->fresh == NULL)
+    if (p->by_name == NULL || p->models == NULL || p->held == NULL || p->fresh == NULL)
         return false;
     for (uint32_t i = 0; i < n; i++) {
         p->held[i] = tn_held_new(&configs[i]);
@@ -210,6 +218,19 @@ static int last_removed_first(const void *a, const void *b)
     return x->since != y->since ? (x->since > y->since ? -1 : 1) : 0;
 }
 
+static void index_names(tn_models *m, const plan *p)
+{
+    free(m->by_name);
+    m->by_name = p->by_name;
+    m->by_name_mask = p->by_name_mask;
+    for (uint32_t i = 0; i < m->n_models; i++) {
+        uint32_t at = (uint32_t)m->models[i]->held->hash;
+        while (m->by_name[at & m->by_name_mask] != 0)
+            at++;
+        m->by_name[at & m->by_name_mask] = i + 1;
+    }
+}
+
 /* The list with what is left of the old one; those over the limit are freed. */
 static void set_list(tn_models *m, plan *p)
 {
@@ -237,6 +258,7 @@ static void set_list(tn_models *m, plan *p)
     m->models = all;
     m->n_models = kept;
     m->n_configured = p->n;
+    index_names(m, p);
 }
 
 /* Of a list that is the same as before nothing is touched: a file that is polled is the same most times. */
@@ -464,7 +486,8 @@ void tn_models_end_changes(tn_models *m, const tern_status *st)
     pthread_mutex_lock(&m->lock);
     tn_change *ended = m->waiting;
     m->waiting = NULL;
-    m->closed = true;
+    m->closed = m->stopping = true;
+    pthread_cond_broadcast(&m->wake);
     tn_models_unlock(m);
     for (tn_change *next; ended != NULL; ended = next) {
         next = ended->next;

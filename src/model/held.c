@@ -50,6 +50,7 @@ tn_held *tn_held_new(const tn_model_config *from)
     tn_arena_init(a, SIZE_MAX);
     *to = *from;
     to->name = copy(a, from->name, &ok);
+    held->hash = tn_str_hash(to->name);
     to->base_path = copy(a, from->base_path, &ok);
     to->platform = copy(a, TN_STR("tensorflow"), &ok);
     to->type = TN_MODEL_TYPE_NONE;

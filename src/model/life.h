@@ -38,6 +38,7 @@ typedef struct tn_snapshot tn_snapshot;
  */
 typedef struct tn_held {
     tn_model_config config;
+    uint64_t hash; /* of its name */
     atomic_uint_fast32_t refs;
     tn_arena arena;
 } tn_held;
@@ -133,6 +134,9 @@ struct tn_models {
     tn_model **models; /* as configured, in order; then the removed ones, the last removed first */
     uint32_t n_models;
     uint32_t n_configured;
+    uint32_t *by_name;     /* place in models + 1, by hash with linear probing; 0: empty */
+    uint32_t by_name_mask; /* size - 1, a power of two */
+    uint32_t look_next;    /* watcher: where it looks for the next model first */
     tn_taskq loads;
     tn_taskq unloads;
     pthread_t watcher;

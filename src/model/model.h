@@ -180,7 +180,10 @@ bool tn_models_forget(tn_models *m, tn_change *change);
  * under way for any of them, so that waiting on may be in vain.
  */
 bool tn_models_overdue(tn_models *m, const tn_change *change, tern_status *st);
-/* Ends all waiting with this status, and refuses further changes with UNAVAILABLE: the server ends. */
+/*
+ * The server ends: ends all waiting with this status, refuses further changes with UNAVAILABLE, and looks for
+ * no more versions. What is loaded serves on.
+ */
 void tn_models_end_changes(tn_models *m, const tern_status *st);
 
 /*

@@ -233,6 +233,7 @@ bool tn_models_free_until(tn_models *m, int64_t until_ns)
     for (uint32_t i = 0; i < m->n_models; i++)
         tn_life_free_model(m->models[i]);
     free(m->models);
+    free(m->by_name);
     tn_taskq_destroy(&m->loads);
     tn_taskq_destroy(&m->unloads);
     pthread_cond_destroy(&m->changed);

@@ -143,9 +143,15 @@ uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns)
 
 tn_model *tn_models_find(const tn_models *m, tn_str name)
 {
-    for (uint32_t i = 0; i < m->n_models; i++)
-        if (tn_str_eq(m->models[i]->held->config.name, name))
-            return m->models[i];
+    const uint64_t hash = tn_str_hash(name);
+    for (uint32_t at = (uint32_t)hash; m->by_name != NULL; at++) {
+        const uint32_t found = m->by_name[at & m->by_name_mask];
+        if (found == 0)
+            break;
+        tn_model *model = m->models[found - 1];
+        if (model->held->hash == hash && tn_str_eq(model->held->config.name, name))
+            return model;
+    }
     return NULL;
 }
 

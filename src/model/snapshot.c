@@ -191,9 +191,7 @@ bool tn_snapshot_publish(tn_models *m)
     for (uint32_t i = 0; i < m->n_configured; i++) {
         const tn_model *model = m->models[i];
         row *r = &s->rows[s->n_rows++];
-        *r = (row){.hash = tn_str_hash(model->held->config.name),
-                   .held = tn_held_retain(model->held),
-                   .first = at_box};
+        *r = (row){.hash = model->held->hash, .held = tn_held_retain(model->held), .first = at_box};
         for (const tn_entry *e = model->entries; e != NULL; e = e->next)
             if (e->live != NULL)
                 s->boxes[at_box++] = e->live;

@@ -219,12 +219,14 @@ static void scan(tn_models *m, tn_model *model, tn_held *held, uint32_t pass)
 /* With the lock: a model that was not seen in this pass, now held against being freed, or NULL. */
 static tn_model *next_model(tn_models *m, uint32_t pass)
 {
-    for (uint32_t i = 0; i < m->n_configured && !m->stopping; i++)
-        if (m->models[i]->pass != pass) {
-            m->models[i]->pass = pass;
-            m->models[i]->looked_at = true;
-            return m->models[i];
+    for (uint32_t k = 0; k < m->n_configured && !m->stopping; k++) {
+        tn_model *model = m->models[m->look_next++ % m->n_configured];
+        if (model->pass != pass) {
+            model->pass = pass;
+            model->looked_at = true;
+            return model;
         }
+    }
     return NULL;
 }
 

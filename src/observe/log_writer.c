@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ struct tn_log_writer {
     line_buffer back;
     int fd;
     bool broken; /* told that it cannot write */
+    bool torn;   /* the file ends in a part of a line */
 };
 
 static int open_log(const char *path)
@@ -53,17 +55,20 @@ static void open_again(tn_log_writer *w)
     }
     close(w->fd);
     w->fd = fd;
-    w->broken = false;
+    w->broken = w->torn = false;
 }
 
 /* false: the rest cannot be written. */
-static bool write_all(tn_log_writer *w)
+static bool write_bytes(tn_log_writer *w, const char *bytes, size_t length)
 {
-    for (size_t done = 0; done < w->back.len;) {
-        ssize_t n = write(w->fd, w->back.text + done, w->back.len - done);
+    for (size_t done = 0; done < length;) {
+        ssize_t n = write(w->fd, bytes + done, length - done);
         if (n > 0) {
             done += (size_t)n;
-        } else if (errno != EINTR) {
+            w->torn = bytes[done - 1] != '\n';
+        } else if (n < 0 && errno == EAGAIN) { /* a pipe that somebody set so */
+            (void)poll(&(struct pollfd){.fd = w->fd, .events = POLLOUT}, 1, -1);
+        } else if (n == 0 || errno != EINTR) {
             if (!w->broken)
                 tn_error("log", "%s cannot be written: %s; lines are lost",
                          w->path != NULL ? w->path : "standard error", strerror(errno));
@@ -71,6 +76,13 @@ static bool write_all(tn_log_writer *w)
             return false;
         }
     }
+    return true;
+}
+
+static bool write_all(tn_log_writer *w)
+{
+    if ((w->torn && !write_bytes(w, "\n", 1)) || !write_bytes(w, w->back.text, w->back.len))
+        return false;
     w->broken = false;
     return true;
 }

@@ -440,3 +440,17 @@ def test_keys_change_while_serving(start, keys, folder, tmp_path, told):
     with old:
         old.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
         assert old.recv(4096).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_hangup_means_keys_and_access_log(start, keys, folder, tmp_path):
+    """One signal, two who hear it."""
+    config = tls_keys.write_config(tmp_path / "ssl", keys.server)
+    log, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    server = ready(start(*flags(folder, config), "--access_log=json", f"--access_log_file={log}", wait="listen"),
+                   keys.ours.cert)
+    before = serial(server, keys)
+    log.rename(old)
+    tls_keys.write_config(config, keys.other)
+    server.process.send_signal(signal.SIGHUP)
+    server.until(log.exists, "the access log was there again")
+    server.until(lambda: serial(server, keys) != before, "it took the new keys")

@@ -169,6 +169,34 @@ static void test_many_removed(void **state)
     tn_models_free(m);
 }
 
+/* Names are found among many, in whatever order they come and go. */
+static void test_many_models(void **state)
+{
+    enum { N = 5000 };
+    tn_models_options options = help_options(engines);
+    options.poll_seconds = -1;
+    tn_models *m = help_start(&options, NULL, 0);
+    tn_model_config *configs = calloc(N, sizeof *configs);
+    char(*names)[16] = calloc(N, sizeof *names);
+    for (int i = 0; i < N; i++) {
+        snprintf(names[i], sizeof names[i], "m%d", i);
+        configs[N - 1 - i] =
+            (tn_model_config){.name = tn_str_from(names[i]), .base_path = TN_STR("/nowhere")};
+    }
+    change(m, configs, N, NULL);
+    change(m, configs, N / 2, NULL);
+    change(m, configs + 1, N / 2, NULL);
+    for (int i = 0; i < N; i++) {
+        bool there = i > 0 && i <= N / 2;
+        assert_int_equal(tn_models_readiness(m, configs[i].name, NULL, NULL),
+                         there ? TN_MODEL_LOADING : TN_MODEL_UNKNOWN);
+    }
+    assert_int_equal(tn_models_count(m).models, N / 2);
+    tn_models_free(m);
+    free(names);
+    free(configs);
+}
+
 static void test_refused(void **state)
 {
     make_version("a", "1", HALF_PLUS_TWO);
@@ -557,6 +585,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_add_and_remove), WITH_FOLDER(test_many_removed),
+        WITH_FOLDER(test_many_models),    WITH_FOLDER(test_policies_and_labels),
         WITH_FOLDER(test_refused),        WITH_FOLDER(test_policies_and_labels),
         WITH_FOLDER(test_base_path),      WITH_FOLDER(test_end_while_a_live_version_is_loaded_anew),
         WITH_FOLDER(test_other_scheme),   WITH_FOLDER(test_failures_are_told),
