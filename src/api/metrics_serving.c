@@ -136,8 +136,7 @@ static void request_count(void *context, tn_model_stats *m)
     page *p = context;
     uint64_t codes[TN_CODES] = {0};
     for (int i = 0; i < TN_METHODS; i++) {
-        tn_method_stats all;
-        const tn_method_stats *stats = tn_stats_method(m, i, &all);
+        const tn_method_stats *stats = tn_stats_method(m, i);
         for (int code = 0; code < TN_CODES && stats != NULL && tn_method_name(i)->entrypoint != NULL; code++)
             codes[code] += load(&stats->codes[code]);
     }
@@ -165,8 +164,7 @@ static void request_latency(void *context, tn_model_stats *m)
         const tn_method_names *names = tn_method_name(i);
         tn_histogram_sum sum = {0};
         for (int j = i; j < TN_METHODS && names->entrypoint != NULL && !done[i]; j++) {
-            tn_method_stats all;
-            const tn_method_stats *stats = tn_stats_method(m, j, &all);
+            const tn_method_stats *stats = tn_stats_method(m, j);
             if (!same_api(names, tn_method_name(j)))
                 continue;
             done[j] = j > i;
@@ -197,8 +195,7 @@ static void runtime_latency(void *context, tn_model_stats *m)
         const struct run_kind *kind = &run_kinds[k];
         tn_histogram_sum sum = {0};
         for (int i = 0; i < 2; i++) {
-            tn_method_stats all;
-            const tn_method_stats *stats = tn_stats_method(m, (int)kind->methods[i], &all);
+            const tn_method_stats *stats = tn_stats_method(m, (int)kind->methods[i]);
             if (stats != NULL && (i == 0 || kind->methods[1] != kind->methods[0]))
                 tn_histogram_add(&sum, &stats->run);
         }
@@ -213,10 +210,8 @@ static void runtime_latency(void *context, tn_model_stats *m)
 static void sum_runs(void *context, tn_model_stats *m)
 {
     page *p = context;
-    uint64_t runs, ns;
-    tn_stats_runs(m, &runs, &ns);
-    p->runs += runs;
-    p->run_ns += ns;
+    p->runs += load(&m->runs);
+    p->run_ns += load(&m->run_ns);
 }
 
 static void example_total(void *context, tn_model_stats *m)

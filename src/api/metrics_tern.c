@@ -131,8 +131,7 @@ static void model_requests(void *context, tn_model_stats *m)
 {
     page *p = context;
     for (int i = 0; i < TN_METHODS; i++) {
-        tn_method_stats all;
-        const tn_method_stats *stats = tn_stats_method(m, i, &all);
+        const tn_method_stats *stats = tn_stats_method(m, i);
         for (int code = 0; code < TN_CODES && stats != NULL; code++) {
             if (load(&stats->codes[code]) == 0)
                 continue;
@@ -149,8 +148,7 @@ static void model_seconds(void *context, tn_model_stats *m)
 {
     page *p = context;
     for (int i = 0; i < TN_METHODS; i++) {
-        tn_method_stats all;
-        const tn_method_stats *stats = tn_stats_method(m, i, &all);
+        const tn_method_stats *stats = tn_stats_method(m, i);
         for (int failed = 0; failed < 2 && stats != NULL; failed++) {
             const tn_histogram *h = failed ? &stats->failed : &stats->ok;
             if (tn_histogram_count(h) == 0)
@@ -261,8 +259,7 @@ static void each_call(page *p, call_fn *fn)
     for (size_t i = 0; i < p->n; i++)
         for (size_t cell = 0; cell < TN_STATS_CELLS; cell++)
             for (int method = 0; method < TN_METHODS; method++) {
-                tn_call_stats all;
-                const tn_call_stats *stats = tn_stats_call_of(&p->versions[i]->stats, cell, method, &all);
+                const tn_call_stats *stats = tn_stats_call_of(&p->versions[i]->stats, cell, method);
                 if (stats != NULL)
                     fn(p, p->versions[i], cell, method, stats);
             }

@@ -7,7 +7,6 @@
 #include "observe/stats.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #define SLOTS 4096
 
@@ -32,10 +31,9 @@ const tn_method_names *tn_method_name(tn_method method)
 
 tn_stats *tn_stats_new(void)
 {
-    tn_stats *s = aligned_alloc(64, sizeof *s);
+    tn_stats *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    memset(s, 0, sizeof *s);
     pthread_mutex_init(&s->lock, NULL);
     s->unknown.name = TN_STR("");
     return s;
@@ -85,11 +83,9 @@ tn_model_stats *tn_stats_find(const tn_stats *s, tn_str name)
 /* The name lies behind the struct. */
 static tn_model_stats *new_model(tn_str name)
 {
-    size_t size = (sizeof(tn_model_stats) + name.len + 63) & ~(size_t)63;
-    tn_model_stats *m = aligned_alloc(64, size);
+    tn_model_stats *m = calloc(1, sizeof *m + name.len);
     if (m == NULL)
         return NULL;
-    memset(m, 0, size);
     char *text = (char *)(m + 1);
     memcpy(text, name.ptr, name.len);
     m->name = (tn_str){text, name.len};
@@ -135,84 +131,30 @@ static unsigned code_of(tern_code code)
     return (unsigned)code < TN_CODES ? (unsigned)code : TERN_UNKNOWN;
 }
 
-/* ---- shards ---- */
-
-static unsigned shards(void)
-{
-    static atomic_uint known;
-    unsigned n = atomic_load_explicit(&known, memory_order_relaxed);
-    if (n != 0)
-        return n;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    for (n = 1; n < TN_STATS_SHARDS && (long)n < cores;)
-        n *= 2;
-    atomic_store_explicit(&known, n, memory_order_relaxed);
-    return n;
-}
-
-/* Threads take numbers in the order in which they first count. */
-static unsigned my_shard(void)
-{
-    static atomic_uint next;
-    static _Thread_local unsigned mine;
-    if (mine == 0)
-        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) + 1;
-    return (mine - 1) & (shards() - 1);
-}
-
-static size_t shard_size(size_t size)
-{
-    return (size + 63) & ~(size_t)63;
-}
-
-/* This thread's shard of a block that is made by whoever needs it first; NULL when memory is short. */
+/* The block at a place; made by whoever needs it first. NULL when memory is short. */
 static void *block_of(_Atomic(void *) *place, size_t size)
 {
-    size_t offset = my_shard() * shard_size(size), whole = shards() * shard_size(size);
-    char *block = atomic_load_explicit(place, memory_order_acquire);
+    void *block = atomic_load_explicit(place, memory_order_acquire);
     if (block != NULL)
-        return block + offset;
-    char *made = aligned_alloc(64, whole);
-    void *there = NULL;
+        return block;
+    void *made = calloc(1, size);
     if (made == NULL)
         return NULL;
-    memset(made, 0, whole);
-    if (atomic_compare_exchange_strong_explicit(place, &there, made, memory_order_acq_rel,
+    if (atomic_compare_exchange_strong_explicit(place, &block, made, memory_order_acq_rel,
                                                 memory_order_acquire))
-        return made + offset;
+        return made;
     free(made);
-    return (char *)there + offset;
+    return block;
 }
 
-/* Adds up the shards, each of which is size bytes of counters. NULL: there is no block. */
-static void *sum_of(const _Atomic(void *) *place, void *sum, size_t size)
+const tn_method_stats *tn_stats_method(const tn_model_stats *m, int method)
 {
-    const char *block = atomic_load_explicit(place, memory_order_acquire);
-    atomic_uint_fast64_t *to = sum;
-    if (block == NULL)
-        return NULL;
-    memset(sum, 0, size);
-    for (unsigned k = 0; k < shards(); k++) {
-        const atomic_uint_fast64_t *from = (const void *)(block + k * shard_size(size));
-        for (size_t i = 0; i < size / sizeof *to; i++)
-            count(&to[i], atomic_load_explicit(&from[i], memory_order_relaxed));
-    }
-    return sum;
+    return atomic_load_explicit(&m->method[method], memory_order_acquire);
 }
 
-/* Both are counters and nothing else: sum_of() takes them for that. */
-_Static_assert(sizeof(tn_method_stats) == (3 * (TN_HISTOGRAM_BUCKETS + 1) + TN_CODES) * 8, "counters alone");
-_Static_assert(sizeof(tn_call_stats) == ((TN_STAGES + 1) * (TN_HISTOGRAM_BUCKETS + 1) + TN_CODES) * 8,
-               "counters alone");
-
-const tn_method_stats *tn_stats_method(const tn_model_stats *m, int method, tn_method_stats *sum)
+const tn_call_stats *tn_stats_call_of(const tn_version_stats *v, size_t cell, int method)
 {
-    return sum_of(&m->method[method], sum, sizeof *sum);
-}
-
-const tn_call_stats *tn_stats_call_of(const tn_version_stats *v, size_t cell, int method, tn_call_stats *sum)
-{
-    return sum_of(&v->cell[cell][method], sum, sizeof *sum);
+    return atomic_load_explicit(&v->cell[cell][method], memory_order_acquire);
 }
 
 /* ---- answers ---- */
@@ -345,26 +287,15 @@ void tn_stats_run(const tn_version_stats *v, int64_t ns)
 {
     if (v->model == NULL)
         return;
-    struct tn_run_shard *shard = &v->model->run[my_shard()];
-    count(&shard->runs, 1);
-    count(&shard->ns, ns > 0 ? (uint64_t)ns : 0);
-}
-
-void tn_stats_runs(const tn_model_stats *m, uint64_t *runs, uint64_t *ns)
-{
-    *runs = *ns = 0;
-    for (unsigned i = 0; i < TN_STATS_SHARDS; i++) {
-        *runs += atomic_load_explicit(&m->run[i].runs, memory_order_relaxed);
-        *ns += atomic_load_explicit(&m->run[i].ns, memory_order_relaxed);
-    }
+    count(&v->model->runs, 1);
+    count(&v->model->run_ns, ns > 0 ? (uint64_t)ns : 0);
 }
 
 uint64_t tn_stats_count(const tn_version_stats *v, tern_code code)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < TN_STATS_CELLS * TN_METHODS; i++) {
-        tn_call_stats sum;
-        const tn_call_stats *stats = tn_stats_call_of(v, i / TN_METHODS, (int)(i % TN_METHODS), &sum);
+        const tn_call_stats *stats = tn_stats_call_of(v, i / TN_METHODS, (int)(i % TN_METHODS));
         n += stats != NULL ? atomic_load_explicit(&stats->codes[code_of(code)], memory_order_relaxed) : 0;
     }
     return n;
@@ -374,8 +305,7 @@ uint64_t tn_stats_stage_count(const tn_version_stats *v, int stage)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < TN_STATS_CELLS * TN_METHODS; i++) {
-        tn_call_stats sum;
-        const tn_call_stats *stats = tn_stats_call_of(v, i / TN_METHODS, (int)(i % TN_METHODS), &sum);
+        const tn_call_stats *stats = tn_stats_call_of(v, i / TN_METHODS, (int)(i % TN_METHODS));
         if (stats != NULL)
             n += tn_histogram_count(stage < TN_STAGES ? &stats->stage[stage] : &stats->total);
     }

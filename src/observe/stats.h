@@ -5,14 +5,13 @@
  * A model's figures belong to its name, live as long as the registry and only grow, so they survive versions
  * and reloads. A version's figures go with it. Names get a place here by configuration alone
  * (tn_stats_model); what clients make up is counted under the empty name. So the number of series is bounded.
- * Recording is a few relaxed atomic adds, to a shard that few threads share, so that cores do not pass cache
- * lines around; a block of figures is allocated when the first call of its kind is counted. Any thread.
+ * Recording is a few relaxed atomic adds; a block of figures is allocated when the first call of its kind is
+ * counted. Any thread.
  */
 #ifndef TN_OBSERVE_STATS_H
 #define TN_OBSERVE_STATS_H
 
 #include <pthread.h>
-#include <stdalign.h>
 
 #include "observe/metrics.h"
 
@@ -74,23 +73,17 @@ struct tn_load_stats {
 /* Folders whose loads are remembered, for each model; the oldest are forgotten. */
 #define TN_LOADS_KEPT 32
 
-/* Most threads whose figures lie apart; fewer on smaller machines. */
-#define TN_STATS_SHARDS 8
-
 typedef struct tn_model_stats tn_model_stats;
 struct tn_model_stats {
     tn_model_stats *next; /* in its slot of the registry; does not change */
     tn_str name;
-    _Atomic(void *) method[TN_METHODS]; /* shards of tn_method_stats */
+    _Atomic(void *) method[TN_METHODS]; /* tn_method_stats */
     atomic_uint_fast64_t examples;      /* in all, and by requests */
     atomic_uint_fast64_t example_bucket[TN_EXAMPLE_BUCKETS];
     atomic_uint_fast64_t loads_good, loads_bad;
     tn_histogram load; /* good ones */
     tn_load_stats *loads;
-    struct tn_run_shard {
-        alignas(64) atomic_uint_fast64_t runs; /* of the engine: a batch is one */
-        atomic_uint_fast64_t ns;
-    } run[TN_STATS_SHARDS];
+    atomic_uint_fast64_t runs, run_ns; /* of the engine: a batch is one */
 };
 
 /* Names that get figures of their own; those of later ones go to the empty name's. */
@@ -139,14 +132,12 @@ typedef struct tn_call_stats {
 /* Lies in a version; zeroed is empty. */
 typedef struct tn_version_stats {
     tn_model_stats *model;                            /* NULL: nobody asks */
-    _Atomic(void *) cell[TN_STATS_CELLS][TN_METHODS]; /* shards of tn_call_stats */
+    _Atomic(void *) cell[TN_STATS_CELLS][TN_METHODS]; /* tn_call_stats */
 } tn_version_stats;
 
-/*
- * What was counted, added up into *sum over all shards, or NULL while nothing was. Returns sum.
- */
-const tn_method_stats *tn_stats_method(const tn_model_stats *m, int method, tn_method_stats *sum);
-const tn_call_stats *tn_stats_call_of(const tn_version_stats *v, size_t cell, int method, tn_call_stats *sum);
+/* What was counted, or NULL while nothing was. */
+const tn_method_stats *tn_stats_method(const tn_model_stats *m, int method);
+const tn_call_stats *tn_stats_call_of(const tn_version_stats *v, size_t cell, int method);
 
 /* Index of a signature's cell: that of signature i, or with i < 0 of calls without. */
 static inline size_t tn_stats_cell(int64_t i)
@@ -159,8 +150,6 @@ void tn_stats_call(tn_version_stats *v, size_t cell, tn_method method, tern_code
                    const int64_t *stage_ns, int64_t total_ns);
 /* One run of the engine. */
 void tn_stats_run(const tn_version_stats *v, int64_t ns);
-/* All runs of a model so far. */
-void tn_stats_runs(const tn_model_stats *m, uint64_t *runs, uint64_t *ns);
 /* Sums over all cells, for tests and overviews: calls that ended with code. */
 uint64_t tn_stats_count(const tn_version_stats *v, tern_code code);
 /* Likewise: of the times of one stage (TN_STAGES: of the whole). */

@@ -61,17 +61,16 @@ static void test_answers(void **state)
 {
     tn_stats *s = tn_stats_new();
     tn_model_stats *m = tn_stats_model(s, TN_STR("m"));
-    tn_method_stats all;
-    assert_null(tn_stats_method(m, TN_METHOD_REST_PREDICT, &all));
+    assert_null(tn_stats_method(m, TN_METHOD_REST_PREDICT));
     tn_stats_answer(m, TN_METHOD_REST_PREDICT, TERN_OK, 20000, 15000);
     tn_stats_answer(m, TN_METHOD_REST_PREDICT, TERN_NOT_FOUND, 20000, 0);
     tn_stats_answer(m, TN_METHOD_REST_PREDICT, (tern_code)99, 20000, 0);
-    const tn_method_stats *stats = tn_stats_method(m, TN_METHOD_REST_PREDICT, &all);
+    const tn_method_stats *stats = tn_stats_method(m, TN_METHOD_REST_PREDICT);
     assert_int_equal(tn_histogram_count(&stats->ok), 1);
     assert_int_equal(tn_histogram_count(&stats->failed), 2);
     assert_int_equal(tn_histogram_count(&stats->run), 1);
     assert_int_equal(atomic_load(&stats->codes[TERN_UNKNOWN]), 1);
-    assert_null(tn_stats_method(m, TN_METHOD_GRPC_PREDICT, &all));
+    assert_null(tn_stats_method(m, TN_METHOD_GRPC_PREDICT));
     tn_stats_examples(m, 1);
     tn_stats_examples(m, 3);
     tn_stats_examples(m, 100000);
@@ -139,9 +138,8 @@ static void test_cells_of_a_version(void **state)
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGE_RUN), 3);
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGE_READ), 0);
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGES), 3);
-    tn_call_stats all;
-    assert_non_null(tn_stats_call_of(&v, 3, TN_METHOD_DOCUMENT, &all));
-    assert_null(tn_stats_call_of(&v, 3, TN_METHOD_REST_PREDICT, &all));
+    assert_non_null(tn_stats_call_of(&v, 3, TN_METHOD_DOCUMENT));
+    assert_null(tn_stats_call_of(&v, 3, TN_METHOD_REST_PREDICT));
     tn_version_stats_free(&v);
     assert_int_equal(tn_stats_count(&v, TERN_OK), 0);
 }
@@ -163,8 +161,6 @@ static void test_no_count_is_lost_between_threads(void **state)
     enum { THREADS = 12 };
     tn_stats *s = tn_stats_new();
     static tn_version_stats v;
-    tn_method_stats all;
-    uint64_t runs, ns;
     pthread_t threads[THREADS];
     v.model = tn_stats_model(s, TN_STR("m"));
     for (int i = 0; i < THREADS; i++)
@@ -173,12 +169,12 @@ static void test_no_count_is_lost_between_threads(void **state)
         pthread_join(threads[i], NULL);
     assert_int_equal(tn_stats_count(&v, TERN_OK), THREADS * 10000);
     assert_int_equal(tn_stats_stage_count(&v, TN_STAGE_RUN), THREADS * 10000);
-    assert_non_null(tn_stats_method(v.model, TN_METHOD_REST_PREDICT, &all));
-    assert_int_equal(atomic_load(&all.codes[TERN_OK]), THREADS * 10000);
-    assert_int_equal(tn_histogram_count(&all.run), THREADS * 10000);
-    tn_stats_runs(v.model, &runs, &ns);
-    assert_int_equal(runs, THREADS * 10000);
-    assert_int_equal(ns, UINT64_C(5000) * THREADS * 10000);
+    const tn_method_stats *all = tn_stats_method(v.model, TN_METHOD_REST_PREDICT);
+    assert_non_null(all);
+    assert_int_equal(atomic_load(&all->codes[TERN_OK]), THREADS * 10000);
+    assert_int_equal(tn_histogram_count(&all->run), THREADS * 10000);
+    assert_int_equal(v.model->runs, THREADS * 10000);
+    assert_int_equal(v.model->run_ns, UINT64_C(5000) * THREADS * 10000);
     tn_version_stats_free(&v);
     tn_stats_free(s);
 }
