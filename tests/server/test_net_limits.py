@@ -138,9 +138,9 @@ def test_a_client_that_does_not_read():
 
 
 def test_a_client_that_reads_slowly_is_served():
-    with Echo(write_timeout_ms=1000) as echo, echo.connect(receive_buffer=65536) as sock:
+    with Echo(write_timeout_ms=3000) as echo, echo.connect(receive_buffer=65536) as sock:
         sock.sendall(b"GET /large?n=30000000 HTTP/1.1\r\n\r\n")
-        reader, end = Reader(sock), time.monotonic() + 3
+        reader, end = Reader(sock), time.monotonic() + 5
         while time.monotonic() < end:
             reader.data += sock.recv(65536)
             time.sleep(0.1)
