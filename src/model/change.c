@@ -192,6 +192,7 @@ static void set_model(tn_models *m, tn_model *model, tn_held *held)
         tn_warn("model", "%.*s: no specific versions requested", TN_FMT(held->config.name));
     tn_held_release(model->held);
     model->held = held;
+    model->unseen |= differs;
     if (!model->configured) {
         if (m->options.stats != NULL)
             (void)tn_stats_model(m->options.stats, held->config.name);

@@ -6,7 +6,7 @@
  * back, failure) is the same rule:
  *   - what is wanted and not there is loaded; a failed load is tried again after the interval, at most
  *     max_load_retries times;
- *   - what is not wanted any more goes when a wanted version is available, or when nothing is wanted at all;
+ *   - what is not wanted any more goes when a wanted version is available, or when the policy finds none;
  *   - a version that failed is not counted by LATEST: the next lower one is loaded in its place, so that a
  *     restart beside a broken
  *     newest version serves what ran before it.
@@ -149,13 +149,14 @@ void tn_life_set_gone(tn_entry *e)
 /* Versions whose time is over: true when the table must be made anew. */
 static bool retire_replaced(tn_models *m, tn_model *model)
 {
-    bool any_wanted = false;
+    /* One that is not complete yet, or cannot be loaded, replaces nothing. */
+    bool any_candidate = false;
     bool any_ready = false;
     for (const tn_entry *e = model->entries; e != NULL; e = e->next) {
-        any_wanted |= e->wanted;
+        any_candidate |= e->candidate;
         any_ready |= e->wanted && e->live != NULL;
     }
-    if (any_wanted && !any_ready)
+    if ((any_candidate && !any_ready) || (model->unseen && model->configured))
         return false;
     bool changed = false;
     for (tn_entry *e = model->entries; e != NULL; e = e->next)

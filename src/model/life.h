@@ -89,6 +89,7 @@ struct tn_model {
     tn_entry *entries; /* highest first */
     bool configured;   /* else it was removed, and is here for the history of its versions */
     bool scanned;      /* a scan of this base path is over */
+    bool unseen;       /* its configuration is newer than its last good scan: nothing is replaced yet */
     bool warned;       /* about a missing or empty base path */
     bool looked_at;    /* by the watcher, without the lock: not to be freed */
     bool kept;         /* change.c: in the list that takes effect now */

@@ -207,8 +207,10 @@ static void scan(tn_models *m, tn_model *model, tn_held *held, uint32_t pass)
     if (current && code == TERN_OK)
         look_at_folders(m, model, held, pass);
     pthread_mutex_lock(&m->lock);
-    if (model->held == held)
+    if (model->held == held) {
         model->scanned = true;
+        model->unseen &= code != TERN_OK;
+    }
     (void)tn_life_advance(m, model);
     pthread_cond_broadcast(&m->changed);
     model->looked_at = false;

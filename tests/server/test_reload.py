@@ -242,6 +242,21 @@ def test_labels_policies_paths(start, m, tmp_path):
         server.until(lambda: states(server)["4"] == "END", "what the other path has not was unloaded")
 
 
+def test_policy_moves_to_what_is_not_there_yet(start, flags, m):
+    """A version that is not complete, or cannot be loaded, does not take the place of the one that serves."""
+    server = start(*flags)
+    with Reloader(server.grpc) as c:
+        example_models.write(m, 2, addend=4)
+        c.reload(("m", m, {"specific": [2]}))
+        while states(server).get("2") != "AVAILABLE":
+            assert served(server) in (3.0, 5.0)
+        server.until(lambda: states(server)["1"] == "END", "the replaced version was unloaded")
+        example_models.write(m, 3, "nonsense\n")
+        c.reload(("m", m, {"specific": [3]}))
+        server.until(lambda: states(server).get("3") == "END", "the broken version was tried")
+        assert served(server) == 5.0 and states(server)["2"] == "AVAILABLE"
+
+
 def test_calls_while_it_changes(start, flags, m, tmp_path):
     """Models come and go and move in a loop; calls on one that stays never fail."""
     other, third = example_models.write(tmp_path / "other"), example_models.write(tmp_path / "third", 2, addend=4)
