@@ -1,6 +1,8 @@
 /* base/str.c - see base/str.h. */
 #include "base/str.h"
 
+#include <sys/random.h>
+
 static inline unsigned char lower(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
@@ -112,12 +114,24 @@ bool tn_str_i64(tn_str s, int64_t *value)
     return true;
 }
 
+/* Of this process; set before main(), or when the object is opened. */
+static uint64_t hash_seed = UINT64_C(14695981039346656037);
+
+static __attribute__((constructor)) void choose_hash_seed(void)
+{
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
+        hash_seed ^= seed;
+}
+
 uint64_t tn_str_hash(tn_str s)
 {
-    uint64_t h = UINT64_C(14695981039346656037);
+    uint64_t h = hash_seed;
     for (size_t i = 0; i < s.len; i++)
         h = (h ^ (unsigned char)s.ptr[i]) * UINT64_C(1099511628211);
-    return h;
+    /* Tables look at the low bits alone: let the high ones have a say in them. */
+    h = (h ^ h >> 32) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 32;
 }
 
 /* Bytes of the well-formed sequence at p (RFC 3629, section 4), 0 when there is none. */

@@ -38,7 +38,9 @@ tn_str tn_str_trim(tn_str s);
 /* Whole slice as a decimal number without sign; false when empty, not digits, or over the type. */
 bool tn_str_u64(tn_str s, uint64_t *value);
 bool tn_str_i64(tn_str s, int64_t *value); /* optional '-' */
-/* FNV-1a, 64 bit. */
+/*
+ * FNV-1a of 64 bits from a start that every process draws anew, so that no client can make keys that collide.
+ */
 uint64_t tn_str_hash(tn_str s);
 /* True when every byte sequence of s is well-formed UTF-8 (RFC 3629). */
 bool tn_str_is_utf8(tn_str s);

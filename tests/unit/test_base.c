@@ -219,12 +219,36 @@ static void status_messages_are_cut(void **state)
     assert_int_equal(st.length, 3);
 }
 
+/* Keys that end in the same 12 bits under plain FNV-1a, as a client would make them to slow a table down. */
+static void keys_made_to_collide_do_not(void **state)
+{
+    enum { KEYS = 64, BITS = 4095 };
+    bool used[BITS + 1] = {false};
+    size_t found = 0, places = 0;
+    for (uint32_t i = 0; found < KEYS; i++) {
+        char key[16];
+        int n = snprintf(key, sizeof key, "%x", i);
+        uint64_t plain = UINT64_C(14695981039346656037);
+        for (int k = 0; k < n; k++)
+            plain = (plain ^ (unsigned char)key[k]) * UINT64_C(1099511628211);
+        if ((plain & BITS) != 0)
+            continue;
+        found++;
+        uint64_t place = tn_str_hash((tn_str){key, (size_t)n}) & BITS;
+        places += !used[place];
+        used[place] = true;
+        assert_true(tn_str_hash((tn_str){key, (size_t)n}) == tn_str_hash(tn_str_from(key)));
+    }
+    assert_true(places > KEYS / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_whole_and_in_range),
         cmocka_unit_test(slices_compare_find_and_cut),
         cmocka_unit_test(utf8_is_strict),
+        cmocka_unit_test(keys_made_to_collide_do_not),
         cmocka_unit_test(arena_is_bounded_and_cleans_up),
         cmocka_unit_test(buffer_fails_once_over_its_maximum),
         cmocka_unit_test(region_grows_from_heap_to_mapping),
