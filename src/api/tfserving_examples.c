@@ -211,10 +211,11 @@ static tern_code find_model(tn_request *r, tn_str message, bool multi, tern_stat
 {
     tn_model_spec spec;
     tn_target target;
-    if (!tn_pb_examples_spec(message, multi, &spec))
-        return tern_fail_bytes(st, TERN_INTERNAL, "", 0);
+    tern_code code = tn_pb_examples_spec(message, multi, &spec, st);
+    if (code != TERN_OK)
+        return code;
     spec.present |= multi;
-    tern_code code = tn_grpc_target(&spec, &target, st);
+    code = tn_grpc_target(&spec, &target, st);
     return code == TERN_OK ? tn_request_acquire(r, &target, st) : code;
 }
 

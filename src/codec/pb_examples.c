@@ -14,6 +14,9 @@ enum { INPUT_LIST = 1, INPUT_LIST_WITH_CONTEXT = 2 }; /* oneof kind */
 enum { LIST_EXAMPLES = 1, LIST_CONTEXT = 2 };         /* context: of the second only */
 enum { FEATURE_BYTES = 1, FEATURE_FLOAT = 2, FEATURE_INT64 = 3 };
 
+/* So many fields and bytes of specs are looked at to find the model, which happens on an event loop. */
+#define LOOK_MAX (256u << 10)
+
 /* ---- is it an Example? ---- */
 
 static bool valid_varints(tn_str packed)
@@ -230,26 +233,33 @@ tern_code tn_pb_examples_read(tn_str message, bool multi, tn_arena *arena, tn_pb
     return code;
 }
 
-bool tn_pb_examples_spec(tn_str message, bool multi, tn_model_spec *spec)
+tern_code tn_pb_examples_spec(tn_str message, bool multi, tn_model_spec *spec, tern_status *st)
 {
     tn_pb m = tn_pb_from(message);
     tn_pb_field f = {0};
+    size_t looked_at = 0;
     *spec = (tn_model_spec){0};
     while (tn_pb_more(&m)) {
         if (!tn_pb_next(&m, &f))
-            return false;
-        if (f.number != REQUEST_SPEC || f.type != TN_PB_BYTES)
+            return broken(st);
+        const bool first = f.number == REQUEST_SPEC && f.type == TN_PB_BYTES;
+        looked_at += 1 + (first ? f.bytes.len : 0);
+        if (looked_at > LOOK_MAX)
+            return tern_fail(
+                st, TERN_INVALID_ARGUMENT,
+                "The message has too many fields beside its input, or a model_spec that is too long");
+        if (!first)
             continue;
         if (multi) {
             tn_pb_task task = {0};
             bool good = read_task(f.bytes, &task);
             *spec = task.spec;
-            return good;
+            return good ? TERN_OK : broken(st);
         }
         if (!tn_pb_read_spec(f.bytes, spec))
-            return false;
+            return broken(st);
     }
-    return true;
+    return TERN_OK;
 }
 
 /* ---- the tensor ---- */

@@ -39,10 +39,12 @@ typedef struct tn_pb_examples {
 } tn_pb_examples;
 
 /*
- * Only the first task's ModelSpec, by a look at the top level: what says which model is meant. False: broken
- * already. multi: a MultiInferenceRequest.
+ * Only the first task's ModelSpec, by a look at the top level: what says which model is meant. INTERNAL
+ * without
+ * words: broken already. INVALID_ARGUMENT: there is more to look at than should be on an event loop. multi: a
+ * MultiInferenceRequest.
  */
-TERN_MUST_USE bool tn_pb_examples_spec(tn_str message, bool multi, tn_model_spec *spec);
+TERN_MUST_USE tern_code tn_pb_examples_spec(tn_str message, bool multi, tn_model_spec *spec, tern_status *st);
 /*
  * The whole message. INTERNAL without words (as gRPC answers) when it is broken; RESOURCE_EXHAUSTED when the
  * arena is full.

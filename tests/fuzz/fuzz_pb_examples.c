@@ -56,10 +56,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int64_t n = 0;
     size_t bytes = 0;
     tn_arena_init(&arena, 4u << 20);
-    bool looked = tn_pb_examples_spec(message, multi, &spec);
+    tern_code looked = tn_pb_examples_spec(message, multi, &spec, &st);
     tern_code code = tn_pb_examples_read(message, multi, &arena, &e, &st);
-    require(looked || code != TERN_OK);
-    if (code == TERN_OK && e.n_tasks > 0) {
+    require(looked != TERN_INTERNAL || code != TERN_OK);
+    if (looked == TERN_OK && code == TERN_OK && e.n_tasks > 0) {
         require(spec.present == e.tasks[0].spec.present);
         require(tn_str_eq(spec.name, e.tasks[0].spec.name) && spec.version == e.tasks[0].spec.version);
     }

@@ -347,7 +347,7 @@ static void tasks_are_read(void **state)
     put(&message, 1, tn_buf_view(&task));
     put(&message, 1, TN_STR(""));
     tn_arena_init(&arena, 1u << 20);
-    assert_true(tn_pb_examples_spec(tn_buf_view(&message), true, &spec));
+    assert_int_equal(tn_pb_examples_spec(tn_buf_view(&message), true, &spec, &st), TERN_OK);
     assert_true(spec.present && tn_str_eq(spec.name, TN_STR("m")));
     assert_int_equal(tn_pb_examples_read(tn_buf_view(&message), true, &arena, &e, &st), TERN_OK);
     assert_int_equal(e.n_tasks, 2);
@@ -710,6 +710,30 @@ static void recorded_requests_run(void **state)
     unload(&l);
 }
 
+/* To find the model takes a look at the top level, on the event loop: at so much of it and no more. */
+static void much_beside_the_input_is_refused(void **state)
+{
+    const struct {
+        const char *bytes;
+        size_t n, times;
+    } parts[] = {
+        {"\x18\x01", 2, 1u << 20}, {"\x0a\x00", 2, 1u << 20}, {"\x0a\x84\x80\x40\x4a\x80\x80\x40", 8, 1}};
+    tn_model_spec spec;
+    tern_status st;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        tn_buf message;
+        tn_buf_init(&message, 4u << 20);
+        put(&message, 1, TN_STR(SPEC));
+        for (size_t k = 0; k < parts[i].times; k++)
+            tn_buf_append(&message, parts[i].bytes, parts[i].n);
+        if (parts[i].times == 1)
+            tn_buf_fill(&message, ' ', 1u << 20);
+        assert_int_equal(tn_pb_examples_spec(tn_buf_view(&message), false, &spec, &st),
+                         TERN_INVALID_ARGUMENT);
+        tn_buf_free(&message);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -720,6 +744,7 @@ int main(void)
         cmocka_unit_test(broken_examples_are_refused),
         cmocka_unit_test(contexts_do_not_multiply_without_end),
         cmocka_unit_test(tasks_are_read),
+        cmocka_unit_test(much_beside_the_input_is_refused),
         cmocka_unit_test(signatures_are_checked),
         cmocka_unit_test(outputs_are_checked),
         cmocka_unit_test(answers_are_written),
