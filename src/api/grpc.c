@@ -370,6 +370,8 @@ static tern_code begin(tn_request *r, const tn_grpc_method *method, tern_status 
     tern_code code = agree_codings(r, s, &coding, st);
     if (code != TERN_OK)
         return code;
+    if (coding != TN_CODING_IDENTITY)
+        tn_exchange_in_small_pieces(r->ex);
     int64_t max = r->server->limits.max_body_bytes;
     if (max > r->server->grpc_max_receive)
         max = r->server->grpc_max_receive;

@@ -483,6 +483,12 @@ void tn_exchange_yield(tn_exchange *ex)
         ex->conn->turn = TN_CONN_TURN;
 }
 
+void tn_exchange_in_small_pieces(tn_exchange *ex)
+{
+    if (ex->conn != NULL && ex->http2)
+        ex->conn->h2.in_small_pieces = true;
+}
+
 void tn_exchange_on_gone(tn_exchange *ex, void (*gone)(void *user, tn_exchange *ex), void *user)
 {
     ex->gone = gone;

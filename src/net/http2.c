@@ -19,6 +19,7 @@
 #define CONNECTION_WINDOW    (16 << 20)
 #define MAX_FRAME            (256 << 10)
 #define MIN_SLICE            ((size_t)8 << 10)
+#define MAX_SLICE            ((size_t)64 << 10)
 
 #define CREDIT_MAX           10000
 #define CREDIT_PER_SECOND    2000
@@ -463,9 +464,9 @@ size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n)
         used += (size_t)got;
         if (h2->ended || conn->dead)
             return n;
-        if (conn->turn != before)
+        if (conn->turn != before || h2->in_small_pieces)
             h2->slice = MIN_SLICE;
-        else if (h2->slice < TN_SCRATCH_BYTES)
+        else if (h2->slice < MAX_SLICE)
             h2->slice *= 2;
     }
     return used;

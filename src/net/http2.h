@@ -17,9 +17,10 @@ typedef struct tn_http2 {
     int64_t quiet_ns; /* when its last request began or ended */
     uint32_t continuations;
     size_t slice;
-    int64_t drain_ns; /* when GOAWAY with the real last stream is due, or 0 */
-    bool notified;    /* shutdown notice was sent */
-    bool ended;       /* the session is over: flush and close */
+    int64_t drain_ns;     /* when GOAWAY with the real last stream is due, or 0 */
+    bool in_small_pieces; /* see tn_exchange_in_small_pieces() */
+    bool notified;        /* shutdown notice was sent */
+    bool ended;           /* the session is over: flush and close */
 } tn_http2;
 
 /* Per-loop objects. */

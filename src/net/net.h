@@ -67,8 +67,8 @@ typedef struct tn_net_app {
      */
     void (*on_loop_end)(void *context, tn_loop *loop);
     /*
-     * A turn of the loop is over: what one look at its sockets brought has been handed to the application. Says
-     * whether it did something; then it is asked again, until there is nothing more. May be NULL.
+     * A turn of the loop is over: what one look at its sockets brought has been handed to the application.
+     * Says whether it did something; then it is asked again, until there is nothing more. May be NULL.
      */
     bool (*on_turn)(void *context, tn_loop *loop);
 } tn_net_app;
@@ -118,6 +118,11 @@ void tn_exchange_set_sink(tn_exchange *ex, tn_sink *sink);
  * more of this one is parsed.
  */
 void tn_exchange_yield(tn_exchange *ex);
+/*
+ * What this body costs is not told by its length (it is compressed): from now on what comes on its HTTP/2
+ * connection is parsed in small pieces, after each of which the turn may end.
+ */
+void tn_exchange_in_small_pieces(tn_exchange *ex);
 /*
  * The client vanished or reset the stream before the answer was sent: called at most once, and then the
  * exchange is dead; the application drops its pointer. Not called after tn_exchange_send(), nor from inside
