@@ -13,6 +13,7 @@
 #define NOT_SERVING     GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
 #define SERVICE_UNKNOWN GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
 
+#define HEALTH_HOLDS_NS (100 * TN_NS_PER_MS)
 #define MAX_ANSWER      (1u << 19) /* of reflection: all files together are a tenth of that */
 
 /* ---- health ---- */
@@ -32,9 +33,26 @@ static bool is_known_service(const tn_server *server, const char *service)
 
 static int serving_status(tn_server *server)
 {
-    bool serving = tn_models_count(server->models).ready > 0 &&
-                   !atomic_load_explicit(&server->draining, memory_order_relaxed);
+    bool serving = !atomic_load_explicit(&server->draining, memory_order_relaxed) &&
+                   tn_models_some_ready(server->models);
     return serving ? SERVING : NOT_SERVING;
+}
+
+/*
+ * The same for thousands of streams that ask again and again: one of them looks, and what it saw holds for
+ * HEALTH_HOLDS_NS. Kept in one word: the time, its last bit what was seen.
+ */
+static int recent_status(tn_server *server)
+{
+    const int64_t now = tn_now_ns() & ~INT64_C(1);
+    int64_t seen = atomic_load_explicit(&server->health_seen, memory_order_relaxed);
+    if (atomic_load_explicit(&server->draining, memory_order_relaxed))
+        return NOT_SERVING;
+    if (seen == 0 || now - seen > HEALTH_HOLDS_NS) {
+        seen = now | (serving_status(server) == SERVING);
+        atomic_store_explicit(&server->health_seen, seen, memory_order_relaxed);
+    }
+    return (seen & 1) != 0 ? SERVING : NOT_SERVING;
 }
 
 /*
@@ -74,18 +92,21 @@ static tern_code health_check(tn_server *server, tn_str message, tn_arena *arena
     return TERN_OK;
 }
 
-/* Sends the status when it is another than the last one. */
-static tern_code tell_health(tn_grpc_stream *s, tern_status *st)
+static tern_code tell_health(tn_grpc_stream *s, int status, tern_status *st)
 {
-    tn_grpc_stream_notes *notes = tn_grpc_stream_notes_of(s);
     uint8_t room[8];
-    if (!notes->asked)
+    tn_grpc_stream_notes_of(s)->number = status;
+    return tn_grpc_stream_send(s, pack_status(status, room), st);
+}
+
+/* Sends the status when it is another than the last one. */
+static tern_code watch_tick(tn_grpc_stream *s, tern_status *st)
+{
+    const tn_grpc_stream_notes *notes = tn_grpc_stream_notes_of(s);
+    if (!notes->asked || !notes->known)
         return TERN_OK;
-    int now = notes->known ? serving_status(tn_grpc_stream_server(s)) : SERVICE_UNKNOWN;
-    if (now == notes->number)
-        return TERN_OK;
-    notes->number = now;
-    return tn_grpc_stream_send(s, pack_status(now, room), st);
+    int now = recent_status(tn_grpc_stream_server(s));
+    return now == notes->number ? TERN_OK : tell_health(s, now, st);
 }
 
 static tern_code watch_asked(tn_grpc_stream *s, tn_str message, tern_status *st)
@@ -94,9 +115,10 @@ static tern_code watch_asked(tn_grpc_stream *s, tn_str message, tern_status *st)
     if (notes->asked)
         return tern_fail(st, TERN_INTERNAL, "Watch has one request; a second one came");
     tern_code code = read_service(tn_grpc_stream_server(s), message, &notes->known, st);
-    notes->asked = code == TERN_OK;
-    notes->number = -1;
-    return code == TERN_OK ? tell_health(s, st) : code;
+    if (code != TERN_OK)
+        return code;
+    notes->asked = true;
+    return tell_health(s, notes->known ? serving_status(tn_grpc_stream_server(s)) : SERVICE_UNKNOWN, st);
 }
 
 static tern_code watch_half_closed(tn_grpc_stream *s, tern_status *st)
@@ -107,7 +129,7 @@ static tern_code watch_half_closed(tn_grpc_stream *s, tern_status *st)
 }
 
 static const tn_grpc_stream_kind health_watch = {
-    .message = watch_asked, .half_closed = watch_half_closed, .tick = tell_health};
+    .message = watch_asked, .half_closed = watch_half_closed, .tick = watch_tick};
 
 /* ---- reflection ---- */
 

@@ -51,6 +51,7 @@ typedef struct tn_server {
     tn_str metrics_path;
     int64_t started_ns; /* wall clock */
     atomic_bool draining;
+    atomic_int_fast64_t health_seen;        /* grpc_services.c: when watchers were told what last, and what */
     atomic_uint_fast64_t answers[TN_CODES]; /* by canonical code, over all surfaces */
 } tn_server;
 

@@ -277,8 +277,7 @@ static bool same_list(const tn_models *m, const tn_model_config *configs, uint32
 
 static void advance_all(tn_models *m)
 {
-    for (uint32_t i = 0; i < m->n_models; i++)
-        (void)tn_life_advance(m, m->models[i]);
+    tn_life_advance_all(m);
     m->rescan = m->woken = true;
     pthread_cond_signal(&m->wake);
     pthread_cond_broadcast(&m->changed);

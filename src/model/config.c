@@ -9,6 +9,9 @@
 #include "codec/pb_text.h"
 #include "server_config.pb-c.h"
 
+/* Of one model. They are looked through one by one, also on an event loop. */
+#define LABELS_MAX 1024
+
 typedef Tensorflow__Serving__ModelConfig pb_model;
 typedef Tensorflow__Serving__FileSystemStoragePathSourceConfig__ServableVersionPolicy pb_policy;
 
@@ -89,6 +92,10 @@ tern_code tn_model_config_read(const Tensorflow__Serving__ModelConfigList *list,
     *n = 0;
     tn_model_config *made = tn_arena_array(arena, list->n_config, sizeof *made);
     bool ok = made != NULL;
+    for (size_t i = 0; i < list->n_config; i++)
+        if (list->config[i]->n_version_labels > LABELS_MAX)
+            return tern_fail(st, TERN_INVALID_ARGUMENT, "Model %s has %zu version_labels; %d are the most",
+                             list->config[i]->name, list->config[i]->n_version_labels, LABELS_MAX);
     for (size_t i = 0; i < list->n_config && ok; i++)
         ok = read_model(list->config[i], arena, &made[i]);
     if (!ok)

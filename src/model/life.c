@@ -203,7 +203,10 @@ static void forget(tn_model *model)
     }
 }
 
-int64_t tn_life_advance(tn_models *m, tn_model *model)
+/*
+ * Like tn_life_advance(); *replaced becomes true when versions were retired and the table must be made anew.
+ */
+static int64_t advance(tn_models *m, tn_model *model, bool *replaced)
 {
     int64_t next = INT64_MAX;
     /* Before its base path was read once, nobody knows what is there. */
@@ -224,19 +227,44 @@ int64_t tn_life_advance(tn_models *m, tn_model *model)
         else
             queue_load(m, e);
     }
-    const tn_box *before = m->retired; /* not in the table any more */
-    if (retire_replaced(m, model) && !tn_snapshot_publish(m)) {
-        /* Requests still see the old table: it keeps its references until there is memory for a new one. */
-        tn_error("model", "no memory for a new table of versions");
-        for (tn_box *box; (box = m->retired) != before;) {
-            m->retired = box->next;
-            box->entry->live = box;
-            set_state(m, box->entry, TN_STATE_AVAILABLE);
-        }
-        next = now + TN_NS_PER_S;
-    }
+    *replaced |= retire_replaced(m, model);
     forget(model);
     return next;
+}
+
+/*
+ * A table without those that were retired since `before`. False: requests still see the old one, which keeps
+ * its references until there is memory for a new one.
+ */
+static bool publish(tn_models *m, const tn_box *before)
+{
+    if (tn_snapshot_publish(m))
+        return true;
+    tn_error("model", "no memory for a new table of versions");
+    for (tn_box *box; (box = m->retired) != before;) {
+        m->retired = box->next;
+        box->entry->live = box;
+        set_state(m, box->entry, TN_STATE_AVAILABLE);
+    }
+    return false;
+}
+
+int64_t tn_life_advance(tn_models *m, tn_model *model)
+{
+    const tn_box *before = m->retired; /* not in the table any more */
+    bool replaced = false;
+    int64_t next = advance(m, model, &replaced);
+    return replaced && !publish(m, before) ? tn_now_ns() + TN_NS_PER_S : next;
+}
+
+void tn_life_advance_all(tn_models *m)
+{
+    const tn_box *before = m->retired;
+    bool replaced = false;
+    for (uint32_t i = 0; i < m->n_models; i++)
+        (void)advance(m, m->models[i], &replaced);
+    if (replaced)
+        (void)publish(m, before);
 }
 
 void tn_life_retire_all(tn_models *m)

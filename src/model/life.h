@@ -157,6 +157,8 @@ void *tn_watch_main(void *arg);
  * publishes. Returns the time (CLOCK_MONOTONIC) when a load is to be tried again, or INT64_MAX.
  */
 int64_t tn_life_advance(tn_models *m, tn_model *model);
+/* The same of all models, with one new table at the most. The watcher is to be woken. */
+void tn_life_advance_all(tn_models *m);
 /* Sets candidate and wanted by policy. */
 void tn_life_mark_wanted(tn_model *model);
 /* Something is still on its way: to be looked at, loaded, or tried again. */

@@ -252,6 +252,8 @@ typedef struct tn_models_counts {
     uint32_t untried;   /* of those: with a version whose first load has not ended */
 } tn_models_counts;
 tn_models_counts tn_models_count(tn_models *m);
+/* Whether some model can answer: as tn_models_count().ready > 0, without looking at all of them. */
+bool tn_models_some_ready(tn_models *m);
 
 /* Where one model stands. */
 typedef enum tn_readiness {

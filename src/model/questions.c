@@ -53,6 +53,16 @@ tn_models_counts tn_models_count(tn_models *m)
     return c;
 }
 
+bool tn_models_some_ready(tn_models *m)
+{
+    bool ready = false;
+    pthread_mutex_lock(&m->lock);
+    for (uint32_t i = 0; i < m->n_configured && !ready; i++)
+        ready = tn_life_available(m->models[i]);
+    tn_models_unlock(m);
+    return ready;
+}
+
 /* With the lock. */
 static tn_str explain(const tn_model *model, tn_readiness r, tn_arena *arena)
 {

@@ -180,6 +180,22 @@ static void test_no_text_format(void **state)
     tn_arena_free(&small);
 }
 
+/* Labels are looked through one by one, on an event loop when a client sends them. */
+static void test_too_many_labels(void **state)
+{
+    tn_buf text;
+    tn_buf_init(&text, 1u << 20);
+    tn_buf_z(&text,
+             "model_config_list { config { name: \"m\" base_path: \"/a\" model_platform: \"tensorflow\"");
+    for (int i = 0; i < 1025; i++)
+        tn_buf_printf(&text, " version_labels { key: \"l%d\" value: 1 }", i);
+    tn_buf_z(&text, " } }");
+    assert_int_equal(tn_model_config_parse(tn_buf_view(&text), &arena, &configs, &n, &st),
+                     TERN_INVALID_ARGUMENT);
+    assert_string_equal(st.message, "Model m has 1025 version_labels; 1024 are the most");
+    tn_buf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +203,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_recorded_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_base_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_text_format, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_many_labels, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
