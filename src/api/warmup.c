@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/replay.h"
@@ -153,12 +154,18 @@ static tern_code run_records(warmup *w, tern_status *st)
 tern_code tn_warmup(const tn_warmup_options *options, tn_version *v, tern_status *st)
 {
     warmup w = {.options = options, .version = v};
+    struct stat info;
     int n = snprintf(w.path, sizeof w.path, "%s/" TN_WARMUP_FILE, v->directory);
     if (n < 0 || (size_t)n >= sizeof w.path)
         return TERN_OK;
-    w.fd = open(w.path, O_RDONLY | O_CLOEXEC);
+    /* Without waiting for a pipe's other end. */
+    w.fd = open(w.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (w.fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? TERN_OK : file_error(&w, errno, st);
+    if (fstat(w.fd, &info) != 0 || !(S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
+        close(w.fd);
+        return tern_fail(st, TERN_FAILED_PRECONDITION, "%s; Not a regular file", w.path);
+    }
     tn_arena_init(&w.arena, (size_t)options->server->limits.max_call_arena_bytes);
     int64_t start = tn_now_ns();
     tern_code code = run_records(&w, st);

@@ -186,7 +186,7 @@ static tern_code read_config(const char *directory, tn_arena *arena, tn_str *tex
     *text = TN_STR_NONE;
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s/" CONFIG_FILE, directory);
-    int fd = n > 0 && (size_t)n < sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int fd = n > 0 && (size_t)n < sizeof path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     if (fd < 0)
         return n > 0 && (size_t)n < sizeof path && errno != ENOENT && errno != ENOTDIR
                    ? tern_fail(st, TERN_UNAVAILABLE, "%s: %s", path, strerror(errno))

@@ -70,7 +70,7 @@ tern_code tn_batch_params_read(const char *path, tn_arena *arena, tn_batch_param
 {
     struct stat info;
     tern_status why;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return tern_fail(st, errno == EACCES ? TERN_PERMISSION_DENIED : TERN_NOT_FOUND, "%s; %s", path,
                          strerror(errno));

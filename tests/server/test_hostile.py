@@ -1,5 +1,6 @@
 """Small messages that ask for much: memory, time of an event loop, time of the end. On the example engine."""
 import gzip
+import os
 import struct
 import subprocess
 import time
@@ -144,3 +145,21 @@ def test_impossible_numbers_are_refused(flag, tmp_path):
     done = subprocess.run([str(BUILD / "tern"), "serve", f"--model_base_path={tmp_path}", "--engine=example", flag],
                           capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1 and flag.split("=")[0] in done.stdout + done.stderr, done
+
+
+@pytest.mark.parametrize("name, flags", [
+    ("assets.extra/tf_serving_warmup_requests", []),
+    ("assets.extra/tern.json", []),
+    ("batching_params.pbtxt", ["--enable_batching", "--enable_per_model_batching_parameters"]),
+])
+def test_pipe_in_a_version_holds_no_load(start, tmp_path, name, flags):
+    """Nobody ever writes into it: to open it as a file would take for ever."""
+    base = example_models.write(tmp_path / "m")
+    pipe = base / "1" / name
+    pipe.parent.mkdir(exist_ok=True)
+    os.mkfifo(pipe)
+    server = start("--model_name=m", f"--model_base_path={base}", "--engine=example", "--max_num_load_retries=0", *flags,
+                   wait="listen")
+    server.until(lambda: b'"END"' in server.get("/v1/models/m").body, "the load failed")
+    assert name in server.get("/v1/models/m").text.replace("\\/", "/")
+    server.stop()
