@@ -46,6 +46,38 @@ tn_str tn_percent_decode(tn_str s, tn_arena *arena)
     return (tn_str){out, n};
 }
 
+/* RFC 3986, 3.3: the characters of a path; a query and a fragment have '?' besides. */
+static bool path_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("-._~!$&'()*+,;=:@/", c) != NULL);
+}
+
+bool tn_target_is_uri(tn_str target)
+{
+    bool query = false, fragment = false;
+    /* The host of an absolute form may be an address in brackets; it is not looked at here. */
+    ptrdiff_t host = tn_str_istarts(target, TN_STR("http")) ? tn_str_find(target, TN_STR("://")) : -1;
+    size_t i = host >= 0 ? (size_t)host + 3 : 0;
+    while (host >= 0 && i < target.len && target.ptr[i] != '/')
+        i++;
+    for (; i < target.len; i++) {
+        char c = target.ptr[i];
+        if (path_char(c) || (c == '?' && (query || fragment)))
+            continue;
+        if (c == '%' && target.len - i > 2 && hex_value(target.ptr[i + 1]) >= 0 &&
+            hex_value(target.ptr[i + 2]) >= 0)
+            i += 2;
+        else if (c == '?')
+            query = true;
+        else if (c == '#' && !fragment)
+            fragment = true;
+        else
+            return false;
+    }
+    return true;
+}
+
 tn_target_parts tn_target_split(tn_str target)
 {
     tn_target_parts parts = {.path = target};
@@ -68,6 +100,16 @@ static void not_found(tn_server *server, tn_exchange *ex)
     tern_status st;
     tern_fail(&st, TERN_NOT_FOUND,
               "Not Found: nothing is served at this path. Models are under /v1/models/NAME");
+    tn_http_error(server, ex, &st);
+}
+
+static void no_uri(tn_server *server, tn_exchange *ex)
+{
+    tern_status st;
+    tern_fail(
+        &st, TERN_INVALID_ARGUMENT,
+        "Bad Request: the target has a character that URIs do not have, or a %% without two hexadecimal "
+        "digits; write such bytes as %%XX");
     tn_http_error(server, ex, &st);
 }
 
@@ -106,7 +148,12 @@ void tn_server_on_request(void *context, tn_exchange *ex)
         method_not_known(server, ex);
         return;
     }
-    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    const tn_str target = tn_exchange_target(ex);
+    if (!tn_target_is_uri(target)) {
+        no_uri(server, ex);
+        return;
+    }
+    tn_target_parts parts = tn_target_split(target);
     if (tn_health_on_request(server, ex, &parts))
         return;
     if (tn_str_istarts(parts.path, TN_STR("/v1/"))) {

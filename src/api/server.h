@@ -72,6 +72,11 @@ typedef struct tn_target_parts {
     bool has_query;
 } tn_target_parts;
 
+/*
+ * Whether each character may stand where it does in a path with query and fragment (RFC 3986, 3.3 to 3.5).
+ * What may not is refused before anything else is looked at, as the original's HTTP library does.
+ */
+bool tn_target_is_uri(tn_str target);
 /* An absolute-form target ("http://host/path", RFC 9112, 3.2.2) is cut to its path. */
 tn_target_parts tn_target_split(tn_str target);
 /* Percent-decodes into the arena ('+' stays). {NULL,0} when memory is short or the coding is broken. */

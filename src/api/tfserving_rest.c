@@ -14,7 +14,14 @@
 #include "api/surfaces.h"
 #include "api/tfserving_json.h"
 
-typedef enum rest_verb { VERB_PREDICT, VERB_CLASSIFY, VERB_REGRESS, VERB_STATUS, VERB_METADATA } rest_verb;
+typedef enum rest_verb {
+    VERB_PREDICT,
+    VERB_CLASSIFY,
+    VERB_REGRESS,
+    VERB_STATUS,
+    VERB_METADATA,
+    VERB_NONE /* one of the first three, in other letters */
+} rest_verb;
 
 /* A matched path. Slices into the target, not decoded. */
 typedef struct rest_route {
@@ -104,12 +111,16 @@ static bool match_post(tn_str target, rest_route *route)
     if (!cut_prefix(&rest, TN_STR("/v1/models/")) || !cut_segment(&rest, &route->name))
         return false;
     cut_choice(&rest, route);
+    /* The pattern ignores case, the dispatch does not: ":Predict" is matched, and then malformed. */
     if (tn_str_eq(rest, TN_STR(":predict")))
         route->verb = VERB_PREDICT;
     else if (tn_str_eq(rest, TN_STR(":classify")))
         route->verb = VERB_CLASSIFY;
     else if (tn_str_eq(rest, TN_STR(":regress")))
         route->verb = VERB_REGRESS;
+    else if (tn_str_ieq(rest, TN_STR(":predict")) || tn_str_ieq(rest, TN_STR(":classify")) ||
+             tn_str_ieq(rest, TN_STR(":regress")))
+        route->verb = VERB_NONE;
     else
         return false;
     return true;
@@ -132,7 +143,7 @@ static void malformed(tn_server *server, tn_exchange *ex, tn_str target)
     tn_buf_printf(&text, "Malformed request: %.*s ", TN_FMT(tn_exchange_method(ex)));
     tn_buf_str(&text, target);
     rest_route route;
-    if (server->rest_extensions && match_post(target, &route))
+    if (server->rest_extensions && match_post(target, &route) && route.verb != VERB_NONE)
         tn_buf_z(&text, "; this path wants POST");
     else if (server->rest_extensions && match_get(target, &route))
         tn_buf_z(&text, "; this path wants GET");
@@ -435,6 +446,18 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
     tn_request_read_body(r, rest_on_body);
 }
 
+/* A method in other letters, which nothing answers. As in the original, the version is read before that. */
+static void answer_other_letters(tn_server *server, tn_exchange *ex, const rest_route *route, tn_str full)
+{
+    int64_t version;
+    if (route->has_version && !tn_str_i64(route->version, &version)) {
+        count(server, ex, TN_METHOD_REST_OTHER, TN_STR(""), TERN_INVALID_ARGUMENT);
+        tn_http_text(server, ex, 400, TN_STR("application/json"), TN_STR(""), TERN_INVALID_ARGUMENT);
+    } else {
+        malformed(server, ex, full);
+    }
+}
+
 /* ---- entry ---- */
 
 /*
@@ -466,8 +489,10 @@ void tn_rest_on_request(tn_server *server, tn_exchange *ex)
         answer_options(server, ex);
     else if (get && match_get(full, &route))
         answer_get(server, ex, &route);
-    else if (tn_str_eq(method, TN_STR("POST")) && match_post(full, &route))
-        answer_post(server, ex, &route);
-    else
+    else if (!tn_str_eq(method, TN_STR("POST")) || !match_post(full, &route))
         malformed(server, ex, full);
+    else if (route.verb == VERB_NONE)
+        answer_other_letters(server, ex, &route, full);
+    else
+        answer_post(server, ex, &route);
 }
