@@ -27,7 +27,8 @@ typedef struct tn_pb_predict_limits {
 /* One input as it was sent: alias -> tensor, before it is matched with a signature. */
 typedef struct tn_named_tensor {
     tn_str alias;
-    bool valid;         /* false: what arrived is no tensor (then "tensor parsing error: ALIAS") */
+    /* false: what arrived is no tensor (then "tensor parsing error: ALIAS"), or left out */
+    bool valid;
     tern_tensor tensor; /* owns one reference */
 } tn_named_tensor;
 

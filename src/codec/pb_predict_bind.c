@@ -140,7 +140,7 @@ static tern_code bind_one(tn_pb_predict_reader *r, const tern_signature *s, cons
         return code == TERN_INVALID_ARGUMENT ? no_tensor(io, st) : code;
     }
     ++*used;
-    if (!found->valid)
+    if (!found->valid && tn_left_out_name(found->tensor.dtype) == NULL)
         return no_tensor(io, st);
     *t = found->tensor;
     found->tensor = (tern_tensor){0};
@@ -208,6 +208,55 @@ static tern_code bind_outputs(const tn_pb_predict_reader *r, const tern_signatur
     return TERN_OK;
 }
 
+static const char *type_name(tern_dtype dtype)
+{
+    const char *name = tn_left_out_name(dtype);
+    if (name == NULL)
+        name = tn_dtype_name(dtype);
+    return name != NULL ? name : "of another type";
+}
+
+/*
+ * A tensor whose dtype is left out can be no input's. The session says so, after all the checks here: for a
+ * resource before it looks at the others (DirectSession::ResourceHandleToInputTensor), else for the first
+ * input in order of the tensors' names that is of another type (FunctionCallFrame::SetArgs).
+ */
+static tern_code refuse_left_out(const tern_signature *s, const tn_predict *p, tern_status *st)
+{
+    const tern_io *first = NULL;
+    tern_dtype got = TERN_INVALID;
+    unsigned before = 0;
+    for (uint32_t i = 0; i < p->n_inputs; i++) {
+        const tern_io *io = &s->inputs[i];
+        if (p->inputs[i].dtype == TERN_RESOURCE)
+            return tern_fail(
+                st, TERN_INVALID_ARGUMENT,
+                "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource tensor was "
+                "being provided as a feed? That is not currently allowed. Please file an issue at "
+                "https://github.com/tensorflow/tensorflow/issues/new, ideally with a short code "
+                "snippet that leads to this error message.");
+        if (p->inputs[i].dtype == io->dtype ||
+            (first != NULL && tn_str_cmp(first->tensor_name, io->tensor_name) <= 0))
+            continue;
+        first = io;
+        got = p->inputs[i].dtype;
+    }
+    if (first == NULL)
+        return tern_fail(st, TERN_UNIMPLEMENTED, "An input of this type cannot come in a request");
+    for (uint32_t i = 0; i < p->n_inputs; i++)
+        before += tn_str_cmp(s->inputs[i].tensor_name, first->tensor_name) < 0;
+    return tern_fail(st, TERN_INVALID_ARGUMENT, "Expects arg[%u] to be %s but %s is provided", before,
+                     type_name(first->dtype), type_name(got));
+}
+
+static bool any_left_out(const tn_predict *p)
+{
+    for (uint32_t i = 0; i < p->n_inputs; i++)
+        if (p->inputs[i].buffer == NULL && tn_left_out_name(p->inputs[i].dtype) != NULL)
+            return true;
+    return false;
+}
+
 tern_code tn_pb_predict_bind(tn_pb_predict_reader *r, const tern_signature *signature, tn_arena *arena,
                              tn_predict *out, uint32_t **output_ids, uint32_t *n_outputs, tern_status *st)
 {
@@ -215,6 +264,8 @@ tern_code tn_pb_predict_bind(tn_pb_predict_reader *r, const tern_signature *sign
     tern_code code = bind_inputs(r, signature, arena, out, st);
     if (code == TERN_OK)
         code = bind_outputs(r, signature, arena, output_ids, n_outputs, st);
+    if (code == TERN_OK && any_left_out(out))
+        code = refuse_left_out(signature, out, st);
     if (code != TERN_OK) {
         tn_predict_release(out);
         *n_outputs = 0;

@@ -39,6 +39,31 @@ const tn_typed *tn_typed_of(tern_dtype dtype)
     return &typed[dtype];
 }
 
+/*
+ * Elements that no machine has memory for: where the original fails to allocate, and says that it is no
+ * tensor.
+ */
+#define BEYOND_MEMORY (1LL << 40)
+
+/* By number: newer than the contract, and no model's signature of it is served. */
+static const char *const left_out[] = {[TERN_RESOURCE] = "resource",
+                                       [TERN_VARIANT] = "variant",
+                                       [24] = "float8_e5m2",
+                                       [25] = "float8_e4m3fn",
+                                       [26] = "float8_e4m3fnuz",
+                                       [27] = "float8_e4m3b11fnuz",
+                                       [28] = "float8_e5m2fnuz",
+                                       [29] = "int4",
+                                       [30] = "uint4",
+                                       [31] = "int2",
+                                       [32] = "uint2",
+                                       [33] = "float4_e2m1fn"};
+
+const char *tn_left_out_name(tern_dtype dtype)
+{
+    return (size_t)dtype < sizeof left_out / sizeof left_out[0] ? left_out[dtype] : NULL;
+}
+
 bool tn_room_take(tn_tensor_room *room, size_t bytes)
 {
     if (bytes > room->left) {
@@ -229,20 +254,29 @@ static tern_code new_strings(tn_tensor_build *b, uint64_t bytes, tn_arena *arena
 
 /* ---- the tensor ---- */
 
+/* The place after the lengths that tensor_content of strings begins with; NULL: they do not add up. */
+static const uint8_t *after_lengths(const tn_tensor_build *b, uint64_t *total)
+{
+    const uint8_t *at = b->content->data, *end = at + b->content_len;
+    uint64_t length = 0;
+    *total = 0;
+    for (int64_t i = 0; i < b->count; i++) {
+        size_t n = tn_pb_varint(at, end, &length);
+        if (n == 0 || length > b->content_len || (*total += length) > b->content_len)
+            return NULL;
+        at += n;
+    }
+    return *total == (uint64_t)(end - at) ? at : NULL;
+}
+
 /* tensor_content of a string tensor: the lengths as varints, then the bytes (port::DecodeStringList). */
 static tern_code strings_of_content(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid,
                                     tern_status *st)
 {
     const uint8_t *p = b->content->data, *end = p + b->content_len;
-    const uint8_t *at = p;
-    uint64_t total = 0, length = 0;
-    for (int64_t i = 0; i < b->count; i++) {
-        size_t n = tn_pb_varint(at, end, &length);
-        if (n == 0 || length > b->content_len || (total += length) > b->content_len)
-            return TERN_OK;
-        at += n;
-    }
-    if (total != (uint64_t)(end - at))
+    uint64_t total, length = 0;
+    const uint8_t *at = after_lengths(b, &total);
+    if (at == NULL)
         return TERN_OK;
     tern_code code = new_strings(b, total, arena, out, st);
     if (code != TERN_OK)
@@ -349,14 +383,27 @@ static void content_to_tensor(tn_tensor_build *b, size_t size, tern_tensor *out,
     *valid = true;
 }
 
+/* Whether Tensor::FromProto takes this one, whose dtype is left out. */
+static bool left_out_is_sound(const tn_tensor_build *b)
+{
+    uint64_t total;
+    if (b->content_len == 0 || b->count == 0)
+        return true;
+    if (b->dtype == TERN_RESOURCE || b->dtype == TERN_VARIANT)
+        return after_lengths(b, &total) != NULL;
+    return b->content_len == (uint64_t)b->count;
+}
+
 tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid, tern_status *st)
 {
     const tn_typed *t = tn_typed_of(b->dtype);
     *valid = false;
     *out = (tern_tensor){0};
-    if (t == NULL || b->shape_bad)
+    if (b->shape_bad || (t == NULL && (tn_left_out_name(b->dtype) == NULL || !left_out_is_sound(b))))
         return TERN_OK;
     *out = (tern_tensor){.dtype = b->dtype, .rank = b->rank, .dims = b->dims};
+    if (t == NULL || (b->count >= BEYOND_MEMORY && b->content_len == 0))
+        return TERN_OK;
     if (b->count == 0) {
         *valid = true;
         return b->dtype == TERN_STRING ? tn_tensor_new_string(out, b->rank, b->dims, 0, arena, st)

@@ -76,10 +76,18 @@ typedef struct tn_typed {
 /* NULL: dtypes that do not come in a TensorProto here (resources, variants, unknown). Static. */
 const tn_typed *tn_typed_of(tern_dtype dtype);
 
+/*
+ * The name of a dtype that TensorFlow takes from a TensorProto but that is left out here, since no input that
+ * is served has it: resources, variants, and those newer than tern_dtype. NULL: others. Static.
+ */
+const char *tn_left_out_name(tern_dtype dtype);
+
 void tn_build_init(tn_tensor_build *b, tn_tensor_room *room);
 /* Releases what was not handed out. */
 void tn_build_free(tn_tensor_build *b);
-/* A whole TensorShapeProto message. False: malformed. A shape that cannot be only makes the tensor invalid. */
+/*
+ * A whole TensorShapeProto message. False: malformed. A shape that cannot be only makes the tensor invalid.
+ */
 TERN_MUST_USE bool tn_build_shape(tn_tensor_build *b, tn_str message, tn_arena *arena);
 /*
  * Where the next n bytes of tensor_content go; content_len grows by what the caller adds. NULL over the limit
@@ -99,7 +107,8 @@ void tn_build_put(tern_dtype dtype, char *at, uint64_t value);
 /* ends the string being collected */
 TERN_MUST_USE tern_code tn_build_string(tn_tensor_build *b, tern_status *st);
 /*
- * Makes the tensor. *valid false (and TERN_OK): what came is no tensor. Else *out owns its buffer.
+ * Makes the tensor. *valid false (and TERN_OK): what came is no tensor, or, with a dtype in *out that has a
+ * tn_left_out_name(), one that cannot be carried. Else *out owns its buffer.
  * RESOURCE_EXHAUSTED: limits.
  */
 TERN_MUST_USE tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out, bool *valid,

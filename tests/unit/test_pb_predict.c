@@ -336,6 +336,52 @@ static void matching_says_what_is_missing(void **state)
     tn_arena_free(&a);
 }
 
+/* Texts of TensorFlow 2.21's session; which TensorProtos are taken: its ParseTensor. */
+static void dtypes_that_are_left_out_are_not_the_inputs_type(void **state)
+{
+#define OF_TYPE(type) "\x12\x09\x0A\x01x\x12\x04\x08" type "\x12\x00"
+    static const struct {
+        const char *message;
+        const char *want; /* its start */
+    } cases[] = {{OF_TYPE("\x15"), "Expects arg[0] to be float but variant is provided"},
+                 {OF_TYPE("\x18"), "Expects arg[0] to be float but float8_e5m2 is provided"},
+                 {OF_TYPE("\x1E"), "Expects arg[0] to be float but uint4 is provided"},
+                 {OF_TYPE("\x14"), "Invalid resource type hash code: 0(name:  type: ). Perhaps a resource "},
+                 {OF_TYPE("\x22"), "tensor parsing error: x"},
+                 {OF_TYPE("\x65"), "tensor parsing error: x"},
+                 /* int4 with two bytes for one element; a variant with a length that does not add up */
+                 {"\x12\x0B\x0A\x01x\x12\x06\x08\x1D\x22\x02\x01\x02", "tensor parsing error: x"},
+                 {"\x12\x0A\x0A\x01x\x12\x05\x08\x15\x22\x01\x05", "tensor parsing error: x"}};
+    tn_arena a;
+    tn_predict p;
+    uint32_t *ids, n;
+    tern_status st;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tn_arena_init(&a, 1u << 20);
+        /* the shape is empty, so no byte of these is 0 but the last */
+        size_t size = strlen(cases[i].message);
+        tn_pb_predict_reader *r = request(cases[i].message, size + (cases[i].message[1] == 9), 1000, &a);
+        assert_int_equal(tn_pb_predict_bind(r, &signature, &a, &p, &ids, &n, &st), TERN_INVALID_ARGUMENT);
+        assert_true(
+            tn_str_starts((tn_str){st.message, st.length}, (tn_str){cases[i].want, strlen(cases[i].want)}));
+        tn_arena_free(&a);
+    }
+#undef OF_TYPE
+}
+
+/* The original cannot allocate them, and says the same as for what is no tensor. */
+static void shapes_that_no_memory_holds_make_no_tensor(void **state)
+{
+    tn_arena a;
+    tern_tensor t;
+    tn_arena_init(&a, 1u << 20);
+    assert_int_equal(READ("\x08\x01\x12\x0C\x12\x0A\x08\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F", &a, &t),
+                     TERN_INVALID_ARGUMENT);
+    assert_int_equal(READ("\x08\x07\x12\x09\x12\x07\x08\x80\x80\x80\x80\x80\x20", &a, &t),
+                     TERN_INVALID_ARGUMENT);
+    tn_arena_free(&a);
+}
+
 static void answers_are_serialized_as_protobuf_does(void **state)
 {
     static const char want[] =
@@ -378,7 +424,10 @@ static void signatures_come_out_of_a_meta_graph(void **state)
     tern_signature_set set;
     tern_status st;
     tn_arena a;
-    /* "s" with method "p", then "b", then "s" again with method "q": of a key that comes twice the last one counts */
+    /*
+     * "s" with method "p", then "b", then "s" again with method "q": of a key that comes twice the last one
+     * counts
+     */
     static const char twice[] = "\x2A\x08\x0A\x01s\x12\x03\x1A\x01p\x2A\x03\x0A\x01"
                                 "b\x2A\x08\x0A\x01s\x12\x03\x1A\x01q";
     tn_arena_init(&a, 1u << 20);
@@ -453,6 +502,8 @@ int main(void)
         cmocka_unit_test(packed_varints_in_pieces_are_the_same),
         cmocka_unit_test(a_request_in_pieces_is_the_same),
         cmocka_unit_test(matching_says_what_is_missing),
+        cmocka_unit_test(dtypes_that_are_left_out_are_not_the_inputs_type),
+        cmocka_unit_test(shapes_that_no_memory_holds_make_no_tensor),
         cmocka_unit_test(answers_are_serialized_as_protobuf_does),
         cmocka_unit_test(signatures_come_out_of_a_meta_graph),
         cmocka_unit_test(text_files_are_read_and_faults_are_placed),
