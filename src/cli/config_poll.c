@@ -7,11 +7,11 @@
  * Serving. A file that cannot be read or is wrong changes nothing; why is logged, once for each reason.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "cli/parts.h"
 #include "model/config.h"
 
@@ -67,8 +67,7 @@ static void *poll_main(void *arg)
     pthread_mutex_lock(&p->lock);
     int64_t next = tn_now_ns() + p->every_ns;
     while (!p->stopping) {
-        struct timespec t = {.tv_sec = next / TN_NS_PER_S, .tv_nsec = next % TN_NS_PER_S};
-        if (pthread_cond_timedwait(&p->wake, &p->lock, &t) != ETIMEDOUT)
+        if (tn_cond_until(&p->wake, &p->lock, next) != ETIMEDOUT)
             continue;
         pthread_mutex_unlock(&p->lock);
         poll_once(p);
@@ -90,19 +89,9 @@ tern_code tn_parts_poll_config(tn_parts *parts, tern_status *st)
     p->path = parts->o.model_config_file;
     p->every_ns = (seconds < INT32_MAX ? seconds : INT32_MAX) * TN_NS_PER_S;
     p->models = parts->server.models;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    tn_cond_init(&p->wake);
     pthread_mutex_init(&p->lock, NULL);
-    /* Signals belong to the main thread. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&p->thread, NULL, poll_main, p);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = tn_thread_start(&p->thread, "tern-config", poll_main, p);
     if (error != 0) {
         pthread_cond_destroy(&p->wake);
         pthread_mutex_destroy(&p->lock);
@@ -110,7 +99,6 @@ tern_code tn_parts_poll_config(tn_parts *parts, tern_status *st)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
                          "The thread for --model_config_file cannot be started: %s", strerror(error));
     }
-    pthread_setname_np(p->thread, "tern-config");
     parts->config_poll = p;
     return TERN_OK;
 }

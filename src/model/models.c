@@ -2,22 +2,18 @@
  * model/models.c - a set of models: made, started, ended. See model.h and life.h.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "model/life.h"
 
 static void init_locks(tn_models *m)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&m->changed, &monotonic);
-    pthread_cond_init(&m->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    tn_cond_init(&m->changed);
+    tn_cond_init(&m->wake);
     pthread_mutex_init(&m->lock, NULL);
     pthread_mutex_init(&m->sync_lock, NULL);
     tn_taskq_init(&m->loads, 0);
@@ -94,9 +90,8 @@ static int start_threads(tn_models *m, pthread_t **threads, uint32_t *started, u
         return ENOMEM;
     int error = 0;
     while (*started < n && error == 0) {
-        error = pthread_create(&(*threads)[*started], NULL, run, m);
-        if (error == 0)
-            pthread_setname_np((*threads)[(*started)++], name);
+        error = tn_thread_start(&(*threads)[*started], name, run, m);
+        *started += error == 0;
     }
     return error;
 }
@@ -108,23 +103,15 @@ static uint32_t at_least_one(int32_t n)
 
 tern_code tn_models_start(tn_models *m, tern_status *st)
 {
-    /* Signals belong to the main loop. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = start_threads(m, &m->loaders, &m->n_loaders, at_least_one(m->options.load_threads),
                               tn_life_loader, "tern-load");
     if (error == 0)
         error = start_threads(m, &m->unloaders, &m->n_unloaders, at_least_one(m->options.unload_threads),
                               tn_life_unloader, "tern-unload");
     if (error == 0 && m->pace.poll_ns >= 0) {
-        error = pthread_create(&m->watcher, NULL, tn_watch_main, m);
-        if (error == 0)
-            pthread_setname_np(m->watcher, "tern-watch");
+        error = tn_thread_start(&m->watcher, "tern-watch", tn_watch_main, m);
         m->watching = error == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "A thread for models cannot be started: %s",
                          strerror(error));
@@ -164,17 +151,13 @@ static bool loads_under_way(const tn_models *m)
 }
 
 /* The watcher may be stuck in a file system that does not answer, a loader in a load. */
-static bool join_watcher(tn_models *m, const struct timespec *until)
+static bool join_watcher(tn_models *m, int64_t until_ns)
 {
     if (!m->watching)
         return true;
-    struct timespec wall;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t left = (until->tv_sec - now.tv_sec) * TN_NS_PER_S + (until->tv_nsec - now.tv_nsec);
-    int64_t when = wall.tv_sec * TN_NS_PER_S + wall.tv_nsec + (left > 0 ? left : 0);
-    wall = (struct timespec){.tv_sec = when / TN_NS_PER_S, .tv_nsec = when % TN_NS_PER_S};
+    int64_t left = until_ns - tn_now_ns();
+    int64_t when = tn_wall_ns() + (left > 0 ? left : 0);
+    const struct timespec wall = {.tv_sec = when / TN_NS_PER_S, .tv_nsec = when % TN_NS_PER_S};
     if (pthread_timedjoin_np(m->watcher, NULL, &wall) != 0)
         return false;
     m->watching = false;
@@ -182,21 +165,21 @@ static bool join_watcher(tn_models *m, const struct timespec *until)
 }
 
 /* Ends threads and unloads. false when that takes too long, or somebody kept a reference. */
-static bool stop(tn_models *m, const struct timespec *until)
+static bool stop(tn_models *m, int64_t until_ns)
 {
     pthread_mutex_lock(&m->lock);
     m->stopping = true;
     pthread_cond_broadcast(&m->wake);
     pthread_cond_broadcast(&m->changed);
     tn_models_unlock(m);
-    if (!join_watcher(m, until)) {
+    if (!join_watcher(m, until_ns)) {
         tn_error("model", "the watcher still waits for a file system at the end");
         return false;
     }
     pthread_mutex_lock(&m->lock);
     int error = 0;
     while (loads_under_way(m) && error == 0)
-        error = pthread_cond_timedwait(&m->changed, &m->lock, until);
+        error = tn_cond_until(&m->changed, &m->lock, until_ns);
     if (loads_under_way(m)) {
         pthread_mutex_unlock(&m->lock);
         tn_error("model", "a version is still being loaded at the end");
@@ -206,7 +189,7 @@ static bool stop(tn_models *m, const struct timespec *until)
     tn_models_unlock(m);
     pthread_mutex_lock(&m->lock);
     for (error = 0; m->boxes > 0 && error == 0;)
-        error = pthread_cond_timedwait(&m->changed, &m->lock, until);
+        error = tn_cond_until(&m->changed, &m->lock, until_ns);
     uint32_t kept = m->boxes;
     tn_models_unlock(m);
     if (kept > 0) {
@@ -224,10 +207,9 @@ static bool stop(tn_models *m, const struct timespec *until)
 
 bool tn_models_free_until(tn_models *m, int64_t until_ns)
 {
-    struct timespec until = {.tv_sec = until_ns / TN_NS_PER_S, .tv_nsec = until_ns % TN_NS_PER_S};
     if (m == NULL)
         return true;
-    if (!stop(m, &until))
+    if (!stop(m, until_ns))
         return false;
     tn_snapshot_free(atomic_load(&m->snapshot));
     for (uint32_t i = 0; i < m->n_models; i++)

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "model/life.h"
 
 const char *tn_state_name(tn_state s)
@@ -133,7 +134,6 @@ tn_str tn_models_failures(tn_models *m, tn_arena *arena, uint32_t *n)
 uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns)
 {
     int64_t when = tn_now_ns() + (timeout_ns > 0 ? timeout_ns : 0);
-    struct timespec until = {.tv_sec = when / TN_NS_PER_S, .tv_nsec = when % TN_NS_PER_S};
     pthread_mutex_lock(&m->lock);
     uint32_t ready;
     for (int error = 0;;) {
@@ -145,7 +145,7 @@ uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns)
         }
         if (pending == 0 || timeout_ns <= 0 || error != 0 || m->stopping)
             break;
-        error = pthread_cond_timedwait(&m->changed, &m->lock, &until);
+        error = tn_cond_until(&m->changed, &m->lock, when);
     }
     tn_models_unlock(m);
     return ready;

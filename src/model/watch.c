@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "model/life.h"
 
 /* ---- Which folders there are ---- */
@@ -253,16 +254,6 @@ static bool unsettled(const tn_model *model)
     return false;
 }
 
-static void sleep_until(tn_models *m, int64_t when)
-{
-    if (when == INT64_MAX) {
-        pthread_cond_wait(&m->wake, &m->lock);
-    } else {
-        struct timespec t = {.tv_sec = when / TN_NS_PER_S, .tv_nsec = when % TN_NS_PER_S};
-        pthread_cond_timedwait(&m->wake, &m->lock, &t);
-    }
-}
-
 /* With the lock: waits for the next scan and lets retries start meanwhile. Returns with the lock. */
 static void wait_for_next_scan(tn_models *m, int64_t last_scan)
 {
@@ -283,7 +274,7 @@ static void wait_for_next_scan(tn_models *m, int64_t last_scan)
         if (m->stopping || m->rescan || tn_now_ns() >= next_scan)
             return;
         if (!m->woken)
-            sleep_until(m, next_scan < retry ? next_scan : retry);
+            (void)tn_cond_until(&m->wake, &m->lock, next_scan < retry ? next_scan : retry);
         m->woken = false;
     }
 }

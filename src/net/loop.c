@@ -9,12 +9,12 @@
  */
 #include "net/loop.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "net/conn.h"
 #include "net/http2.h"
 
@@ -346,18 +346,12 @@ static void *run_loop(void *arg)
 
 tern_code tn_loop_start(tn_loop *loop, tern_status *st)
 {
-    /* Signals are for the main thread. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&loop->thread, NULL, run_loop, loop);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    char name[16];
+    snprintf(name, sizeof name, "tern-net-%d", (int)loop->index);
+    int failed = tn_thread_start(&loop->thread, name, run_loop, loop);
     if (failed != 0)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "cannot start a thread: %s", strerror(failed));
     loop->threaded = true;
-    char name[16];
-    snprintf(name, sizeof name, "tern-net-%d", (int)loop->index);
-    pthread_setname_np(loop->thread, name);
     return TERN_OK;
 }
 

@@ -5,12 +5,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #define END_SECONDS   2
 #define FLUSH_LOOK_NS 2000000
@@ -41,7 +41,9 @@ struct tn_log_writer {
 
 static int open_log(const char *path)
 {
-    return path == NULL ? STDERR_FILENO : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+    /* Nobody may read from a pipe: without waiting for that. */
+    const int how = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK;
+    return path == NULL ? STDERR_FILENO : open(path, how, 0644);
 }
 
 static void open_again(tn_log_writer *w)
@@ -139,7 +141,6 @@ static void release(tn_log_writer *w)
 
 static tern_code start(tn_log_writer *w, const char *path, tern_status *st)
 {
-    sigset_t all, before;
     w->path = path != NULL ? strdup(path) : NULL;
     w->front.text = malloc(w->max);
     w->back.text = malloc(w->max);
@@ -148,15 +149,10 @@ static tern_code start(tn_log_writer *w, const char *path, tern_status *st)
     w->fd = open_log(w->path);
     if (w->fd < 0)
         return tern_fail(st, TERN_UNAVAILABLE, "%s cannot be opened for writing: %s", path, strerror(errno));
-    /* Signals belong to the main thread. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&w->thread, NULL, write_lines, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = tn_thread_start(&w->thread, "tern-log", write_lines, w);
     if (error != 0)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start the thread of a log: %s",
                          strerror(error));
-    pthread_setname_np(w->thread, "tern-log");
     return TERN_OK;
 }
 

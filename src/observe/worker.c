@@ -1,8 +1,9 @@
 /* observe/worker.c - see observe/worker.h. */
 #include "observe/worker.h"
 
-#include <signal.h>
 #include <stdlib.h>
+
+#include "base/thread.h"
 
 struct tn_worker {
     tn_taskq queue;
@@ -21,21 +22,14 @@ static void *work(void *arg)
 tn_worker *tn_worker_new(const char *name, size_t max)
 {
     tn_worker *w = calloc(1, sizeof *w);
-    sigset_t all, before;
     if (w == NULL)
         return NULL;
     tn_taskq_init(&w->queue, max);
-    /* Signals belong to the main thread. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&w->thread, NULL, work, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) {
+    if (tn_thread_start(&w->thread, name, work, w) != 0) {
         tn_taskq_destroy(&w->queue);
         free(w);
         return NULL;
     }
-    pthread_setname_np(w->thread, name);
     return w;
 }
 

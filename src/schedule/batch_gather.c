@@ -15,8 +15,9 @@
 
 #include "schedule/inside.h"
 
-#define LOOK_MAX 256 /* calls of the queue that are looked at */
-#define TURN_MAX 64  /* calls of one turn */
+#define LOOK_MAX    256 /* calls of the queue that are looked at */
+#define MISFITS_MAX 8   /* calls that are decoded and do not fit: by then the first one has waited enough */
+#define TURN_MAX    64  /* calls of one turn */
 
 /* ---- Out of the executors' queue ---- */
 
@@ -82,6 +83,7 @@ static bool bring(tn_call *call)
 typedef struct gathering {
     tn_batch_part **parts;
     uint32_t n;
+    uint32_t misfits;
     tn_schedule *schedule;
     wish wish;
 } gathering;
@@ -111,6 +113,7 @@ static void sort_out(gathering *g, tn_task *task)
                 count_in(&g->wish, call);
             if (fits && add_part(g, call))
                 continue;
+            g->misfits++;
             tn_taskq_push_front(&g->schedule->queue, task);
         } else if (!add_part(g, call)) {
             tn_taskq_push_front(&g->schedule->queue, task);
@@ -130,7 +133,7 @@ bool tn_batch_gather(tn_batch_runner *runner, tn_call *first, bool small)
     count_in(&g.wish, first);
     if (g.parts == NULL || !add_part(&g, first))
         return false;
-    while (g.wish.rows < max_rows && tn_now_ns() < stop) {
+    while (g.wish.rows < max_rows && g.misfits < MISFITS_MAX && tn_now_ns() < stop) {
         g.wish.undecoded = false;
         tn_task *list = tn_taskq_take_if(&s->queue, want, &g.wish, LOOK_MAX);
         if (list == NULL)

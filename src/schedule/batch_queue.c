@@ -10,9 +10,9 @@
  * shape. Its limit counts all of them. A batch lives in the arena of the call that opened it: that call
  * cannot end before the batch was taken.
  */
-#include <signal.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "schedule/cores.h"
 #include "schedule/inside.h"
 
@@ -277,16 +277,6 @@ static tn_batch *take_due(tn_batcher *k, int64_t now, tn_batch_queue **queue, in
     return NULL;
 }
 
-static void wait_until(tn_batcher *k, int64_t at_ns)
-{
-    if (at_ns == INT64_MAX) {
-        pthread_cond_wait(&k->work, &k->lock);
-        return;
-    }
-    const struct timespec at = {.tv_sec = at_ns / TN_NS_PER_S, .tv_nsec = at_ns % TN_NS_PER_S};
-    pthread_cond_timedwait(&k->work, &k->lock, &at);
-}
-
 /* Waits for a batch; its parts, linked. NULL: the end. */
 static tn_batch_part *next_batch(tn_schedule *s, tn_batch_queue **queue, uint32_t *n)
 {
@@ -296,7 +286,7 @@ static tn_batch_part *next_batch(tn_schedule *s, tn_batch_queue **queue, uint32_
     pthread_mutex_lock(&k->lock);
     tn_batch *batch;
     while ((batch = take_due(k, tn_now_ns(), queue, &next_ns)) == NULL && !k->ending)
-        wait_until(k, next_ns);
+        (void)tn_cond_until(&k->work, &k->lock, next_ns);
     if (batch != NULL) {
         *n = batch->n_parts;
         parts = batch->first;
@@ -351,13 +341,13 @@ static void *batch_thread(void *arg)
 static tern_code start_thread(tn_schedule *s, tern_status *st)
 {
     tn_batcher *k = &s->batcher;
-    int error = pthread_create(&k->threads[k->n_threads], NULL, batch_thread, s);
+    char name[16];
+    snprintf(name, sizeof name, "tern-batch-%u", k->n_threads % 1000);
+    int error = tn_thread_start(&k->threads[k->n_threads], name, batch_thread, s);
     if (error != 0)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start batch thread %u: %s", k->n_threads + 1,
                          strerror(error));
-    char name[16];
-    snprintf(name, sizeof name, "tern-batch-%u", k->n_threads % 1000);
-    pthread_setname_np(k->threads[k->n_threads++], name);
+    k->n_threads++;
     return TERN_OK;
 }
 
@@ -365,12 +355,8 @@ tern_code tn_batcher_start(tn_schedule *s, tern_status *st)
 {
     tn_batcher *k = &s->batcher;
     const tn_batch_params *p = &s->batching.params;
-    pthread_condattr_t monotonic;
     pthread_mutex_init(&k->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&k->work, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    tn_cond_init(&k->work);
     if (s->batching.manner != TN_BATCHING_SERVING)
         return TERN_OK;
     tern_code code = tn_batch_params_check_threads(p, st);
@@ -380,13 +366,8 @@ tern_code tn_batcher_start(tn_schedule *s, tern_status *st)
     k->threads = calloc(n, sizeof *k->threads);
     if (k->threads == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %zu batch threads", n);
-    /* Signals belong to the main loop. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     while (code == TERN_OK && k->n_threads < n)
         code = start_thread(s, st);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return code;
 }
 

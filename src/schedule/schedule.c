@@ -8,10 +8,10 @@
  * Warm path: no heap; the queue links calls through their own task, and tensors' arrays come from the call's
  * arena.
  */
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "schedule/cores.h"
 #include "schedule/cost.h"
 #include "schedule/inside.h"
@@ -257,22 +257,13 @@ void tn_turn_submit(tn_turn *turn, tn_call *call)
 
 static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)
 {
-    /* Signals belong to the main loop. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = 0;
     while (s->n_threads < n && error == 0) {
-        error = pthread_create(&s->threads[s->n_threads], NULL, executor, s);
-        if (error == 0) {
-            char name[16];
-            snprintf(name, sizeof name, "tern-run-%u", s->n_threads % 1000);
-            pthread_setname_np(s->threads[s->n_threads], name);
-            s->n_threads++;
-        }
+        char name[16];
+        snprintf(name, sizeof name, "tern-run-%u", s->n_threads % 1000);
+        error = tn_thread_start(&s->threads[s->n_threads], name, executor, s);
+        s->n_threads += error == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Cannot start executor thread %u of %u: %s",
                          s->n_threads + 1, n, strerror(error));

@@ -236,6 +236,13 @@ def test_bad_flags(folder, flags, word):
     assert done.returncode == 1 and word in done.stderr
 
 
+def test_a_pipe_that_nobody_reads_is_refused(folder):
+    """The start waited for a reader, and for no signal."""
+    pipe = folder.parent / "pipe"
+    os.mkfifo(pipe)
+    test_bad_flags(folder, ["--access_log=json", f"--access_log_file={pipe}"], "cannot be opened for writing")
+
+
 # ---- traces without a log ----
 
 def plain(start, folder, handlers=None):

@@ -1,5 +1,7 @@
 /* Unit tests of base/: slices, arena, buffer, region, budget, task queue, codes. */
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,10 +11,12 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/region.h"
 #include "base/status.h"
 #include "base/task.h"
+#include "base/thread.h"
 
 static void numbers_are_whole_and_in_range(void **state)
 {
@@ -198,6 +202,42 @@ static void task_queue_is_bounded(void **state)
     tn_taskq_destroy(&q);
 }
 
+static void *look_at_signals(void *arg)
+{
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    *(int *)arg = sigismember(&blocked, SIGTERM) && sigismember(&blocked, SIGHUP);
+    return NULL;
+}
+
+static void signals_belong_to_the_main_thread(void **state)
+{
+    int there = 0;
+    int here = 1;
+    pthread_t thread;
+    assert_int_equal(tn_thread_start(&thread, "a name that is too long", look_at_signals, &there), 0);
+    pthread_join(thread, NULL);
+    look_at_signals(&here);
+    assert_int_equal(there, 1);
+    assert_int_equal(here, 0);
+}
+
+static void waits_end_in_time(void **state)
+{
+    pthread_cond_t cond;
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    tn_cond_init(&cond);
+    pthread_mutex_lock(&lock);
+    int error = 0;
+    int64_t until = tn_now_ns() + 5 * TN_NS_PER_MS;
+    while (error == 0)
+        error = tn_cond_until(&cond, &lock, until);
+    assert_int_equal(error, ETIMEDOUT);
+    assert_true(tn_now_ns() >= until);
+    pthread_mutex_unlock(&lock);
+    pthread_cond_destroy(&cond);
+}
+
 static void codes_map_to_http_as_in_the_original(void **state)
 {
     assert_int_equal(tn_code_http(TERN_OK), 200);
@@ -255,6 +295,8 @@ int main(void)
         cmocka_unit_test(region_takes_the_budget_as_bytes_arrive),
         cmocka_unit_test(task_queue_hands_over_everything),
         cmocka_unit_test(task_queue_is_bounded),
+        cmocka_unit_test(signals_belong_to_the_main_thread),
+        cmocka_unit_test(waits_end_in_time),
         cmocka_unit_test(codes_map_to_http_as_in_the_original),
         cmocka_unit_test(status_messages_are_cut),
     };
