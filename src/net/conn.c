@@ -157,9 +157,7 @@ tn_conn *tn_conn_open(tn_loop *loop, int fd, int32_t tag, const tn_conn_io *io, 
     tn_count(&loop->counts.connections_total, 1);
     tn_count(&loop->counts.connections_open, 1);
     tn_loop_sweep_on(loop);
-    if (loop->phase == TN_LOOP_DRAINING)
-        tn_conn_drain(conn);
-    else if (loop->phase == TN_LOOP_CLOSED)
+    if (loop->phase == TN_LOOP_CLOSED)
         tn_conn_kill(conn);
     return conn;
 fail:
@@ -639,6 +637,9 @@ void tn_conn_check(tn_conn *conn, int64_t now)
 void tn_conn_drain(tn_conn *conn)
 {
     conn->draining = true;
+    /* A request that is in the kernel's hands already is not lost. */
+    if (conn->n_exchanges == 0 && conn->protocol != TN_PROTOCOL_HTTP2)
+        tn_conn_readable(conn);
     if (conn->protocol == TN_PROTOCOL_HTTP1)
         conn->h1.stopped = true;
     if (conn->protocol == TN_PROTOCOL_HTTP2)

@@ -40,6 +40,8 @@ static void open_connection(const handover *given)
     tn_conn *conn = tn_conn_open(given->loop, given->fd, given->tag, NULL, NULL);
     if (conn != NULL && given->tls != NULL && !tn_tls_attach(given->tls, conn))
         tn_conn_kill(conn);
+    else if (conn != NULL && given->loop->phase == TN_LOOP_DRAINING)
+        tn_conn_drain(conn);
 }
 
 static void take_over(tn_task *task)
@@ -140,6 +142,17 @@ static void on_connection(uv_poll_t *handle, int status, int events)
         /* Else one connection is broken (ECONNABORTED and the like); the next may be good. */
     }
     tn_loop_settle(listener->loop);
+}
+
+void tn_listener_last_call(tn_listener *listener)
+{
+    for (int i = 0; i < BACKLOG && listener->open; i++) {
+        int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            accepted(listener, fd);
+        else if (errno != ECONNABORTED && errno != EINTR)
+            break;
+    }
 }
 
 static void open_now(tn_task *task)

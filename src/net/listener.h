@@ -27,6 +27,8 @@ TERN_MUST_USE tern_code tn_listener_bind_unix(tn_net *net, const char *path, int
                                               tern_status *st);
 /* Has the loop accept from it. Any thread; works as soon as the loop runs. */
 void tn_listener_watch(tn_listener *listener, tn_loop *loop);
+/* On its loop: accepts those that the kernel has connected already. */
+void tn_listener_last_call(tn_listener *listener);
 /* On its loop: closes the socket, nothing is accepted any more. The object stays. */
 void tn_listener_shut(tn_listener *listener);
 /* After its loop has ended. */

@@ -168,13 +168,25 @@ static void shut_listeners(tn_net *net)
         tn_listener_shut(listener);
 }
 
+/* Clients that are connected as far as they know are served, before the door is shut. */
+static void take_last(tn_net *net)
+{
+    pthread_mutex_lock(&net->lock);
+    tn_listener *listener = net->listeners;
+    pthread_mutex_unlock(&net->lock);
+    for (; listener != NULL; listener = listener->next)
+        tn_listener_last_call(listener);
+}
+
 static void enter_phase(tn_task *task)
 {
     phase_task *asked = TN_CONTAINER(task, phase_task, task);
     tn_loop *loop = asked->loop;
     loop->phase = asked->phase;
-    if (loop->index == 0)
+    if (loop->index == 0) {
+        take_last(loop->net);
         shut_listeners(loop->net);
+    }
     loop->sweep_ns = DRAIN_SWEEP_NS;
     tn_timer_stop(loop, &loop->sweep);
     for (tn_conn *conn = loop->conns; conn != NULL; conn = conn->next) {

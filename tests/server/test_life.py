@@ -5,6 +5,7 @@ No test measures time: what must not be waited for takes longer (example_models.
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import threading
@@ -222,6 +223,23 @@ def test_drain(start, flags):
     server.stop()
     with socket.socket() as s:
         assert s.connect_ex(("127.0.0.1", server.rest)) != 0
+
+
+def test_drain_answers_what_the_kernel_has(start, flags):
+    """Requests on connections that were not accepted yet, and on idle ones, when the signal comes."""
+    server = start(*flags, "--drain_timeout_ms=20000")
+    idle = [server.connect() for _ in range(8)]
+    server.until(lambda: server.metric("tern_connections") >= 8, "they were accepted")
+    server.process.send_signal(signal.SIGSTOP)
+    sockets = idle + [server.connect() for _ in range(400)]  # more than are accepted in one turn
+    for s in sockets:
+        s.sendall(raw_request("serving_default"))
+    server.terminate()
+    server.process.send_signal(signal.SIGCONT)
+    for s in sockets:
+        with s, s.makefile("rb") as answer:
+            assert answer.readline().startswith(b"HTTP/1.1 200 ")
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_drain_ends_in_time(start, flags):
