@@ -117,11 +117,10 @@ static tern_code check_spec(const tn_call *call, const tn_model_spec *spec, tn_s
     return TERN_OK;
 }
 
-static tern_code read_protobuf(tn_call *call, tn_str name, tn_str body, int64_t max_tensor_bytes,
+static tern_code read_protobuf(tn_call *call, tn_str name, tn_str body, const tn_pb_predict_limits *limits,
                                tn_predict *out, tern_status *st)
 {
-    const tn_pb_predict_limits limits = {.max_tensor_bytes = max_tensor_bytes, .max_inputs = 1024};
-    tn_pb_predict_reader *reader = tn_pb_predict_new(&limits, &call->arena);
+    tn_pb_predict_reader *reader = tn_pb_predict_new(limits, &call->arena);
     if (reader == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
     tern_code code = body.len > 0 ? tn_pb_predict_feed(reader, body.ptr, body.len, st) : TERN_OK;
@@ -207,10 +206,10 @@ static tern_code read_npy(tn_call *call, const tn_rest_wants *wants, tn_str body
 }
 
 tern_code tn_rest_read_binary(tn_call *call, const tn_rest_wants *wants, tn_str name, tn_str body,
-                              int64_t max_tensor_bytes, tn_predict *out, tern_status *st)
+                              const tn_pb_predict_limits *limits, tn_predict *out, tern_status *st)
 {
-    return wants->body == TN_MEDIA_NPY ? read_npy(call, wants, body, max_tensor_bytes, out, st)
-                                       : read_protobuf(call, name, body, max_tensor_bytes, out, st);
+    return wants->body == TN_MEDIA_NPY ? read_npy(call, wants, body, limits->max_tensor_bytes, out, st)
+                                       : read_protobuf(call, name, body, limits, out, st);
 }
 
 /* ---- outputs ---- */

@@ -34,12 +34,12 @@ TERN_MUST_USE tern_code tn_rest_wants_read(const tn_server *server, const tn_exc
                                            tn_rest_wants *wants, tern_status *st);
 
 /*
- * A PredictRequest or an npy array to inputs; max_tensor_bytes bounds them. name: the model that the path
+ * A PredictRequest or an npy array to inputs, within limits. name: the model that the path
  * names, which the message may repeat and not contradict. Sets call.output_ids when the message has an
  * output_filter.
  */
 TERN_MUST_USE tern_code tn_rest_read_binary(tn_call *call, const tn_rest_wants *wants, tn_str name,
-                                            tn_str body, int64_t max_tensor_bytes, tn_predict *out,
+                                            tn_str body, const tn_pb_predict_limits *limits, tn_predict *out,
                                             tern_status *st);
 /* Sets call.output_ids and n_outputs to those of ?output=, or to all unless they are set. */
 TERN_MUST_USE tern_code tn_rest_choose_outputs(tn_call *call, const tn_rest_wants *wants, tern_status *st);

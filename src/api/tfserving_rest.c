@@ -268,9 +268,14 @@ static tern_code read_predict(tn_request *r, tn_str body, tn_predict *p, tern_st
 {
     const tn_rest_state *state = r->surface_state;
     const tn_json_limits json = tn_rest_json_limits(r->server);
-    if (state->wants.body != TN_MEDIA_JSON)
-        return tn_rest_read_binary(&r->call, &state->wants, state->target.name, body, json.max_tensor_bytes,
-                                   p, st);
+    if (state->wants.body != TN_MEDIA_JSON) {
+        const int64_t most = r->server->limits.max_body_bytes;
+        const tn_pb_predict_limits limits = {.max_tensor_bytes =
+                                                 json.max_tensor_bytes < most ? json.max_tensor_bytes : most,
+                                             .max_inputs = r->server->limits.max_inputs,
+                                             .budget = &r->server->budget};
+        return tn_rest_read_binary(&r->call, &state->wants, state->target.name, body, &limits, p, st);
+    }
     tern_code code = tn_json_decode_predict(body, r->call.version->signatures, &json, &r->call.arena, p, st);
     if (code != TERN_OK)
         r->error_text = p->error;
@@ -293,8 +298,10 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
         call->input_ids = p.input_ids;
         call->n_inputs = p.n_inputs;
         r->row = p.row;
+        /* What tensors of a message take beyond its bytes its reader has paid for. */
+        const size_t bytes = state->wants.body == TN_MEDIA_PROTOBUF ? body.len : tensor_bytes(&p);
         tn_region_free(&r->body);
-        code = tn_request_charge(r, tensor_bytes(&p), st);
+        code = tn_request_charge(r, bytes, st);
     }
     if (code == TERN_OK)
         code = tn_predict_check_method(r->server, call->signature, st);

@@ -66,6 +66,18 @@ def test_tensors_are_paid_for_before_they_are_made(server, tensor):
     assert grpc_status(server, GRPC_PREDICT, message(b"\x08\x01" + shape(1000))) == 0
 
 
+def test_tensors_of_a_rest_message_are_paid_for(server):
+    """Of a body of few bytes: no more than a gRPC message may take, and counted while they are there."""
+    def status(n):
+        tensor = b"\x08\x01" + shape(n) + field(5, b"\0\0\0\x40")
+        body = field(2, field(1, b"x") + field(2, tensor))
+        return server.post("/v1/models/m:predict", body, headers={"Content-Type": "application/x-protobuf"}).status
+
+    assert status(1500000) == 429
+    assert status(1000) == 200
+    server.until(lambda: server.metric("tern_bytes_in_flight") == 0, "all was given back")
+
+
 def test_repeated_keys_are_counted(server):
     assert grpc_status(server, GRPC_PREDICT, message(*[b""] * 2000)) == 8
     assert grpc_status(server, GRPC_PREDICT, message(b"", b"\x08\x01" + shape(2))) == 0
