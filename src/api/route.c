@@ -149,11 +149,12 @@ void tn_server_on_request(void *context, tn_exchange *ex)
         return;
     }
     const tn_str target = tn_exchange_target(ex);
-    if (!tn_target_is_uri(target)) {
+    tn_target_parts parts = tn_target_split(target);
+    /* Extensions read the query, and say themselves what is wrong there. */
+    if (!tn_target_is_uri(server->rest_extensions ? parts.path : target)) {
         no_uri(server, ex);
         return;
     }
-    tn_target_parts parts = tn_target_split(target);
     if (tn_health_on_request(server, ex, &parts))
         return;
     if (tn_str_istarts(parts.path, TN_STR("/v1/"))) {

@@ -162,7 +162,11 @@ static int framing_refusal(tn_exchange *ex, const llhttp_t *parser, const char *
     }
     if (!tn_str_ieq(coding, TN_STR("chunked"))) {
         *why = "The only transfer coding that is understood is chunked.";
-        return 501;
+        /* RFC 9112, 6.1 and 6.3: where chunked is not the last, nobody can tell how long the body is. */
+        return coding.len >= 7 &&
+                       tn_str_ieq(tn_str_sub(coding, coding.len - 7, coding.len), TN_STR("chunked"))
+                   ? 501
+                   : 400;
     }
     return 0;
 }
@@ -287,6 +291,8 @@ void tn_http1_open(tn_conn *conn)
 {
     memset(&conn->h1, 0, sizeof conn->h1);
     llhttp_init(&conn->h1.parser, HTTP_REQUEST, &settings);
+    /* HTTP/1.2 counts as 1.1: RFC 9110, 6.2; head_refusal() */
+    llhttp_set_lenient_version(&conn->h1.parser, 1);
     conn->h1.parser.data = conn;
 }
 
@@ -334,7 +340,11 @@ static bool looks_like_method(const char *bytes, const char *at, size_t n)
         first--;
     while (c < end && is_letter(*c))
         c++;
-    return c > first && c < end && *c == ' ';
+    if (c == first || c == end || *c != ' ')
+        return false;
+    /* A request line has a version, as far as it is here. */
+    const char *line_end = memchr(c, '\n', (size_t)(end - c));
+    return line_end == NULL || memmem(c + 1, (size_t)(line_end - c - 1), " HTTP/", 6) != NULL;
 }
 
 static void parse_error(tn_conn *conn, llhttp_errno_t error, const char *bytes, size_t n)

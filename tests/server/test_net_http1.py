@@ -135,6 +135,13 @@ def test_fields_of_an_answer_cannot_break_it(echo):
     assert not {"x-evil", "x-injected", "connection"} & set(headers)
 
 
+def test_later_versions_of_http_1_are_as_good(echo):
+    """RFC 9110, 6.2: a higher minor version is read as the highest that is known."""
+    for version in (b"HTTP/1.2", b"HTTP/1.9"):
+        answer = echo.ask(b"GET / " + version + b"\r\nHost: h\r\n\r\n")
+        assert answer.status == 200 and "connection" not in answer.headers
+
+
 def test_absolute_target_and_empty_line_between_requests(echo):
     with echo.connect() as sock:
         reader = Reader(sock)
@@ -207,6 +214,7 @@ P = b"POST /echo HTTP/1.1\r\nHost: h\r\n"
     (P + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400),
     (P + b"Transfer-Encoding: gzip\r\nContent-Length: 30\r\n\r\n", 400),
     (P + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    (P + b"Transfer-Encoding: gzip\r\n\r\n", 400),
     (P + b"Transfer-Encoding: chunked, identity\r\n\r\n", 400),
     (b"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     (P + b"Content-Length: abc\r\n\r\n", 400),
@@ -235,6 +243,8 @@ P = b"POST /echo HTTP/1.1\r\nHost: h\r\n"
     (b"CONNECT a:80 HTTP/1.1\r\n\r\n", 501),
     (b"get / HTTP/1.1\r\n\r\n", 501),
     (b"FOO / HTTP/1.1\r\n\r\n", 501),
+    (b"hello world\r\n\r\n", 400),
+    (b"Get /\r\n\r\n", 400),
     (b"PRI * HTTP/1.1\r\n\r\n", 400),
     (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", 414),
     (b"GET / HTTP/1.1\r\nX: " + b"a" * 70000 + b"\r\n\r\n", 431),

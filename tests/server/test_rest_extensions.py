@@ -211,7 +211,8 @@ def test_queries_are_tolerated(server, strict, asked):
             answer = good.post(target, {"instances": [1]})
             assert answer.status == 200, (target, answer)
         answer = strict.post(target, {"instances": [1]})
-        assert answer.status == 400 and answer.json()["error"] == f"Malformed request: POST {target}"
+        said = "Bad Request: " if "%zz" in target else f"Malformed request: POST {target}"
+        assert answer.status == 400 and answer.json()["error"].startswith(said)
     for target in ("/v1/models/m?x=1", "/v1/models/m/metadata?x=1", "/v1/models/m/versions/7?x"):
         assert server.get(target).status == 200
         assert strict.get(target).status != 200
@@ -230,6 +231,22 @@ def test_outputs_by_query(server):
     assert answer.status == 400 and "percent-encoding" in answer.json()["error"]
     answer = requests.post(url(server, "?" + "&".join("output=a" for _ in range(65))), json=body, timeout=60)
     assert answer.status_code == 400 and "more than 64" in answer.json()["error"]
+
+
+def test_targets_that_are_no_uri_are_refused_first(server, strict):
+    """As by TensorFlow Serving's HTTP layer: whether the path leads anywhere does not matter."""
+    for path in ('/v1/models/a"b', "/v1/models/m:predict##", "/%zz", "/nowhere/{x}"):
+        for each in (server, strict):
+            assert each.get(path).status == 400, path
+    for path, status in (("/nowhere?<", 400), ("/nowhere?x#y#z", 400), ("/nowhere?x=%zz", 400), ("/nowhere?x#y", 404)):
+        assert strict.get(path).status == status, path
+
+
+def test_versions_are_read_before_verbs_in_other_letters(strict):
+    answer = strict.post("/v1/models/m/versions/99999999999999999999:Predict", {"instances": [1]})
+    assert answer.status == 400 and answer.body == b""
+    answer = strict.post("/v1/models/m/versions/7:Predict", {"instances": [1]})
+    assert answer.status == 400 and answer.json()["error"].startswith("Malformed request: POST ")
 
 
 def test_long_targets_are_repeated_whole(strict, server):
