@@ -233,6 +233,7 @@ static tn_model *next_model(tn_models *m, uint32_t pass)
     return NULL;
 }
 
+/* In the order of the configuration: so are their loads. */
 static void scan_all(tn_models *m, uint32_t pass)
 {
     for (;;) {
@@ -286,6 +287,7 @@ void *tn_watch_main(void *arg)
     pthread_mutex_lock(&m->lock);
     while (!m->stopping) {
         m->rescan = false;
+        m->look_next = 0;
         tn_models_unlock(m);
         int64_t start = tn_now_ns();
         scan_all(m, ++pass);

@@ -350,6 +350,34 @@ static void test_base_path(void **state)
     }
 }
 
+static tern_code note_load(void *context, tn_version *v, tern_status *st)
+{
+    char *order = context;
+    order[strlen(order)] = v->model.ptr[0];
+    return TERN_OK;
+}
+
+/* A pass of the watcher began in the middle of a list that had become longer, and so did the loads. */
+static void test_loads_are_in_the_order_of_the_list(void **state)
+{
+    char order[8] = "";
+    tn_model_config configs[] = {config_of("z"), config_of("y"), config_of("x")};
+    for (int i = 0; i < 3; i++)
+        make_version(configs[i].name.ptr, "1", HALF_PLUS_TWO);
+    tn_models_options options = help_options(engines);
+    options.load_threads = 1;
+    options.hooks = (tn_model_hooks){.context = order, .attach = note_load};
+    tn_models *m = help_start(&options, NULL, 0);
+    waiter w;
+    pthread_mutex_lock(&m->lock);
+    m->look_next = 1;
+    tn_models_unlock(m);
+    change(m, configs, 3, &w);
+    expect(&w, TERN_OK, "");
+    tn_models_free(m);
+    assert_string_equal(order, "zyx");
+}
+
 static bool is_busy(tn_models *m)
 {
     bool busy = false;
@@ -584,12 +612,19 @@ static void test_stress(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_add_and_remove), WITH_FOLDER(test_many_removed),
-        WITH_FOLDER(test_many_models),    WITH_FOLDER(test_policies_and_labels),
-        WITH_FOLDER(test_refused),        WITH_FOLDER(test_policies_and_labels),
-        WITH_FOLDER(test_base_path),      WITH_FOLDER(test_end_while_a_live_version_is_loaded_anew),
-        WITH_FOLDER(test_other_scheme),   WITH_FOLDER(test_failures_are_told),
-        WITH_FOLDER(test_no_deadlock),    WITH_FOLDER(test_change_while_loading),
+        WITH_FOLDER(test_add_and_remove),
+        WITH_FOLDER(test_many_removed),
+        WITH_FOLDER(test_many_models),
+        WITH_FOLDER(test_policies_and_labels),
+        WITH_FOLDER(test_refused),
+        WITH_FOLDER(test_policies_and_labels),
+        WITH_FOLDER(test_loads_are_in_the_order_of_the_list),
+        WITH_FOLDER(test_base_path),
+        WITH_FOLDER(test_end_while_a_live_version_is_loaded_anew),
+        WITH_FOLDER(test_other_scheme),
+        WITH_FOLDER(test_failures_are_told),
+        WITH_FOLDER(test_no_deadlock),
+        WITH_FOLDER(test_change_while_loading),
         WITH_FOLDER(test_stress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
