@@ -25,6 +25,8 @@ typedef struct cursor {
 /* How the elements of a list are set apart. */
 typedef enum layout { LAYOUT_LINE, LAYOUT_PRETTY, LAYOUT_COMPACT } layout;
 
+#define EMPTY_LISTS_MAX (1 << 20)
+
 static bool writable(tern_dtype dtype, bool extended)
 {
     switch (dtype) {
@@ -229,6 +231,23 @@ static tern_code check_types(const tern_tensor *tensors, uint32_t n, bool extend
     return TERN_OK;
 }
 
+/* A tensor without elements may have any number of lists, of which each is text: [[], [], ...]. */
+static tern_code check_empty(const tn_str *names, const tern_tensor *tensors, uint32_t n, tern_status *st)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t lists = 1;
+        bool many = false;
+        for (int32_t d = 0; d < tensors[i].rank && tensors[i].dims[d] > 0; d++)
+            many |= __builtin_mul_overflow(lists, tensors[i].dims[d], &lists);
+        if (tn_tensor_count(&tensors[i]) == 0 && (many || lists > EMPTY_LISTS_MAX))
+            return tern_fail(
+                st, TERN_RESOURCE_EXHAUSTED,
+                "Output %.*s has no elements, and more than %d lists of them; ask for fewer rows",
+                TN_FMT(names[i]), EMPTY_LISTS_MAX);
+    }
+    return TERN_OK;
+}
+
 static tern_code batch_size(const tn_str *names, const tern_tensor *tensors, uint32_t n, int64_t *batch,
                             tern_status *st)
 {
@@ -324,6 +343,8 @@ tern_code tn_json_encode_predict(const tn_json_style *style, const tn_str *names
     tern_code code = style->row ? batch_size(names, tensors, n, &batch, st) : TERN_OK;
     if (code == TERN_OK)
         code = check_types(tensors, n, style->extended, st);
+    if (code == TERN_OK)
+        code = check_empty(names, tensors, n, st);
     if (code != TERN_OK)
         return code;
     cursor *cursors = n <= 16 ? few : calloc(n, sizeof *cursors);

@@ -78,6 +78,21 @@ def test_tensors_of_a_rest_message_are_paid_for(server):
     server.until(lambda: server.metric("tern_bytes_in_flight") == 0, "all was given back")
 
 
+def test_lists_of_nothing_are_bounded(server):
+    """No elements, no bytes, and as many empty lists in JSON as somebody likes."""
+    def ask(*dims):
+        tensor = b"\x08\x01" + field(2, b"".join(field(2, b"\x08" + varint(n)) for n in dims))
+        body = field(1, field(3, b"float")) + field(2, field(1, b"x") + field(2, tensor))
+        return server.post("/v1/models/m:predict", body,
+                           headers={"Content-Type": "application/x-protobuf", "Accept": "application/json"})
+
+    for dims in [((1 << 63) - 1, 0), (1 << 21, 0), (1 << 11, 1 << 11, 0), (1, 1 << 62, 0)]:
+        answer = ask(*dims)
+        assert answer.status == 429 and "Output y has no elements" in answer.text
+    assert ask(2, 0).json() == {"outputs": [[], []]}
+    assert ask(0, (1 << 63) - 1).json() == {"outputs": []}
+
+
 def test_repeated_keys_are_counted(server):
     assert grpc_status(server, GRPC_PREDICT, message(*[b""] * 2000)) == 8
     assert grpc_status(server, GRPC_PREDICT, message(b"", b"\x08\x01" + shape(2))) == 0
