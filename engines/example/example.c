@@ -10,9 +10,12 @@
  * buffers; one keeper thread releases the latter. A model is read-only after load().
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "example.h"
 
@@ -239,11 +242,24 @@ static int path_of(char *path, size_t size, const char *directory)
     return n > 0 && (size_t)n < size;
 }
 
+/* Not of a pipe, which would wait for somebody who writes. */
+static FILE *open_text(const char *directory)
+{
+    char path[4096];
+    struct stat info;
+    int fd = path_of(path, sizeof path, directory) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd < 0)
+        return NULL;
+    FILE *file = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) ? fdopen(fd, "r") : NULL;
+    if (file == NULL)
+        close(fd);
+    return file;
+}
+
 static int example_probe(tern_engine *engine, const char *directory)
 {
     (void)engine;
-    char path[4096];
-    FILE *file = path_of(path, sizeof path, directory) ? fopen(path, "r") : NULL;
+    FILE *file = open_text(directory);
     if (file != NULL)
         fclose(file);
     return file != NULL;
@@ -251,8 +267,8 @@ static int example_probe(tern_engine *engine, const char *directory)
 
 static tern_code read_text(const char *directory, char *text, tern_status *st)
 {
-    char path[4096];
-    FILE *file = path_of(path, sizeof path, directory) ? fopen(path, "r") : NULL;
+    errno = EINVAL;
+    FILE *file = open_text(directory);
     if (file == NULL)
         return tern_fail(st, TERN_NOT_FOUND, "cannot read %s/example.txt: %s", directory, strerror(errno));
     size_t length = fread(text, 1, EXAMPLE_TEXT_MAX, file);
