@@ -127,6 +127,7 @@ static void stop_serving(tn_parts *p, int result)
         tn_warn("serve", "calls were still under way after --drain_timeout_ms=%lld; they were cut off",
                 (long long)s->limits.drain_timeout_ms);
         tn_schedule_leave(s->schedule);
+        tn_models_leave(s->models);
         tn_log_writer_flush(s->access_log);
         fflush(NULL);
         _exit(result);

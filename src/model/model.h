@@ -200,6 +200,8 @@ uint32_t tn_models_wait(tn_models *m, int64_t timeout_ns);
 bool tn_models_free_until(tn_models *m, int64_t until_ns);
 /* The same with 10 s. */
 void tn_models_free(tn_models *m);
+/* Instead of free, right before the process ends: nobody waits for the watcher any more. Accepts NULL. */
+void tn_models_leave(tn_models *m);
 
 /* Which version a request wants. */
 typedef struct tn_target {

@@ -227,6 +227,12 @@ bool tn_models_free_until(tn_models *m, int64_t until_ns)
     return true;
 }
 
+void tn_models_leave(tn_models *m)
+{
+    if (m != NULL && m->watching)
+        pthread_detach(m->watcher);
+}
+
 void tn_models_free(tn_models *m)
 {
     (void)tn_models_free_until(m, tn_now_ns() + 10 * TN_NS_PER_S);
