@@ -188,7 +188,7 @@ static tern_code read_npy(tn_call *call, const tn_rest_wants *wants, tn_str body
         code = check_npy(&npy, &signature->inputs[0], st);
     if (code != TERN_OK)
         return code;
-    if ((int64_t)npy.data.len > max_tensor_bytes)
+    if (tn_shape_span(npy.rank, npy.dims) > max_tensor_bytes / (int64_t)tn_dtype_size(npy.dtype))
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED,
                          "Too many bytes of requests are in flight (--max_bytes_in_flight); try again later");
     *out = (tn_predict){.signature = signature};

@@ -405,7 +405,11 @@ tern_code tn_build_finish(tn_tensor_build *b, tn_arena *arena, tern_tensor *out,
     if (t == NULL || (b->count >= BEYOND_MEMORY && b->content_len == 0))
         return TERN_OK;
     if (b->count == 0) {
-        *valid = true;
+        /* No element, but an operation over a dimension of 0 may make so many of it. */
+        const size_t each = b->dtype == TERN_STRING ? sizeof(uint64_t) : (size_t)t->unit * t->parts;
+        *valid = (uint64_t)tn_shape_span(b->rank, b->dims) <= b->room->max / each;
+        if (!*valid)
+            return TERN_OK;
         return b->dtype == TERN_STRING ? tn_tensor_new_string(out, b->rank, b->dims, 0, arena, st)
                                        : tn_tensor_new(out, b->dtype, b->rank, b->dims, arena, st);
     }

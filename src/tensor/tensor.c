@@ -58,13 +58,23 @@ const char *tn_dtype_enum_name(tern_dtype dtype)
 
 bool tn_shape_count(int32_t rank, const int64_t *dims, int64_t *count)
 {
-    int64_t n = 1;
+    int64_t span = 1;
+    bool empty = false;
     for (int32_t i = 0; i < rank; i++) {
-        if (dims[i] < 0 || __builtin_mul_overflow(n, dims[i], &n))
+        if (dims[i] < 0 || (dims[i] > 0 && __builtin_mul_overflow(span, dims[i], &span)))
             return false;
+        empty |= dims[i] == 0;
     }
-    *count = n;
+    *count = empty ? 0 : span;
     return true;
+}
+
+int64_t tn_shape_span(int32_t rank, const int64_t *dims)
+{
+    int64_t span = 1;
+    for (int32_t i = 0; i < rank; i++)
+        span *= dims[i] > 0 ? dims[i] : 1;
+    return span;
 }
 
 /* The part that both constructors share: checks the shape, copies dims, gets `fixed + count * each` bytes. */

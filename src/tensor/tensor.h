@@ -24,8 +24,14 @@ const char *tn_dtype_enum_name(tern_dtype dtype);
  */
 tern_buffer *tn_buffer_new(size_t size);
 
-/* Product of dims; false on overflow of int64, or a negative dim. A scalar has 1. */
+/*
+ * Product of dims. A scalar has 1. False for a negative dim, and when those that are not 0 overflow int64:
+ * what reduces a dimension of 0 makes a tensor of the others, and TensorFlow ends the process where that
+ * overflows.
+ */
 bool tn_shape_count(int32_t rank, const int64_t *dims, int64_t *count);
+/* Product of the dims that are not 0, of a shape that tn_shape_count() takes. */
+int64_t tn_shape_span(int32_t rank, const int64_t *dims);
 
 /*
  * Makes a tensor of fixed-size elements with a new buffer; dims are copied into the arena. Not cleared.

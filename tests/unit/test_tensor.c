@@ -95,6 +95,8 @@ static void test_shape_count(void **state)
     assert_true(count_of(1, (int64_t[]){0}, 0));
     assert_true(count_of(3, (int64_t[]){2, 3, 4}, 24));
     assert_true(count_of(3, (int64_t[]){2, 0, 4}, 0));
+    assert_int_equal(tn_shape_span(3, (int64_t[]){2, 0, 4}), 8);
+    assert_int_equal(tn_shape_span(0, NULL), 1);
     assert_true(count_of(TERN_MAX_RANK, ones, 1));
     assert_true(count_of(1, (int64_t[]){INT64_MAX}, INT64_MAX));
     assert_true(count_of(2, (int64_t[]){INT64_C(1) << 31, INT64_C(1) << 31}, INT64_C(1) << 62));
@@ -106,8 +108,10 @@ static void test_shape_count_overflow(void **state)
     assert_false(tn_shape_count(2, (int64_t[]){INT64_C(1) << 32, INT64_C(1) << 31}, &count));
     assert_false(tn_shape_count(2, (int64_t[]){INT64_MAX, 2}, &count));
     assert_false(tn_shape_count(3, (int64_t[]){INT64_MAX, INT64_MAX, INT64_MAX}, &count));
-    /* Times zero makes no overflow good that came before it. */
+    /* Times zero makes no overflow good. */
     assert_false(tn_shape_count(3, (int64_t[]){INT64_MAX, 2, 0}, &count));
+    assert_false(tn_shape_count(3, (int64_t[]){0, INT64_MAX, 2}, &count));
+    assert_false(tn_shape_count(3, (int64_t[]){2, 0, INT64_MAX}, &count));
     assert_false(tn_shape_count(1, (int64_t[]){-1}, &count));
     assert_false(tn_shape_count(2, (int64_t[]){0, -1}, &count));
     assert_false(tn_shape_count(1, (int64_t[]){INT64_MIN}, &count));
