@@ -165,9 +165,20 @@ tn_model *tn_models_find(const tn_models *m, tn_str name)
     return NULL;
 }
 
+/*
+ * What others see. A version that waits for its files to rest, or for its next try, is being loaded: so the
+ * original says, which begins at once and tries within one load (core/loader_harness.cc).
+ */
+static tn_state shown_state(const tn_entry *e)
+{
+    bool waits = e->state == TN_STATE_UNKNOWN && e->candidate && !e->settled && e->announced;
+    bool again = e->state == TN_STATE_START && e->attempts > 0;
+    return waits || again ? TN_STATE_LOADING : e->state;
+}
+
 static bool asked(const tn_entry *e, bool has_version, int64_t version)
 {
-    return e->state != TN_STATE_UNKNOWN && (!has_version || e->number == version);
+    return shown_state(e) != TN_STATE_UNKNOWN && (!has_version || e->number == version);
 }
 
 /* With the lock. NULL when memory is short. */
@@ -189,7 +200,7 @@ static const tn_version_status *statuses(const tn_model *model, bool has_version
         if (message.ptr == NULL)
             return NULL;
         list[(*n)++] =
-            (tn_version_status){e->number, e->state, ended_badly ? e->error_code : TERN_OK, message};
+            (tn_version_status){e->number, shown_state(e), ended_badly ? e->error_code : TERN_OK, message};
     }
     return list;
 }

@@ -373,6 +373,16 @@ static void test_missing_models_stop_nobody(void **state)
     tn_models_free(m);
 }
 
+static bool waits_for_its_files(tn_models *m, int64_t number)
+{
+    bool waits = false;
+    pthread_mutex_lock(&m->lock);
+    for (const tn_entry *e = m->models[0]->entries; e != NULL; e = e->next)
+        waits |= e->number == number && e->state == TN_STATE_UNKNOWN && !e->busy;
+    tn_models_unlock(m);
+    return waits;
+}
+
 static void test_half_copied(void **state)
 {
     char *base = help_path("%s/m", folder);
@@ -388,13 +398,15 @@ static void test_half_copied(void **state)
     tn_models_unlock(m);
     /* The engine does not know the folder yet: the lower version serves. */
     help_until(m, "m", 1, TN_STATE_AVAILABLE);
-    assert_int_equal(help_state(m, "m", 2, NULL), TN_STATE_UNKNOWN);
+    help_until(m, "m", 2, TN_STATE_LOADING);
     /* Known now, but written on: not touched as long as it changes. */
     help_version(base, "2", HALF_PLUS_TWO);
     for (int i = 0; i < 25; i++) {
         help_write(help_path("%s/2/variables/part%d", base, i), "weights");
         help_sleep_ms(20);
-        assert_int_equal(help_state(m, "m", 2, NULL), TN_STATE_UNKNOWN);
+        assert_int_equal(help_state(m, "m", 2, NULL), TN_STATE_LOADING);
+        assert_int_equal(tn_models_count(m).ready, 1);
+        assert_true(waits_for_its_files(m, 2));
     }
     help_until(m, "m", 2, TN_STATE_AVAILABLE);
     help_until(m, "m", 1, TN_STATE_END);
@@ -465,7 +477,7 @@ static void test_alone_and_broken(void **state)
     options.load_retry_interval_us = 300000;
     int64_t start = tn_now_ns();
     tn_models *m = help_start(&options, &config, 1);
-    help_until(m, "m", 1, TN_STATE_START);
+    help_until(m, "m", 1, TN_STATE_LOADING);
     assert_int_equal(tn_models_count(m).loading, 1);
     assert_int_equal(tn_models_wait(m, 20 * TN_NS_PER_S), 0);
     /* Three tries, two pauses between them. */
@@ -495,7 +507,7 @@ static void test_retry_at_once_when_files_change(void **state)
     while (tn_models_count(m).untried > 0)
         help_sleep_ms(5);
     assert_int_equal(tn_models_count(m).under_way, 1); /* the next try is a minute away */
-    assert_int_equal(help_state(m, "m", 1, NULL), TN_STATE_START);
+    assert_int_equal(help_state(m, "m", 1, NULL), TN_STATE_LOADING);
     help_version(base, "1", HALF_PLUS_TWO);
     help_until(m, "m", 1, TN_STATE_AVAILABLE);
     tn_models_free(m);
