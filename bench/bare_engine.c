@@ -119,7 +119,7 @@ int main(int argc, char **argv)
     const tn_str serve_tag = TN_STR("serve");
     const tn_engines_config config = {.path = getenv("TERN_ENGINE_PATH"),
                                       .options = {.struct_size = sizeof(tern_engine_options)}};
-    const tn_engine *e;
+    const tn_engine *e = NULL;
     tern_engine_model *model;
     tern_status st;
     tn_arena arena;
