@@ -264,8 +264,9 @@ def test_curl_agrees(echo, tmp_path):
     assert echo.curl("/echo", prior, "--data-binary", f"@{file}") == (200, file.read_bytes())
     assert echo.curl("/echo", prior, "-T", str(file)) == (200, file.read_bytes())
     assert len(echo.curl("/large?n=40000000", prior)[1]) == 40000000
-    file.write_bytes(b"x" * 21000000)
-    assert echo.curl("/echo", prior, "--data-binary", f"@{file}")[0] == 413
+    # The rest is read to its end: curl may take a reset behind an early answer for an error (it must not: RFC 9113, 8.1).
+    with Echo(max_body_bytes=2000000, max_drop_bytes=16000000, linger_ms=60000) as small:
+        assert small.curl("/echo", prior, "--data-binary", f"@{file}")[0] == 413
 
 
 def test_h2load_agrees(echo, tmp_path):
