@@ -7,13 +7,20 @@ Ready: ten models at the start, one of which cannot be loaded, against the same 
 process until nine (ten) of them answer.
 """
 import http.client
+import json
+import os
+import pathlib
+import select
 import shutil
 import statistics
 import subprocess
-import threading
+import sys
 import time
 
-import tern_server
+if __name__ == "__main__":
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "server"))
+
+import tern_server  # noqa: E402
 
 MODELS = 10
 
@@ -41,27 +48,33 @@ def open_loop(port, message, folder, rate, seconds):
 
 
 class Swaps:
-    """Lets a model go from version to version until it is stopped."""
+    """Lets a model go from version to version until it is stopped: a process of its own, which gives way to all others, so
+    that what asks for the swaps is not measured with them."""
 
-    def __init__(self, client, models):
-        self.client, self.models, self.count, self.over, self.error = client, models, 0, False, None
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        try:
-            while not self.over:
-                self.count += 1
-                swap(self.client, self.models, 1 + self.count % 2)
-        except Exception as error:  # noqa: BLE001, told by stop()
-            self.error = error
+    def __init__(self, port, models):
+        command = [sys.executable, __file__, str(port), json.dumps({name: str(path) for name, path in models.items()})]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        preexec_fn=lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)))
+        self.process.stdout.readline()  # it is there
 
     def stop(self):
-        self.over = True
-        self.thread.join()
-        if self.error:
-            raise self.error
-        return self.count
+        told, _ = self.process.communicate("", timeout=100)
+        if self.process.returncode:
+            raise RuntimeError("a swap failed, see above")
+        return int(told)
+
+
+def keep_swapping(port, models):
+    """What the process does: swaps until its input ends, then prints how many."""
+    import tern_grpc
+    count = 0
+    with tern_grpc.Client(port) as client:
+        swap(client, models, 1)
+        print("ready", flush=True)
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            count += 1
+            swap(client, models, 1 + count % 2)
+    print(count)
 
 
 def reload_request(models, version):
@@ -108,7 +121,7 @@ def measure_swaps(build, folder, rounds, seconds, note):
             for turn in range(rounds):
                 note(f"swaps, round {turn + 1}/{rounds}")
                 calm = open_loop(server.grpc, message, folder, 1000, seconds)
-                running = Swaps(client, models)
+                running = Swaps(server.grpc, models)
                 try:
                     busy = open_loop(server.grpc, message, folder, 1000, seconds)
                 finally:
@@ -192,3 +205,7 @@ def section(found):
 
 def measure(build, folder, rounds, seconds, note):
     return {"swaps": measure_swaps(build, folder, rounds, seconds, note), "ready": measure_ready(build, folder, rounds, note)}
+
+
+if __name__ == "__main__":
+    keep_swapping(int(sys.argv[1]), json.loads(sys.argv[2]))

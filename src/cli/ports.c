@@ -4,18 +4,15 @@
 #include "base/log.h"
 #include "cli/parts.h"
 
-tern_code tn_parts_write_ports(tn_parts *p, tern_status *st)
+static tern_code write_port_file(const tn_parts *p, tern_status *st)
 {
-    char part[4096], more[40] = "";
+    char part[4096];
     if (p->o.port_file[0] == '\0')
         return TERN_OK;
     /* Whole or not at all: a reader never sees half of it. */
     int n = snprintf(part, sizeof part, "%s.part", p->o.port_file);
     FILE *f = n > 0 && (size_t)n < sizeof part ? fopen(part, "w") : NULL;
-    if (p->o.sagemaker)
-        snprintf(more, sizeof more, ", \"sagemaker\": %d", p->sagemaker_port);
-    bool good =
-        f != NULL && fprintf(f, "{\"grpc\": %d, \"rest\": %d%s}\n", p->grpc_port, p->rest_port, more) > 0;
+    bool good = f != NULL && fprintf(f, "{\"grpc\": %d, \"rest\": %d}\n", p->grpc_port, p->rest_port) > 0;
     if (f != NULL && fclose(f) != 0)
         good = false;
     if (!good || rename(part, p->o.port_file) != 0)
@@ -94,7 +91,7 @@ tern_code tn_parts_listen(tn_parts *p, tern_status *st)
 {
     tern_code code = p->server.strict ? listen_serving(p, st) : listen_tern(p, st);
     if (code == TERN_OK)
-        code = tn_parts_write_ports(p, st);
+        code = write_port_file(p, st);
     if (code != TERN_OK)
         return code;
     if (p->grpc_port > 0)

@@ -1,4 +1,5 @@
 """Loads give way to calls: their thread has less priority, and none of those that run models inherits it."""
+import os
 import pathlib
 import shutil
 
@@ -14,15 +15,19 @@ from tensorflow_serving.apis import prediction_log_pb2  # noqa: E402
 
 
 def threads(server):
-    """[(name, nice)] of all threads of the server."""
+    """[(name, nice, policy)] of all threads of the server: proc(5), fields 19 and 41."""
     found = []
     for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir():
         try:
             name, _, rest = (task / "stat").read_text(encoding="utf-8").partition("(")[2].rpartition(")")
         except OSError:
             continue
-        found.append((name, int(rest.split()[16])))
+        found.append((name, int(rest.split()[16]), int(rest.split()[38])))
     return found
+
+
+def usual_nice(server):
+    return next(nice for name, nice, _ in threads(server) if name == "tern")
 
 
 def write_warmup(version, inputs, signature="serving_default"):
@@ -38,15 +43,15 @@ def test_loading_thread(start, tmp_path):
     version = example_models.write(tmp_path / "m") / "1"
     write_warmup(version, {"x": np.array([1.0], "f4")}, "slow")
     server = start("--engine=example", "--model_name=m", f"--model_base_path={version.parent}", wait="listen")
-    usual = dict(threads(server))["tern"]
+    usual = usual_nice(server)
 
     def loading():
-        return [nice for name, nice in threads(server) if name == "tern-loading"]
+        return [nice for name, nice, _ in threads(server) if name == "tern-loading"]
 
     server.until(loading, "a load is under way")
     assert loading() in ([usual + 10], [19], [])
     server.wait()
-    assert {nice for _, nice in threads(server)} == {usual}
+    assert {thread[1:] for thread in threads(server)} == {(usual, os.SCHED_OTHER)}
 
 
 @pytest.mark.tensorflow
@@ -64,6 +69,6 @@ def test_threads_of_tensorflow(start, tmp_path):
             for _ in range(3):
                 client.predict(tern_grpc.predict_request(model, inputs))
         found += threads(server)
-        usual = dict(found)["tern"]
-        assert [t for t in found if t[1] != usual] == []
+        usual = usual_nice(server)
+        assert [t for t in found if t[1:] != (usual, os.SCHED_OTHER)] == []
         assert len(found) > 10
