@@ -418,6 +418,8 @@ void tn_conn_continue(tn_conn *conn)
         feed_stash(conn);
     if (reads_unasked(conn))
         read_turn(conn);
+    if (!conn->dead)
+        tn_stream_give_room(conn);
     tn_conn_dirty(conn);
 }
 
@@ -506,10 +508,10 @@ static void finish(tn_conn *conn)
 static void watch(tn_conn *conn)
 {
     int events = UV_PRIORITIZED;
+    if (reads_unasked(conn) || tn_stream_has_room(conn))
+        tn_loop_again(conn->loop, conn);
     if (conn->fd < 0)
         return;
-    if (reads_unasked(conn))
-        tn_loop_again(conn->loop, conn);
     if (wants_input(conn))
         events = UV_READABLE;
     if (conn->blocked)

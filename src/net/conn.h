@@ -51,7 +51,8 @@ struct tn_conn {
     size_t stash_at, stash_len;
     tn_exchange *first, *last; /* see tn_exchange.next */
     size_t n_exchanges;
-    uint32_t turn; /* requests begun in this turn */
+    size_t n_want_room; /* streamed answers that asked for room */
+    uint32_t turn;      /* requests begun in this turn */
     bool dirty, again;
     bool eof;     /* the client will send no more */
     bool dead;    /* tear down at the next settling */

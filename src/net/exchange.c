@@ -61,6 +61,7 @@ static void free_when_done(tn_exchange *ex)
 {
     if (ex->held || ex->taken || (ex->marked && !ex->spent))
         return;
+    assert(ex->room == NULL);
     tell_end(ex, false);
     tn_pool *pool = &ex->loop->pool;
     tn_count(&ex->loop->counts.exchanges_open, -1);
@@ -230,6 +231,7 @@ bool tn_exchange_reclaim(tn_exchange *ex)
         return false;
     }
     void (*gone)(void *, tn_exchange *) = ex->gone;
+    tn_exchange_want_room(ex, NULL, NULL);
     ex->gone = NULL;
     ex->taken = false;
     gone(ex->gone_user, ex);
@@ -329,53 +331,6 @@ void tn_exchange_send(tn_exchange *ex, const tn_response *response)
     assert(ex->taken && !ex->answered);
     ex->taken = false;
     answer(ex, response);
-}
-
-void tn_exchange_stream(tn_exchange *ex, const tn_response *head)
-{
-    assert(ex->taken && !ex->answered && !ex->streaming && ex->http2 && ex->conn != NULL);
-    ex->streaming = true;
-    ex->status = head->status;
-    ex->progress_ns = ex->conn->now_ns;
-    tn_http2_stream(ex, head);
-    tn_conn_dirty(ex->conn);
-}
-
-bool tn_exchange_write(tn_exchange *ex, const void *bytes, size_t n)
-{
-    assert(ex->taken && ex->streaming);
-    tn_pool *pool = &ex->loop->pool;
-    size_t waiting = ex->queue_len - ex->queue_at;
-    if (n > TN_STREAM_MAX - waiting || tn_conn_is_full(ex->conn))
-        return false;
-    if (ex->queue_at > 0)
-        memmove(ex->queue, ex->queue + ex->queue_at, waiting);
-    ex->queue_at = 0;
-    ex->queue_len = waiting;
-    char *queue = tn_pool_resize(pool, ex->queue, waiting + n);
-    if (queue == NULL)
-        return false;
-    ex->queue = queue;
-    if (n > 0)
-        memcpy(queue + waiting, bytes, n);
-    ex->queue_len += n;
-    ex->answer_bytes += n;
-    if (ex->left == 0)
-        ex->progress_ns = ex->conn->now_ns; /* it has its whole time before it */
-    ex->left += n;
-    ex->conn->stored += n;
-    tn_http2_resume(ex);
-    return true;
-}
-
-void tn_exchange_finish(tn_exchange *ex, const tn_header *trailers, size_t n_trailers)
-{
-    assert(ex->taken && ex->streaming);
-    ex->taken = false;
-    ex->answered = true;
-    ex->gone = NULL;
-    ex->sink = NULL;
-    tn_http2_finish(ex, trailers, n_trailers);
 }
 
 tn_str tn_exchange_method(const tn_exchange *ex)

@@ -70,7 +70,13 @@ struct tn_exchange {
     uint64_t left; /* bytes of chunks not yet queued */
     char *queue;   /* of a streamed answer: bytes [queue_at, queue_len) wait to be sent */
     size_t queue_at, queue_len;
+    void (*room)(void *user, tn_exchange *ex); /* see tn_exchange_want_room(); NULL: not asked */
+    void *room_user;
+    bool room_due;       /* room() is to be called in this turn */
     bool streaming;      /* the answer comes piece by piece */
+    bool direct;         /* HTTP/1.1: its head is in the output, and what is written goes there at once */
+    bool bodiless;       /* what is written is dropped */
+    bool broken;         /* ends without being complete */
     bool last;           /* HTTP/1.1: the connection closes after it */
     int64_t progress_ns; /* when the last of it was queued */
     int64_t linger_ns;   /* HTTP/2: since when it is answered while its body still comes, or 0 */
@@ -109,6 +115,12 @@ bool tn_exchange_reclaim(tn_exchange *ex);
  * it runs.
  */
 void tn_exchange_mark(tn_exchange *ex, bool sent);
+/*
+ * Streams of this connection that want room and have it (stream.c): whether there are any; their room() is
+ * called.
+ */
+bool tn_stream_has_room(const tn_conn *conn);
+void tn_stream_give_room(tn_conn *conn);
 /* Calls the application's on_request(). */
 void tn_exchange_begin(tn_exchange *ex);
 /*

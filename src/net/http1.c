@@ -400,6 +400,8 @@ void tn_http1_forget(tn_conn *conn, tn_exchange *ex)
         conn->h1.reading = NULL;
     bool was_linked = ex->linked;
     tn_conn_unlink(conn, ex);
+    if (ex->streaming)
+        tn_exchange_unstore(ex, ex->left);
     if (ex->answered) {
         if (was_linked)
             tn_exchange_mark(ex, false);
@@ -428,6 +430,15 @@ void tn_http1_fail(tn_conn *conn, int status, const char *why)
         }
         return;
     }
+    if (ex != NULL && ex->direct) {
+        /* Its answer has begun, and now lacks its end. */
+        tn_conn_count_error(conn);
+        tn_http1_forget(conn, ex);
+        tn_conn_close_after(conn, true);
+        return;
+    }
+    if (ex != NULL && ex->streaming)
+        tn_http1_unstream(ex);
     if (ex != NULL && ex->head_done && !tn_exchange_reclaim(ex)) {
         tn_conn_unlink(conn, ex);
         ex = NULL;
@@ -460,7 +471,7 @@ void tn_http1_eof(tn_conn *conn)
 int64_t tn_http1_due(const tn_conn *conn)
 {
     const tn_exchange *ex = conn->h1.reading;
-    if (ex == NULL || ex->owes_100 || tn_conn_is_full(conn) || !tn_http1_wants(conn))
+    if (ex == NULL || ex->owes_100 || ex->streaming || tn_conn_is_full(conn) || !tn_http1_wants(conn))
         return INT64_MAX;
     if (!ex->head_done)
         return ex->started_ns + limits_of(conn)->header_timeout_ms * TN_NS_PER_MS;

@@ -32,6 +32,12 @@ bool tn_http1_room(tn_conn *conn, char **room, size_t *space);
 void tn_http1_eof(tn_conn *conn);
 /* Answers an exchange; in order, or stored until its turn. */
 void tn_http1_send(tn_exchange *ex, const tn_response *response);
+/* Streamed answers, see tn_exchange_stream(): the head; more bytes, when it is ex->direct; the end. */
+void tn_http1_stream(tn_exchange *ex, const tn_response *head);
+void tn_http1_write(tn_exchange *ex, const void *bytes, size_t n);
+void tn_http1_finish(tn_exchange *ex);
+/* Forgets what is stored of a streamed answer that has not begun to be sent. */
+void tn_http1_unstream(tn_exchange *ex);
 /* Time at which the request being read is overdue (408), or INT64_MAX. */
 int64_t tn_http1_due(const tn_conn *conn);
 /* Refuses the request being read, or what came instead of one, and closes after the answer. */

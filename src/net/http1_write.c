@@ -3,8 +3,9 @@
  * ends.
  *
  * An answer whose turn it is goes straight into the connection's output; one that is ready before its turn is
- * kept in the exchange (head as text, body as chunks). The first answer that closes the connection ends the
- * line: those behind it are told that their client is gone (RFC 9112, 9.6).
+ * kept in the exchange (head as text, body as chunks, or the queue of one that is streamed). The first answer
+ * that closes the connection ends the line: those behind it are told that their client is gone (RFC 9112,
+ * 9.6).
  */
 #include "net/conn.h"
 
@@ -89,6 +90,8 @@ bool tn_header_is_clean(const tn_header *header)
     return true;
 }
 
+#define STREAMED UINT64_MAX
+
 static char *put(char *to, tn_str s)
 {
     memcpy(to, s.ptr, s.len);
@@ -104,6 +107,7 @@ static size_t head_bound(const tn_response *response)
     return n;
 }
 
+/* length: of the body, or STREAMED. */
 static size_t put_head(char *to, tn_exchange *ex, const tn_response *response, uint64_t length)
 {
     char *at = put(to, TN_STR("HTTP/1.1 "));
@@ -121,7 +125,12 @@ static size_t put_head(char *to, tn_exchange *ex, const tn_response *response, u
         at = put(at, header->value);
         at = put(at, TN_STR("\r\n"));
     }
-    if (response->status != 204 && response->status != 304) {
+    if (response->status == 204 || response->status == 304) {
+        /* has no body by itself */
+    } else if (length == STREAMED) {
+        if (!ex->http10)
+            at = put(at, TN_STR("transfer-encoding: chunked\r\n"));
+    } else {
         at = put(at, TN_STR("content-length: "));
         at += tn_put_u64(at, length);
         at = put(at, TN_STR("\r\n"));
@@ -141,15 +150,17 @@ static bool has_body(const tn_exchange *ex, const tn_response *response)
     return !ex->is_head && response->status != 204 && response->status != 304;
 }
 
-/*
- * Decides whether the connection ends with this answer, by what both sides said and by how much of the
- * request is unread.
- */
-static bool is_last(const tn_exchange *ex, const tn_response *response)
+/* The connection ends with this answer by what both sides said. */
+static bool says_last(const tn_exchange *ex, bool close)
 {
-    const tn_conn *conn = ex->conn;
-    int64_t max_drop = tn_net_limits(conn->loop->net)->max_drop_bytes;
-    if (response->close || !ex->keep_alive || (conn->draining && ex->next == NULL))
+    return close || !ex->keep_alive || (ex->conn->draining && ex->next == NULL);
+}
+
+/* The same, or by how much of the request is unread. */
+static bool is_last(const tn_exchange *ex, bool close)
+{
+    int64_t max_drop = tn_net_limits(ex->conn->loop->net)->max_drop_bytes;
+    if (says_last(ex, close))
         return true;
     if (ex->body_done)
         return false;
@@ -165,7 +176,7 @@ static bool is_last(const tn_exchange *ex, const tn_response *response)
 static void answered(tn_conn *conn, tn_exchange *ex)
 {
     bool last = ex->last, polite = ex->body_done && !ex->keep_alive && !ex->refused;
-    tn_exchange_mark(ex, true);
+    tn_exchange_mark(ex, !ex->broken);
     tn_conn_unlink(conn, ex);
     if (conn->h1.reading != ex)
         tn_exchange_let_go(ex);
@@ -183,6 +194,23 @@ static void write_stored(tn_conn *conn, tn_exchange *ex)
     for (size_t i = 0; i < ex->n_chunks; i++)
         tn_out_borrow(&conn->out, ex->chunks[i].ptr, ex->chunks[i].len);
     answered(conn, ex);
+}
+
+/* The bytes of a streamed answer whose turn it is. */
+static void put_piece(tn_out *out, const tn_exchange *ex, const void *bytes, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    char head[20];
+    size_t at = sizeof head;
+    head[--at] = '\n';
+    head[--at] = '\r';
+    for (size_t left = n; left > 0; left >>= 4)
+        head[--at] = digits[left & 15];
+    if (!ex->http10)
+        tn_out_copy(out, head + at, sizeof head - at);
+    tn_out_copy(out, bytes, n);
+    if (!ex->http10)
+        tn_out_copy(out, "\r\n", 2);
 }
 
 void tn_http1_continue_100(tn_conn *conn, tn_exchange *ex)
@@ -207,22 +235,74 @@ static void store(tn_exchange *ex, const tn_response *response, uint64_t length)
     ex->text_len = put_head(ex->text, ex, response, length);
 }
 
+/* The line of answers was cut before this one: nobody will read it. */
+static void drop_answer(tn_conn *conn, tn_exchange *ex)
+{
+    tn_conn_unlink(conn, ex);
+    tn_exchange_mark(ex, false);
+    if (conn->h1.reading != ex)
+        tn_exchange_let_go(ex);
+}
+
+/* A streamed answer is complete, or never will be. It is the first. */
+static void end_stream(tn_conn *conn, tn_exchange *ex)
+{
+    if (ex->broken)
+        ex->last = true;
+    else if (!ex->bodiless && !ex->http10)
+        tn_out_copy(&conn->out, "0\r\n\r\n", 5);
+    answered(conn, ex);
+}
+
+/* It is the turn of a streamed answer, which waited: what there is of it goes out. */
+static void begin_stream(tn_conn *conn, tn_exchange *ex)
+{
+    if (ex->owes_100)
+        tn_http1_continue_100(conn, ex);
+    tn_out_copy(&conn->out, ex->text, ex->text_len);
+    if (ex->queue_len > 0)
+        put_piece(&conn->out, ex, ex->queue, ex->queue_len);
+    tn_pool_give(&ex->loop->pool, ex->queue);
+    ex->queue = NULL;
+    ex->queue_len = 0;
+    tn_exchange_unstore(ex, ex->left);
+    ex->direct = true;
+}
+
+/* The first answer has gone: those behind it that are ready. */
+static void next_turns(tn_conn *conn)
+{
+    for (tn_exchange *ex = conn->first; ex != NULL && !conn->closing; ex = conn->first) {
+        if (ex->streaming) {
+            begin_stream(conn, ex);
+            if (!ex->answered)
+                break;
+            end_stream(conn, ex);
+        } else if (ex->answered) {
+            write_stored(conn, ex);
+        } else {
+            break;
+        }
+    }
+    if (conn->first != NULL && conn->first->owes_100)
+        tn_http1_continue_100(conn, conn->first);
+    if (conn->first == NULL && conn->eof)
+        tn_conn_close_after(conn, false);
+}
+
 void tn_http1_send(tn_exchange *ex, const tn_response *response)
 {
     tn_conn *conn = ex->conn;
     uint64_t length = 0;
     for (size_t i = 0; i < response->n_body; i++)
         length += response->body[i].len;
-    ex->last = is_last(ex, response);
+    ex->last = is_last(ex, response->close);
     if (ex->last)
         conn->h1.stopped = true;
     if (ex->last && conn->h1.reading == ex)
         conn->h1.reading = NULL;
     if (conn->closing) {
-        tn_conn_unlink(conn, ex);
-        tn_exchange_mark(ex, false);
-        if (conn->h1.reading != ex)
-            tn_exchange_let_go(ex);
+        drop_answer(conn, ex);
         return;
     }
     if (conn->first != ex) {
@@ -236,10 +316,59 @@ void tn_http1_send(tn_exchange *ex, const tn_response *response)
             tn_out_borrow(&conn->out, response->body[i].ptr, response->body[i].len);
     }
     answered(conn, ex);
-    while (conn->first != NULL && conn->first->answered && !conn->closing)
-        write_stored(conn, conn->first);
-    if (conn->first != NULL && conn->first->owes_100)
-        tn_http1_continue_100(conn, conn->first);
-    if (conn->first == NULL && conn->eof)
-        tn_conn_close_after(conn, false);
+    next_turns(conn);
+}
+
+/* Streamed answers. */
+
+void tn_http1_stream(tn_exchange *ex, const tn_response *head)
+{
+    tn_conn *conn = ex->conn;
+    bool waits = ex->expects_100 && !ex->body_done && ex->sink != NULL;
+    ex->last = says_last(ex, head->close) || ex->http10;
+    if (ex->last)
+        conn->h1.stopped = true;
+    ex->owes_100 = ex->owes_100 || waits; /* it is told before the head, or never */
+    if (conn->closing)
+        return;
+    ex->text = tn_pool_take(&ex->loop->pool, head_bound(head));
+    if (ex->text == NULL) {
+        tn_conn_kill(conn);
+        return;
+    }
+    ex->text_len = put_head(ex->text, ex, head, STREAMED);
+    if (conn->first == ex)
+        begin_stream(conn, ex);
+}
+
+void tn_http1_unstream(tn_exchange *ex)
+{
+    tn_exchange_unstore(ex, ex->left);
+    tn_pool_give(&ex->loop->pool, ex->text);
+    ex->text = NULL;
+    ex->text_len = ex->queue_len = 0;
+    ex->answer_bytes = 0;
+    ex->streaming = ex->owes_100 = false;
+}
+
+void tn_http1_write(tn_exchange *ex, const void *bytes, size_t n)
+{
+    put_piece(&ex->conn->out, ex, bytes, n);
+    tn_conn_dirty(ex->conn);
+}
+
+void tn_http1_finish(tn_exchange *ex)
+{
+    tn_conn *conn = ex->conn;
+    ex->last = ex->last || ex->broken || is_last(ex, false);
+    if (ex->last)
+        conn->h1.stopped = true;
+    if (ex->last && conn->h1.reading == ex)
+        conn->h1.reading = NULL;
+    if (conn->closing) {
+        drop_answer(conn, ex);
+    } else if (ex->direct) {
+        end_stream(conn, ex);
+        next_turns(conn);
+    }
 }

@@ -306,7 +306,7 @@ static void stream_ends(tn_conn *conn, tn_exchange *ex)
     tn_conn_unlink(conn, ex);
     if (ex->answered) {
         if (!ex->marked)
-            tn_exchange_mark(ex, ex->left == 0);
+            tn_exchange_mark(ex, ex->left == 0 && !ex->broken);
         tn_conn_dirty(conn);
         tn_exchange_let_go(ex);
         return;

@@ -8,8 +8,6 @@
  */
 #include "net/http2_write.h"
 
-#include <assert.h>
-
 #include "base/clock.h"
 #include "net/conn.h"
 
@@ -197,12 +195,14 @@ static ssize_t read_stream(nghttp2_session *session, int32_t stream_id, uint8_t 
     size_t waiting = ex->queue_len - ex->queue_at, part = waiting < n ? waiting : n;
     if (waiting == 0 && !ex->answered)
         return NGHTTP2_ERR_DEFERRED;
+    if (waiting == 0 && ex->broken)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM INTERNAL_ERROR */
     if (part > 0)
         memcpy(room, ex->queue + ex->queue_at, part);
     ex->queue_at += part;
     tn_exchange_unstore(ex, part);
     ex->progress_ns = ex->conn->now_ns;
-    if (ex->answered && part == waiting) {
+    if (ex->answered && !ex->broken && part == waiting) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         if (ex->n_trailers > 0) {
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -215,14 +215,21 @@ static ssize_t read_stream(nghttp2_session *session, int32_t stream_id, uint8_t 
 
 void tn_http2_stream(tn_exchange *ex, const tn_response *head)
 {
-    nghttp2_nv fields[FEW_FIELDS];
+    nghttp2_nv few[FEW_FIELDS], *fields = few;
     char status[20];
     nghttp2_data_provider provider = {.source.ptr = ex, .read_callback = read_stream};
-    assert(head->n_headers + 3 <= FEW_FIELDS);
+    if (head->n_headers + 3 > FEW_FIELDS)
+        fields = tn_pool_take(&ex->loop->pool, (head->n_headers + 3) * sizeof *fields);
+    if (fields == NULL) {
+        tn_conn_kill(ex->conn);
+        return;
+    }
     tn_str text = {status, tn_put_u64(status, (uint64_t)head->status)};
     size_t n = make_head(fields, ex, head, text, (tn_str){0});
     if (nghttp2_submit_response(ex->conn->h2.session, ex->stream_id, fields, n, &provider) != 0)
         tn_conn_kill(ex->conn);
+    if (fields != few)
+        tn_pool_give(&ex->loop->pool, fields);
 }
 
 void tn_http2_resume(tn_exchange *ex)

@@ -163,18 +163,31 @@ typedef struct tn_response {
 void tn_exchange_send(tn_exchange *ex, const tn_response *response);
 
 /*
- * Answers that come piece by piece (HTTP/2 only). tn_exchange_stream() sends status and headers (body and
- * trailers of `head` are not looked at); the exchange stays the application's and its sink open, and no body
- * is too slow any more. tn_exchange_write() copies n bytes into what waits to be sent; false: more than
- * TN_STREAM_MAX bytes would wait for a client that does not read (or max_write_backlog_bytes on its
- * connection), and nothing was taken. tn_exchange_finish()
- * sends the trailers behind it and ends the exchange for the application, as tn_exchange_send() does; nothing
- * is released. An application that streams must set on_gone.
+ * Answers that come piece by piece: in HTTP/1.1 chunked (RFC 9112, 7.1), to HTTP/1.0 ended by the
+ * connection's end. tn_exchange_stream() sends status and headers (body and trailers of `head` are not looked
+ * at); the exchange stays the application's and its sink open, and no body is too slow any more. An
+ * application that streams must set on_gone.
+ * tn_exchange_write() copies n bytes into what waits to be sent; false: more than TN_STREAM_MAX bytes would
+ * wait for a client that does not read, or for the pipelined answers before it (or max_write_backlog_bytes on
+ * its connection), and nothing was taken. Where an answer has no body (HEAD, 204, 304) it takes and drops
+ * everything.
+ * tn_exchange_room(): how many bytes tn_exchange_write() would take now.
+ * tn_exchange_want_room(): room() will be called once, on the loop and from inside no other call, when half
+ * of TN_STREAM_MAX would be taken, which may be at once; not when the exchange ends before. It may write,
+ * finish, and ask again. NULL: asks no longer. So whoever makes bytes faster than the client reads holds
+ * none. tn_exchange_finish() sends the trailers behind it (HTTP/2 only; elsewhere there are none) and ends
+ * the exchange for the application, as tn_exchange_send() does; nothing is released.
+ * tn_exchange_break() does the same for an answer that cannot be completed: what was written is sent, then
+ * the client sees that the rest is missing (the connection ends before the last chunk; RST_STREAM
+ * INTERNAL_ERROR).
  */
 #define TN_STREAM_MAX ((size_t)1 << 20)
 void tn_exchange_stream(tn_exchange *ex, const tn_response *head);
 bool tn_exchange_write(tn_exchange *ex, const void *bytes, size_t n);
+size_t tn_exchange_room(const tn_exchange *ex);
+void tn_exchange_want_room(tn_exchange *ex, void (*room)(void *user, tn_exchange *ex), void *user);
 void tn_exchange_finish(tn_exchange *ex, const tn_header *trailers, size_t n_trailers);
+void tn_exchange_break(tn_exchange *ex);
 
 /* Loops. */
 /*

@@ -4,7 +4,8 @@
  * Letters behind the slash: e echo, w echo with tiny rooms, f a sink that fails and answers at once, g one
  * that fails and is answered later, l later, n later without on_gone, b a large body, t trailers, o trailers
  * only, c close, v one that answers when the body has ended, but to everybody who waits, s a stream that
- * sends back what comes (HTTP/2). Others: 200 at once.
+ * sends back what comes, p a stream as long as asked for, written whenever there is room, x the same, broken
+ * off. Others: 200 at once.
  */
 #include "net_memory.h"
 
@@ -23,6 +24,7 @@ typedef struct net_memory_call {
     bool linked, has_sink;
     char kind;
     size_t bytes;
+    bool streams;
     char room[64];
     tn_region body;
     tn_chunk chunk;
@@ -87,6 +89,39 @@ static void released(void *arg, bool sent)
     free_call(c);
 }
 
+/* The end of a streamed answer: nothing is released, the exchange is forgotten at once. */
+static void finish_stream(call *c)
+{
+    static const tn_header trailers[] = {{TN_STR_INIT("grpc-status"), TN_STR_INIT("0")}};
+    tn_exchange *ex = c->ex;
+    must(ex != NULL, "a stream is ended once");
+    c->ex = NULL;
+    c->has_sink = false;
+    if (c->kind == 'x')
+        tn_exchange_break(ex);
+    else
+        tn_exchange_finish(ex, trailers, c->bytes % 2);
+    free_call(c);
+}
+
+/* Writes while it may, and asks for more room: 2 MB for every path that is longer than its letter. */
+static void pour(void *user, tn_exchange *ex)
+{
+    call *c = user;
+    size_t whole = tn_exchange_target(ex).len > 2 ? (size_t)2 << 20 : 100;
+    must(c->ex == ex, "room is given to whoever asked");
+    while (c->bytes < whole) {
+        size_t n = whole - c->bytes < 65000 ? whole - c->bytes : 65000;
+        if (!tn_exchange_write(ex, big, n)) {
+            must(tn_exchange_room(ex) < n || c->m->conn->dead, "what there is room for is taken");
+            tn_exchange_want_room(ex, pour, c);
+            return;
+        }
+        c->bytes += n;
+    }
+    finish_stream(c);
+}
+
 static void answer(call *c)
 {
     static const tn_header trailers[] = {{TN_STR_INIT("grpc-status"), TN_STR_INIT("0")}};
@@ -99,6 +134,10 @@ static void answer(call *c)
                             .release_arg = c};
     tn_exchange *ex = c->ex;
     must(ex != NULL, "an answer is asked for once");
+    if (c->streams) {
+        finish_stream(c);
+        return;
+    }
     if (c->kind == 'b')
         c->chunk = (tn_chunk){big, sizeof big};
     else if (c->kind == 'e' || c->kind == 'w')
@@ -135,18 +174,6 @@ static tern_code reserve(tn_sink *sink, size_t want, char **room, size_t *space)
         *space = sizeof c->room;
     }
     return TERN_OK;
-}
-
-/* The end of a streamed answer: nothing is released, the exchange is forgotten at once. */
-static void finish_stream(call *c)
-{
-    static const tn_header trailers[] = {{TN_STR_INIT("grpc-status"), TN_STR_INIT("0")}};
-    tn_exchange *ex = c->ex;
-    must(ex != NULL, "a stream is ended once");
-    c->ex = NULL;
-    c->has_sink = false;
-    tn_exchange_finish(ex, trailers, c->bytes % 2);
-    free_call(c);
 }
 
 static tern_code commit(tn_sink *sink, const char *ptr, size_t n)
@@ -200,6 +227,7 @@ static void aborted(tn_sink *sink)
 
 static void on_request(void *context, tn_exchange *ex)
 {
+    static const tn_response head = {.status = 200, .headers = type, .n_headers = 1};
     net_memory *m = context;
     tn_str target = tn_exchange_target(ex);
     size_t n;
@@ -207,7 +235,7 @@ static void on_request(void *context, tn_exchange *ex)
     for (size_t i = 0; i < n; i++)
         must(tn_str_find(headers[i].value, TN_STR("\n")) < 0 && headers[i].name.len > 0, "fields are clean");
     char kind = target.len > 1 ? target.ptr[1] : '/';
-    if (strchr("ewfglnbtocvs", kind) == NULL || kind == '\0' || (kind == 's' && !tn_exchange_is_http2(ex))) {
+    if (strchr("ewfglnbtocvspx", kind) == NULL || kind == '\0') {
         tn_response response = {.status = 200, .headers = type, .n_headers = 1, .body = &ok, .n_body = 1};
         tn_exchange_send(ex, &response);
         return;
@@ -217,6 +245,7 @@ static void on_request(void *context, tn_exchange *ex)
     c->m = m;
     c->ex = ex;
     c->kind = kind;
+    c->streams = strchr("spx", kind) != NULL;
     m->live++;
     tn_region_init(&c->body, NULL, 0, (size_t)1 << 24);
     if (kind != 'n')
@@ -226,10 +255,12 @@ static void on_request(void *context, tn_exchange *ex)
         c->has_sink = true;
         m->sinks++;
         tn_exchange_set_sink(ex, &c->sink);
-        if (kind == 's') {
-            const tn_response head = {.status = 200, .headers = type, .n_headers = 1};
+        if (kind == 's')
             tn_exchange_stream(ex, &head);
-        }
+    } else if (kind == 'p' || kind == 'x') {
+        tn_exchange_stream(ex, &head);
+        link_call(c);
+        pour(c, ex);
     } else if (strchr("btoc", kind) != NULL) {
         answer(c);
     } else {

@@ -137,12 +137,36 @@ class Reader:
             name, value = line.split(": ", 1)
             assert name == name.lower() and name not in headers
             headers[name] = value
-        length = 0 if head or status in ("204", "304") else int(headers["content-length"])
-        while len(self.data) < length:
+        if head or status in ("204", "304"):
+            body = b""
+        elif headers.get("transfer-encoding") == "chunked":
+            assert "content-length" not in headers
+            body = b"".join(iter(self.chunk, b""))
+        elif "content-length" not in headers:
+            assert headers["connection"] == "close"
+            while self.more():
+                pass
+            body, self.data = self.data, b""
+        else:
+            body = self.take(int(headers["content-length"]))
+        return Answer(int(status), reason, headers, body, interim)
+
+    def take(self, n):
+        while len(self.data) < n:
             if not self.more():
                 raise Closed(len(self.data), self.data[:100])
-        body, self.data = self.data[:length], self.data[length:]
-        return Answer(int(status), reason, headers, body, interim)
+        piece, self.data = self.data[:n], self.data[n:]
+        return piece
+
+    def chunk(self):
+        """The next chunk of an answer in chunks; empty at its end."""
+        while b"\r\n" not in self.data:
+            if not self.more():
+                raise Closed(len(self.data), self.data[:100])
+        size, self.data = self.data.split(b"\r\n", 1)
+        piece = self.take(int(size, 16))
+        assert self.take(2) == b"\r\n"
+        return piece
 
     def at_end(self):
         """True when the server closes and sends nothing more."""

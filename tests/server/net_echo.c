@@ -405,6 +405,101 @@ static void do_careless(tn_exchange *ex)
                    answer_careless);
 }
 
+/* Streams. */
+
+static const tn_response stream_head = {.status = 200, .headers = plain, .n_headers = 1};
+
+static void end_stream(request *r, bool broken)
+{
+    tn_exchange *ex = r->ex;
+    r->ex = NULL;
+    if (broken)
+        tn_exchange_break(ex);
+    else
+        tn_exchange_finish(ex, NULL, 0);
+    free_request(r);
+}
+
+/* The body back, while it comes. */
+static tern_code back_commit(tn_sink *sink, const char *ptr, size_t n)
+{
+    request *r = TN_CONTAINER(sink, request, sink);
+    if (tn_exchange_write(r->ex, ptr, n))
+        return TERN_OK;
+    atomic_fetch_add(&n_sink_error, 1);
+    end_stream(r, true);
+    return TERN_RESOURCE_EXHAUSTED;
+}
+
+static void back_end(tn_sink *sink)
+{
+    atomic_fetch_add(&n_end, 1);
+    end_stream(TN_CONTAINER(sink, request, sink), false);
+}
+
+static void do_back(tn_exchange *ex)
+{
+    request *r = new_request(ex);
+    r->sink = (tn_sink){.commit = back_commit, .end = back_end, .abort = sink_abort};
+    tn_exchange_set_sink(ex, &r->sink);
+    tn_exchange_stream(ex, &stream_head);
+}
+
+/* As many bytes as asked for, as fast as they are read. */
+static void pour(void *user, tn_exchange *ex)
+{
+    request *r = user;
+    while (r->bytes > 0) {
+        size_t at = (size_t)(r->fail_at - r->bytes) % PATTERN, n = tn_exchange_room(ex);
+        n = n < r->bytes ? n : (size_t)r->bytes;
+        n = n < PATTERN - at ? n : PATTERN - at;
+        if (n == 0 || !tn_exchange_write(ex, pattern + at, n)) {
+            tn_exchange_want_room(ex, pour, r);
+            return;
+        }
+        r->bytes -= n;
+    }
+    end_stream(r, false);
+}
+
+static void do_pour(tn_exchange *ex)
+{
+    request *r = new_request(ex);
+    r->bytes = r->fail_at = number(ex, 1000000);
+    tn_exchange_stream(ex, &stream_head);
+    pour(r, ex);
+}
+
+/* "tick\n" every 20 ms; then the end, or where the path says so, none. */
+static void drip(tn_timer *timer)
+{
+    request *r = TN_CONTAINER(timer, request, timer);
+    if (r->bytes == 0) {
+        end_stream(r, r->late);
+        return;
+    }
+    r->bytes--;
+    tn_exchange_write(r->ex, "tick\n", 5);
+    tn_timer_start(r->loop, &r->timer, tn_now_ns() + 20 * TN_NS_PER_MS, drip);
+}
+
+static void do_drip(tn_exchange *ex)
+{
+    request *r = new_request(ex);
+    r->bytes = number(ex, 3);
+    tn_exchange_stream(ex, &stream_head);
+    drip(&r->timer);
+}
+
+static void do_break(tn_exchange *ex)
+{
+    request *r = new_request(ex);
+    r->bytes = number(ex, 3);
+    r->late = true;
+    tn_exchange_stream(ex, &stream_head);
+    drip(&r->timer);
+}
+
 static int print_counts(char *text, size_t size, tn_net_counts c)
 {
     return snprintf(
@@ -447,6 +542,10 @@ static const struct {
     {TN_STR_INIT("/trailers-only"), do_trailers_only}, /* gRPC's */
     {TN_STR_INIT("/never"), do_never},                 /* waits for the client to go */
     {TN_STR_INIT("/careless"), do_careless},           /* ?ms=N, without on_gone */
+    {TN_STR_INIT("/back"), do_back},                   /* streamed: the body, while it comes */
+    {TN_STR_INIT("/pour"), do_pour},                   /* streamed: ?n=N bytes */
+    {TN_STR_INIT("/drip"), do_drip},                   /* streamed: ?n=N lines, one each 20 ms */
+    {TN_STR_INIT("/break"), do_break},                 /* the same, broken off */
     {TN_STR_INIT("/close"), do_close},
     {TN_STR_INIT("/status"), do_status}, /* ?n=204 */
     {TN_STR_INIT("/stats"), do_stats},

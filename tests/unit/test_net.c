@@ -397,6 +397,113 @@ static void http1_answers_in_order(void **state)
     net_memory_close(&m);
 }
 
+/* Streamed answers among others: chunks, none for HEAD, one that breaks off and ends the line. */
+static void http1_streams_in_order(void **state)
+{
+    static const char text[] =
+        "GET /l HTTP/1.1\r\n\r\nGET /p HTTP/1.1\r\n\r\nHEAD /p HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"
+        "GET /x HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+    char want[2000], bs[101];
+    memset(bs, 'b', 100);
+    bs[100] = '\0';
+    snprintf(want, sizeof want,
+             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nok\n"
+             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
+             "64\r\n%s\r\n0\r\n\r\n"
+             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
+             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 3\r\n\r\nok\n"
+             "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n"
+             "64\r\n%s\r\n",
+             bs, bs);
+    net_memory m;
+    net_memory_open(&m, NULL);
+    m.keep_out = true;
+    for (uint32_t seed = 0; seed < 40; seed++) {
+        net_memory_connect(&m);
+        m.seed = seed;
+        net_memory_feed(&m, text, sizeof text - 1);
+        assert_int_equal(m.out_len, 0);
+        net_memory_answer(&m, false);
+        net_memory_feed(&m, "", 0);
+        size_t len;
+        char *plain = without_dates(m.out, m.out_len, &len);
+        assert_string_equal(plain, want);
+        assert_true(m.shut);
+        free(plain);
+        net_memory_disconnect(&m);
+    }
+    m.seed = 0;
+    net_memory_close(&m);
+}
+
+/*
+ * What waits for the client has a bound, also while other answers come first, and goes on when there is room.
+ */
+static void streams_wait_for_room(void **state)
+{
+    static const char text[] = "GET /l HTTP/1.1\r\n\r\nGET /pour HTTP/1.1\r\n\r\n";
+    net_memory m;
+    net_memory_open(&m, NULL);
+    m.keep_out = true;
+    net_memory_connect(&m);
+    net_memory_feed(&m, text, sizeof text - 1);
+    assert_int_equal(m.live, 2);
+    uint64_t stored = m.conn->stored;
+    assert_true(stored > TN_STREAM_MAX / 2 && stored <= TN_STREAM_MAX);
+    m.stuck = true;
+    net_memory_answer(&m, true); /* also the stream, which has given all that it will */
+    net_memory_feed(&m, "", 0);
+    assert_int_equal(m.conn->stored, 0);
+    m.stuck = false;
+    net_memory_feed(&m, "", 0);
+    assert_true(m.out_len > stored && m.out_len < stored + 1000);
+    net_memory_feed(&m, text + 19, sizeof text - 20);
+    assert_int_equal(m.live, 0);
+    assert_true(m.out_len > stored + ((size_t)2 << 20));
+    m.stuck = true;
+    net_memory_feed(&m, text + 19, sizeof text - 20);
+    assert_int_equal(m.live, 1);
+    assert_true(tn_out_pending(&m.conn->out) > TN_STREAM_MAX / 2);
+    assert_true(tn_out_pending(&m.conn->out) < TN_STREAM_MAX + 1000);
+    long gone = m.gone;
+    net_memory_later(&m, 130000);
+    assert_null(m.conn);
+    assert_int_equal(m.gone, gone + 1);
+    m.stuck = false;
+    net_memory_close(&m);
+}
+
+/* A request that breaks while its answer is streamed: no second head, and the connection ends. */
+static void a_streamed_request_breaks(void **state)
+{
+    static const char head[] = "POST /s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nZ";
+    net_memory m;
+    net_memory_open(&m, NULL);
+    m.keep_out = true;
+    net_memory_connect(&m);
+    net_memory_feed(&m, head, sizeof head - 1);
+    size_t len;
+    char *plain = without_dates(m.out, m.out_len, &len);
+    assert_string_equal(plain, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n"
+                               "\r\n3\r\nabc\r\n");
+    assert_true(m.shut && m.gone == 1 && m.live == 0);
+    free(plain);
+    net_memory_disconnect(&m);
+    /* Its turn has not come: it can still be refused. */
+    char text[200];
+    int n = snprintf(text, sizeof text, "GET /l HTTP/1.1\r\n\r\n%s", head);
+    net_memory_connect(&m);
+    net_memory_feed(&m, text, (size_t)n);
+    net_memory_answer(&m, false);
+    net_memory_feed(&m, "", 0);
+    plain = without_dates(m.out, m.out_len, &len);
+    assert_non_null(strstr(plain, "HTTP/1.1 413 "));
+    assert_null(strstr(plain, "chunked"));
+    assert_true(m.gone == 2);
+    free(plain);
+    net_memory_close(&m);
+}
+
 static void timeouts_of_a_head(void **state)
 {
     net_memory m;
@@ -499,6 +606,9 @@ int main(void)
         cmocka_unit_test(not_started),
         cmocka_unit_test(http1_cut_anywhere),
         cmocka_unit_test(http1_answers_in_order),
+        cmocka_unit_test(http1_streams_in_order),
+        cmocka_unit_test(streams_wait_for_room),
+        cmocka_unit_test(a_streamed_request_breaks),
         cmocka_unit_test(timeouts_of_a_head),
         cmocka_unit_test(timeouts_of_a_body),
         cmocka_unit_test(http1_memory_runs_out),
