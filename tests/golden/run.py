@@ -85,9 +85,9 @@ def patient(replay, setups, note):
     replay.Server.wait_ready = wait_ready
 
 
-def fixture_models(folder, build):
+def fixture_models(folder, build, name="golden-models"):
     """Writes the fixture models unless they are there. Returns their folder."""
-    models = build / "golden-models"
+    models = build / name
     done = models / ".done"
     if not done.exists():
         models.mkdir(parents=True, exist_ok=True)
