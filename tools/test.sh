@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs tests and closes with one line, "N passed, N failed", over all of them.
 #
-#   tools/test.sh all             release, AddressSanitizer + UBSan, server tests on both, checks
+#   tools/test.sh all             release, AddressSanitizer + UBSan, server tests on both, the Python package, checks
 #   tools/test.sh unit            unit tests and corpus replays of the release build
 #   tools/test.sh asan|ubsan|tsan unit tests, corpus replays and the server tests marked `example`, in that build
 #
@@ -67,6 +67,12 @@ server_tests() {
     return $code
 }
 
+# The pip package has tests of its own, which some of them run against the server in $build.
+package_tests() {
+    TERN_BUILD=$PWD/$build "$python" -m pytest python -c python/pyproject.toml --rootdir python \
+        --junitxml="$report/package.junit.xml" -q
+}
+
 sanitized() {
     step "$1-build" compile "build-$1" || return
     step "$1-unit" unit_tests "build-$1" "$1-unit"
@@ -84,6 +90,7 @@ all)
         step release-unit unit_tests "$build" release-unit
         step release-server server_tests "$build" release-server
     fi
+    step package package_tests
     sanitized asan
     step check /usr/bin/python3 tools/check.py --json "$report/check.json"
     ;;

@@ -3,6 +3,7 @@
  */
 #include "api/access.h"
 #include "api/http.h"
+#include "api/sagemaker.h"
 #include "api/surfaces.h"
 
 void tn_server_count(tn_server *server, tn_model_stats *stats, tn_method method, tern_code code,
@@ -140,6 +141,10 @@ void tn_server_on_request(void *context, tn_exchange *ex)
 {
     tn_server *server = context;
     tn_access_begin(server, ex);
+    if (tn_exchange_listener(ex) == TN_LISTENER_SAGEMAKER) {
+        tn_sagemaker_route(server, ex);
+        return;
+    }
     if (tn_str_istarts(tn_exchange_header(ex, "content-type"), TN_STR("application/grpc"))) {
         tn_grpc_on_request(server, ex);
         return;

@@ -3,6 +3,7 @@
  *
  * JSON goes the way of REST predict; any other content type is a document for the model's handler.
  */
+#include "api/sagemaker.h"
 #include "api/http.h"
 #include "api/surfaces.h"
 
@@ -71,4 +72,37 @@ bool tn_sagemaker_on_request(tn_server *server, tn_exchange *ex, const tn_target
     }
     tn_arena_free(&arena);
     return true;
+}
+
+/* ---- SageMaker's own port ---- */
+
+void tn_sagemaker_trouble_set(tn_sagemaker *sm, tn_str why)
+{
+    why = tn_str_sub(why, 0, TN_SAGEMAKER_TROUBLE_MAX - 1);
+    pthread_mutex_lock(&sm->lock);
+    if (why.len > 0)
+        memcpy(sm->trouble, why.ptr, why.len);
+    sm->trouble_len = why.len;
+    pthread_mutex_unlock(&sm->lock);
+}
+
+size_t tn_sagemaker_trouble_get(tn_sagemaker *sm, char *text, size_t size)
+{
+    pthread_mutex_lock(&sm->lock);
+    size_t n = sm->trouble_len < size ? sm->trouble_len : size;
+    memcpy(text, sm->trouble, n);
+    pthread_mutex_unlock(&sm->lock);
+    return n;
+}
+
+void tn_sagemaker_route(tn_server *server, tn_exchange *ex)
+{
+    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    if (tn_health_on_request(server, ex, &parts) || tn_metrics_on_request(server, ex, &parts))
+        return;
+    if (server->sagemaker->service ? tn_sagemaker_service(server, ex, &parts)
+                                   : tn_sagemaker_proxy(server, ex, &parts))
+        return;
+    tn_http_text(server, ex, 404, TN_STR("application/json"), TN_STR("{\"error\": \"Not Found\"}"),
+                 TERN_NOT_FOUND);
 }

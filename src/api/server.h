@@ -20,7 +20,7 @@
  * Tags of listeners (tn_net_listen). Every port speaks every protocol; the tag only says how it was
  * configured.
  */
-enum { TN_LISTENER_GRPC = 1, TN_LISTENER_REST = 2 };
+enum { TN_LISTENER_GRPC = 1, TN_LISTENER_REST = 2, TN_LISTENER_SAGEMAKER = 3 };
 
 typedef struct tn_server {
     tn_models *models;
@@ -44,9 +44,10 @@ typedef struct tn_server {
     tn_coding grpc_coding;  /* of answers, where clients accept it; else as the request was */
     int64_t grpc_max_receive, grpc_max_send; /* bytes of one message */
     bool method_name_check;                  /* --enable_signature_method_name_check */
-    bool by_turns;           /* --batching=auto: small calls run at the end of their loop's turn */
-    int64_t rest_timeout_ms; /* --rest_api_timeout_in_ms; 0: none */
-    tn_str default_model;    /* of /invocations and /ping */
+    bool by_turns;                  /* --batching=auto: small calls run at the end of their loop's turn */
+    int64_t rest_timeout_ms;        /* --rest_api_timeout_in_ms; 0: none */
+    tn_str default_model;           /* of /invocations and /ping */
+    struct tn_sagemaker *sagemaker; /* called serve, or --sagemaker: api/sagemaker.h; else NULL */
     /* TensorFlow Serving's own path when it is configured, or absent; /metrics is always there */
     tn_str metrics_path;
     int64_t started_ns; /* wall clock */

@@ -7,7 +7,7 @@
 
 #include "cli/options.h"
 
-/* Serves until SIGTERM or SIGINT. */
-int tn_cli_serve(tn_manner manner, int argc, char **argv);
+/* Serves until SIGTERM or SIGINT. sagemaker: as with --sagemaker. */
+int tn_cli_serve(tn_manner manner, bool sagemaker, int argc, char **argv);
 
 #endif

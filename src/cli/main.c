@@ -1,6 +1,6 @@
 /*
  * cli/main.c - the program's name decides its manners: called tensorflow_model_server it takes that program's
- * flags, called tern it has commands.
+ * flags, called serve it is the SageMaker container's, called tern it has commands.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,16 +29,16 @@ int main(int argc, char **argv)
 {
     tn_str name = base_name(argc > 0 ? argv[0] : "tern");
     if (tn_str_eq(name, TN_STR("tensorflow_model_server")))
-        return tn_cli_serve(TN_MANNER_SERVING, argc, argv);
+        return tn_cli_serve(TN_MANNER_SERVING, false, argc, argv);
     if (tn_str_eq(name, TN_STR("serve")))
-        return tn_cli_serve(TN_MANNER_TERN, argc, argv);
+        return tn_cli_serve(TN_MANNER_TERN, true, argc, argv);
     if (argc < 2) {
         usage(stderr);
         return 2;
     }
     tn_str command = tn_str_from(argv[1]);
     if (tn_str_eq(command, TN_STR("serve")))
-        return tn_cli_serve(TN_MANNER_TERN, argc - 1, argv + 1);
+        return tn_cli_serve(TN_MANNER_TERN, false, argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("version")) || tn_str_eq(command, TN_STR("--version"))) {
         puts("tern " TERN_VERSION);
         return 0;

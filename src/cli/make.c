@@ -81,7 +81,7 @@ tern_code tn_parts_engines(tn_parts *p, tern_status *st)
      * TensorFlow Serving is built without oneDNN's kernels, whose error texts and last bits differ. bfloat16
      * needs them.
      */
-    if (p->manner == TN_MANNER_SERVING && p->o.mixed_precision[0] == '\0')
+    if ((p->manner == TN_MANNER_SERVING || p->o.sagemaker) && p->o.mixed_precision[0] == '\0')
         setenv("TF_ENABLE_ONEDNN_OPTS", "0", 0);
     const tn_options *o = &p->o;
     const tn_engines_config config = {.path = tn_text_or_null(o->engine_path),
@@ -118,7 +118,7 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     if (s->limits.max_bytes_in_flight == 0)
         s->limits.max_bytes_in_flight = tn_memory_limit() / 2;
     tn_budget_init(&s->budget, (size_t)s->limits.max_bytes_in_flight);
-    s->strict = p->manner == TN_MANNER_SERVING;
+    s->strict = p->manner == TN_MANNER_SERVING || o->sagemaker;
     s->cors = o->rest_api_enable_cors_support;
     s->rest_extensions = o->rest_extensions;
     s->rest_compact = o->rest_compact;
@@ -131,9 +131,10 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     s->method_name_check = o->enable_signature_method_name_check;
     s->by_turns = p->batching.manner == TN_BATCHING_AUTO;
     s->rest_timeout_ms = o->rest_api_timeout_in_ms;
-    s->default_model = o->default_model[0] != '\0' ? tn_str_from(o->default_model)
-                       : p->n_configs > 0          ? p->configs[0].name
-                                                   : TN_STR_NONE;
+    s->default_model = o->sagemaker                  ? p->sagemaker.default_model
+                       : o->default_model[0] != '\0' ? tn_str_from(o->default_model)
+                       : p->n_configs > 0            ? p->configs[0].name
+                                                     : TN_STR_NONE;
     s->handlers = p->handlers;
     s->started_ns = tn_wall_ns();
     const tn_schedule_options schedule = {

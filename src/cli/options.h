@@ -84,6 +84,10 @@
     X(TEXT, address, "", 1, "Tern", "address to listen on; default: all")                                    \
     X(TEXT, port_file, "", 1, "Tern", "write the ports as JSON to this file once they are open")             \
     X(BOOL, rest_api_tls, false, 1, "Tern", "with --ssl_config_file the REST port speaks TLS, too")          \
+    X(BOOL, sagemaker, false, 1, "Tern",                                                                     \
+      "stand in for the SageMaker container, as when called serve: docs/sagemaker.md")                       \
+    X(TEXT, python, "", 1, "Tern",                                                                           \
+      "interpreter of Python handlers; default: TERN_PYTHON of the environment, else python3")               \
     X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \
     X(TEXT, batching, "", 1, "Tern",                                                                         \
       "off; auto: a free executor runs together what waits for it; serving: --enable_batching")              \

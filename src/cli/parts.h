@@ -10,6 +10,7 @@
  *   access_log.c       the access log
  *   ports.c            listeners, the port file
  *   ssl_config.c       keys for TLS
+ *   sagemaker*.c       the SageMaker container's environment, models, ports (cli/sagemaker.h)
  *   channel_arguments.c options that the original hands to its gRPC library
  *   serve.c            order of the start, signals, drain, end
  *
@@ -21,6 +22,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <signal.h>
 
+#include "api/sagemaker.h"
 #include "api/server.h"
 #include "api/warmup.h"
 #include "cli/options.h"
@@ -53,6 +55,8 @@ typedef struct tn_parts {
     tn_config_poll *config_poll; /* or NULL */
     tn_warmup_options warmup;
     int rest_port, grpc_port;
+    tn_sagemaker sagemaker; /* --sagemaker */
+    int32_t sagemaker_port; /* SAGEMAKER_BIND_TO_PORT; once open, the real one */
 } tn_parts;
 
 /* To serve in the clear where credentials were asked for would be worse than not to serve. */
@@ -134,5 +138,20 @@ TERN_MUST_USE tern_code tn_parts_access_log(tn_parts *p, tern_status *st);
  * --monitoring_config_file, is logged, and gRPC is served without REST.
  */
 TERN_MUST_USE tern_code tn_parts_listen(tn_parts *p, tern_status *st);
+/* --port_file: {"grpc": N, "rest": N}, with --sagemaker also "sagemaker". */
+TERN_MUST_USE tern_code tn_parts_write_ports(tn_parts *p, tern_status *st);
+/* A signal to stop has come while the start goes on. */
+bool tn_parts_stop_is_pending(void);
+
+/*
+ * --sagemaker: environment and models to p->sagemaker, p->configs and p->o (cli/sagemaker.c), then its
+ * batching; the ports for scripts; all versions of all models AVAILABLE, or an error when that cannot be or
+ * takes too long; SageMaker's own port (cli/sagemaker_start.c).
+ */
+TERN_MUST_USE tern_code tn_parts_sagemaker(tn_parts *p, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_sagemaker_batching(tn_parts *p, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_sagemaker_inner_ports(tn_parts *p, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_sagemaker_wait(tn_parts *p, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_sagemaker_port(tn_parts *p, tern_status *st);
 
 #endif

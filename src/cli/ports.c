@@ -4,15 +4,18 @@
 #include "base/log.h"
 #include "cli/parts.h"
 
-static tern_code write_port_file(const tn_parts *p, tern_status *st)
+tern_code tn_parts_write_ports(tn_parts *p, tern_status *st)
 {
-    char part[4096];
+    char part[4096], more[40] = "";
     if (p->o.port_file[0] == '\0')
         return TERN_OK;
     /* Whole or not at all: a reader never sees half of it. */
     int n = snprintf(part, sizeof part, "%s.part", p->o.port_file);
     FILE *f = n > 0 && (size_t)n < sizeof part ? fopen(part, "w") : NULL;
-    bool good = f != NULL && fprintf(f, "{\"grpc\": %d, \"rest\": %d}\n", p->grpc_port, p->rest_port) > 0;
+    if (p->o.sagemaker)
+        snprintf(more, sizeof more, ", \"sagemaker\": %d", p->sagemaker_port);
+    bool good =
+        f != NULL && fprintf(f, "{\"grpc\": %d, \"rest\": %d%s}\n", p->grpc_port, p->rest_port, more) > 0;
     if (f != NULL && fclose(f) != 0)
         good = false;
     if (!good || rename(part, p->o.port_file) != 0)
@@ -91,7 +94,7 @@ tern_code tn_parts_listen(tn_parts *p, tern_status *st)
 {
     tern_code code = p->server.strict ? listen_serving(p, st) : listen_tern(p, st);
     if (code == TERN_OK)
-        code = write_port_file(p, st);
+        code = tn_parts_write_ports(p, st);
     if (code != TERN_OK)
         return code;
     if (p->grpc_port > 0)

@@ -20,7 +20,7 @@
 #define STOP_POLL_NS       (2 * TN_NS_PER_MS)
 #define OTHERS_NS          (5 * TN_NS_PER_S) /* for the first try of further models, once one is there */
 
-static bool stop_is_pending(void)
+bool tn_parts_stop_is_pending(void)
 {
     sigset_t pending;
     return sigpending(&pending) == 0 &&
@@ -34,7 +34,7 @@ static bool stop_is_pending(void)
 static tern_code wait_for_a_model(tn_parts *p, tern_status *st)
 {
     const struct timespec pause = {.tv_nsec = START_POLL_NS};
-    for (int64_t until_ns = 0; !stop_is_pending(); nanosleep(&pause, NULL)) {
+    for (int64_t until_ns = 0; !tn_parts_stop_is_pending(); nanosleep(&pause, NULL)) {
         tn_models_counts n = tn_models_count(p->server.models);
         if (n.models == 0 || (n.ready > 0 && n.untried == 0))
             return TERN_OK;
@@ -76,6 +76,23 @@ static const step tern_steps[] = {
     tn_parts_session, tn_parts_thread_pools, tn_parts_engines, tn_parts_models,      tn_parts_server,
     open_ports,       start_models,          start_net,        tn_parts_poll_config, NULL};
 
+/* As the container: its port opens when everything behind it is ready. */
+static const step sagemaker_steps[] = {tn_parts_check,
+                                       tn_parts_sagemaker,
+                                       tn_parts_tls,
+                                       tn_parts_sagemaker_batching,
+                                       tn_parts_session,
+                                       tn_parts_thread_pools,
+                                       tn_parts_engines,
+                                       tn_parts_models,
+                                       tn_parts_server,
+                                       tn_parts_sagemaker_inner_ports,
+                                       start_models,
+                                       start_net,
+                                       tn_parts_sagemaker_wait,
+                                       tn_parts_sagemaker_port,
+                                       NULL};
+
 /* The order of the original: of several faults the same one is named. */
 static const step serving_steps[] = {
     tn_parts_check,    tn_parts_tls,     tn_parts_configs,     tn_parts_platform,
@@ -86,7 +103,9 @@ static const step serving_steps[] = {
 static tern_code start(tn_parts *p, tern_status *st)
 {
     tern_code code = TERN_OK;
-    const step *next = p->manner == TN_MANNER_SERVING ? serving_steps : tern_steps;
+    const step *next = p->manner == TN_MANNER_SERVING ? serving_steps
+                       : p->o.sagemaker               ? sagemaker_steps
+                                                      : tern_steps;
     while (*next != NULL && code == TERN_OK)
         code = (*next++)(p, st);
     return code;
@@ -151,7 +170,7 @@ static void stop_serving(tn_parts *p, int result)
     tn_arena_free(&p->arena);
 }
 
-int tn_cli_serve(tn_manner manner, int argc, char **argv)
+int tn_cli_serve(tn_manner manner, bool sagemaker, int argc, char **argv)
 {
     tn_parts *p = calloc(1, sizeof *p);
     sigset_t stop;
@@ -167,6 +186,7 @@ int tn_cli_serve(tn_manner manner, int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     p->manner = manner;
     p->o = tn_options_default(manner);
+    p->o.sagemaker = sagemaker;
     tn_arena_init(&p->arena, 256u << 20);
     tn_parse_result parsed = tn_options_parse(&p->o, manner, argc, argv);
     if (parsed == TN_PARSE_HELP)
