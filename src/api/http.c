@@ -55,26 +55,41 @@ static void free_copied(void *arg, bool sent)
     free(arg);
 }
 
-void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content_type, tn_str text,
-                  tern_code code)
+static void send_copied(tn_server *server, tn_exchange *ex, tn_response *response, tn_str text,
+                        tern_code code)
 {
-    header_list list = {.n = 0};
     copied *c = malloc(sizeof *c + text.len);
-    tn_response response = {.status = status};
-    add_common(&list, server, content_type, status);
     if (c != NULL) {
         if (text.len > 0)
             memcpy(c->text, text.ptr, text.len);
         c->chunk = (tn_chunk){c->text, text.len};
-        response.body = &c->chunk;
-        response.n_body = text.len > 0;
-        response.release = free_copied;
-        response.release_arg = c;
+        response->body = &c->chunk;
+        response->n_body = text.len > 0;
+        response->release = free_copied;
+        response->release_arg = c;
     }
-    response.headers = list.items;
-    response.n_headers = list.n;
     tn_access_answered(server, ex, code);
-    tn_access_send(server, ex, &response);
+    tn_access_send(server, ex, response);
+}
+
+void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content_type, tn_str text,
+                  tern_code code)
+{
+    header_list list = {.n = 0};
+    add_common(&list, server, content_type, status);
+    tn_response response = {.status = status, .headers = list.items, .n_headers = list.n};
+    send_copied(server, ex, &response, text, code);
+}
+
+void tn_http_send(tn_server *server, tn_exchange *ex, int status, const tn_header *headers, size_t n,
+                  tn_str text, tern_code code)
+{
+    header_list list = {.n = 0};
+    add_common(&list, server, TN_STR_NONE, status);
+    for (size_t i = 0; i < n; i++)
+        add(&list, headers[i].name, headers[i].value);
+    tn_response response = {.status = status, .headers = list.items, .n_headers = list.n};
+    send_copied(server, ex, &response, text, code);
 }
 
 void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message)
@@ -116,21 +131,25 @@ static tn_str whole_text(const tn_request *r, const tern_status *st)
                                                                                              : cut;
 }
 
-void tn_http_request_error(tn_request *r, const tern_status *st)
+void tn_http_request_error_body(const tn_request *r, const tern_status *st, tn_buf *out)
 {
-    header_list list = {.n = 0};
-    int status = tn_code_http(st->code);
-    tn_response response = {.status = status};
-    const tn_str text = whole_text(r, st);
-    tn_buf body;
-    tn_buf_init(&body, error_bound(text) + WRITTEN_KEPT);
     /*
      * What the encoder had written before its error stays in front, as in the original (json_tensor.cc,
      * http_server.cc).
      */
     if (!r->submitted && r->out.len > 0 && r->out.len < WRITTEN_KEPT)
-        tn_buf_str(&body, tn_buf_view(&r->out));
-    tn_http_error_body(r->server, &body, text);
+        tn_buf_str(out, tn_buf_view(&r->out));
+    tn_http_error_body(r->server, out, whole_text(r, st));
+}
+
+void tn_http_request_error(tn_request *r, const tern_status *st)
+{
+    header_list list = {.n = 0};
+    int status = tn_code_http(st->code);
+    tn_response response = {.status = status};
+    tn_buf body;
+    tn_buf_init(&body, error_bound(whole_text(r, st)) + WRITTEN_KEPT);
+    tn_http_request_error_body(r, st, &body);
     add_common(&list, r->server, TN_STR("application/json"), status);
     response.headers = list.items;
     response.n_headers = list.n;

@@ -11,7 +11,10 @@
 /* Answers an exchange that has no request yet, with a copied body. */
 void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content_type, tn_str text,
                   tern_code code);
-/* The same with {"error": "..."} in TensorFlow Serving's form and the status that belongs to st->code. */
+/* The same with header fields of the caller's, which are copied. */
+void tn_http_send(tn_server *server, tn_exchange *ex, int status, const tn_header *headers, size_t n,
+                  tn_str text, tern_code code);
+/* The first with {"error": "..."} in TensorFlow Serving's form and the status that belongs to st->code. */
 void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st);
 /* The same with a text of any length. */
 void tn_http_error_text(tn_server *server, tn_exchange *ex, tern_code code, tn_str text);
@@ -33,6 +36,11 @@ typedef struct tn_http_answer {
 void tn_http_request_send(tn_request *r, const tn_http_answer *answer);
 /* The same of r->out, or of a handler's body. */
 void tn_http_request_answer(tn_request *r, tn_str content_type);
+/*
+ * Appends the body of tn_http_request_error(). For errors without a text, which the original has, too,
+ * nothing.
+ */
+void tn_http_request_error_body(const tn_request *r, const tern_status *st, tn_buf *out);
 /* {"error": "message"} as TensorFlow Serving prints it: 4 spaces, no newline at the end. */
 void tn_http_error_body(const tn_server *server, tn_buf *out, tn_str message);
 

@@ -222,7 +222,15 @@ static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *rou
  */
 tern_code tn_rest_body(tn_request *r, int64_t max, tn_str *body, tern_status *st)
 {
+    tn_rest_state *state = r->surface_state;
     const tn_content_coding coding = r->coding;
+    if (state->prepare != NULL) {
+        tern_code (*prepare)(tn_request *, tern_status *) = state->prepare;
+        state->prepare = NULL;
+        tern_code code = prepare(r, st);
+        if (code != TERN_OK)
+            return code;
+    }
     *body = tn_region_view(&r->body);
     if (coding == TN_CONTENT_IDENTITY)
         return TERN_OK;
@@ -367,16 +375,20 @@ static void fail_without_model(tn_request *r, const tern_status *missing)
     tn_str body;
     const int64_t small = r->server->limits.inline_body_bytes;
     const tn_rest_state *state = r->surface_state;
-    const bool predict = r->call.steps->method == TN_METHOD_REST_PREDICT;
+    const bool predict = r->call.steps->method == TN_METHOD_REST_PREDICT, prepared = state->prepare != NULL;
     tern_code code = TERN_OK;
     tern_status_init(&st);
-    if (state->wants.body == TN_MEDIA_JSON && (int64_t)r->body.len <= small &&
-        tn_rest_body(r, small, &body, &st) == TERN_OK)
-        code = predict ? predict_body_error(r, body, &st) : tn_rest_examples_error(r, body, &st);
+    if (state->wants.body == TN_MEDIA_JSON && (int64_t)r->body.len <= small) {
+        code = tn_rest_body(r, small, &body, &st);
+        if (code == TERN_OK)
+            code = predict ? predict_body_error(r, body, &st) : tn_rest_examples_error(r, body, &st);
+        else if (!prepared)
+            code = TERN_OK; /* what cannot be inflated is no error of the body */
+    }
     tn_request_fail(r, code != TERN_OK ? &st : missing);
 }
 
-static void rest_on_body(tn_request *r)
+void tn_rest_go(tn_request *r)
 {
     tn_rest_state *state = r->surface_state;
     tern_status st;
@@ -431,7 +443,7 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
     state->target.name = tn_arena_dup(&r->call.arena, target->name);
     state->target.label = tn_arena_dup(&r->call.arena, target->label);
     tn_request_for(r, target->name);
-    tn_request_read_body(r, rest_on_body);
+    tn_request_read_body(r, tn_rest_go);
 }
 
 static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route)
@@ -450,7 +462,35 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
         tn_request_drop(r);
         return;
     }
-    tn_request_read_body(r, rest_on_body);
+    tn_request_read_body(r, tn_rest_go);
+}
+
+tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
+                          size_t state_size)
+{
+    tern_status st;
+    rest_route route;
+    const bool good = match_post(target, &route) && route.verb != VERB_NONE;
+    tn_request *r = tn_request_new(server, ex, surface, steps_of(good ? route.verb : VERB_PREDICT, false));
+    if (r == NULL)
+        return NULL;
+    tn_rest_state *state = tn_arena_zalloc(&r->call.arena, state_size);
+    r->surface_state = state;
+    tern_code code;
+    if (state == NULL)
+        code = tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    else if (good)
+        code = target_of(&route, &r->call.arena, &state->target, &st);
+    else
+        code = tern_fail(&st, TERN_INVALID_ARGUMENT, "Malformed request: POST %.*s", TN_FMT(target));
+    if (!good)
+        r->method = TN_METHOD_REST_OTHER;
+    else if (state != NULL)
+        tn_request_for(r, state->target.name);
+    if (code == TERN_OK)
+        return r;
+    tn_request_fail(r, &st);
+    return NULL;
 }
 
 /* A method in other letters, which nothing answers. As in the original, the version is read before that. */

@@ -8,12 +8,31 @@
 #include "api/request.h"
 #include "api/rest_formats.h"
 
-/* tn_request.surface_state of these calls. */
+/* tn_request.surface_state of these calls, or what it begins with. */
 typedef struct tn_rest_state {
     tn_target target;
     tn_rest_wants wants;
     tn_http_answer answer;
+    /*
+     * Called once before the body is looked at, by whoever runs the call: may put another one into r->body.
+     * An error is the call's. NULL: nothing. Where there is no such model it is called for small bodies only.
+     */
+    tern_code (*prepare)(tn_request *r, tern_status *st);
 } tn_rest_state;
+
+/*
+ * A call as a POST to this target of a REST port would be, for another surface's exchange: the body is JSON
+ * and so is the answer, whatever the head says. Comes back without a body: next is tn_request_read_body(), or
+ * whatever puts one into r->body, then tn_rest_go(). The answer, as the REST port would send it, is in
+ * tn_rest_state.answer.chunks when surface->answer is called; errors have the REST port's code and text
+ * (tn_http_request_error_body()). state_size: of the surface's state, which begins with a tn_rest_state;
+ * zeroed.
+ * NULL: was answered, by surface->error where the target is none ("Malformed request: POST /x").
+ */
+tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
+                          size_t state_size);
+/* The body is complete. On the loop. */
+void tn_rest_go(tn_request *r);
 
 /*
  * The body's bytes, inflated to at most max when they are in a coding. What cannot be inflated counts as

@@ -158,6 +158,14 @@ static size_t utf8_length(const unsigned char *p, size_t left)
 bool tn_str_is_utf8(tn_str s)
 {
     for (size_t i = 0; i < s.len;) {
+        uint64_t eight;
+        if (s.len - i >= sizeof eight) {
+            memcpy(&eight, s.ptr + i, sizeof eight);
+            if ((eight & UINT64_C(0x8080808080808080)) == 0) { /* ASCII, as most of it is */
+                i += sizeof eight;
+                continue;
+            }
+        }
         size_t n = utf8_length((const unsigned char *)s.ptr + i, s.len - i);
         if (n == 0)
             return false;
