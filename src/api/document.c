@@ -6,23 +6,13 @@
 #include "api/http.h"
 #include "api/surfaces.h"
 
-typedef struct document_state {
-    tn_target target;
-} document_state;
-
 static tern_code document_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    size_t bytes = 0;
     r->job.call = call;
     r->job.request.body = tn_region_view(&r->body);
     r->job.request.deadline_ns = call->deadline_ns;
-    tern_code code = tn_handler_pre(&r->job, st);
-    for (uint32_t i = 0; code == TERN_OK && i < call->n_inputs; i++)
-        bytes += call->inputs[i].size;
-    if (code == TERN_OK)
-        code = tn_request_charge(r, bytes, st);
-    return code;
+    return tn_handler_pre(&r->job, st);
 }
 
 static tern_code document_encode(tn_call *call, tern_status *st)
@@ -41,7 +31,15 @@ static const tn_call_steps document_steps = {.name = "document",
 
 static void document_answer(tn_request *r)
 {
-    tn_http_request_answer(r, r->job.content_type.len > 0 ? r->job.content_type : TN_STR("application/json"));
+    const tn_handler_job *job = &r->job;
+    r->chunk = (tn_chunk){job->body.ptr, job->body.len};
+    const tn_http_answer answer = {.content_type = job->content_type,
+                                   .status = job->status,
+                                   .headers = job->headers,
+                                   .n_headers = job->n_headers,
+                                   .chunks = &r->chunk,
+                                   .n_chunks = job->body.len > 0};
+    tn_http_request_send(r, &answer);
 }
 
 static const tn_surface document_surface = {.answer = document_answer, .error = tn_http_request_error};
@@ -51,6 +49,38 @@ static void document_on_body(tn_request *r)
     if (r->server->rest_timeout_ms > 0)
         r->call.deadline_ns = tn_now_ns() + r->server->rest_timeout_ms * TN_NS_PER_MS;
     tn_request_submit(r);
+}
+
+/* The head, for a handler that may run when its client is gone. */
+static tern_code copy_head(tn_request *r, tn_exchange *ex, tern_status *st)
+{
+    tn_arena *arena = &r->call.arena;
+    size_t n;
+    const tn_header *sent = tn_exchange_headers(ex, &n);
+    tern_handler_header *headers = tn_arena_array(arena, n, sizeof *headers);
+    bool whole = headers != NULL;
+    for (size_t i = 0; whole && i < n; i++) {
+        headers[i] =
+            (tern_handler_header){tn_arena_dup(arena, sent[i].name), tn_arena_dup(arena, sent[i].value)};
+        whole = headers[i].name.ptr != NULL && headers[i].value.ptr != NULL;
+    }
+    if (!whole)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+    tern_handler_request *asked = &r->job.request;
+    *asked = (tern_handler_request){.struct_size = sizeof *asked,
+                                    .headers = headers,
+                                    .n_headers = (uint32_t)n,
+                                    .target = tn_arena_dup(arena, tn_exchange_target(ex))};
+    asked->content_type = tern_handler_request_header(asked, "content-type");
+    asked->accept = tern_handler_request_header(asked, "accept");
+    asked->custom_attributes = tern_handler_request_header(asked, "x-amzn-sagemaker-custom-attributes");
+    asked->url = tern_handler_request_header(asked, "x-tern-document-url");
+    const tn_access *access = tn_access_of(ex);
+    if (access != NULL) {
+        asked->traceparent = tn_arena_dup(arena, (tn_str){access->traceparent, sizeof access->traceparent});
+        asked->tracestate = tn_arena_dup(arena, (tn_str){access->state, access->state_len});
+    }
+    return TERN_OK;
 }
 
 static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, tern_status *st)
@@ -66,23 +96,21 @@ static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, 
                          "type that its handler takes",
                          TN_FMT(target->name),
                          TN_FMT(type.len > 0 ? tn_str_sub(type, 0, 256) : TN_STR("Unknown")));
-    tn_arena *arena = &r->call.arena;
-    r->job.request = (tern_handler_request){
-        .struct_size = sizeof(tern_handler_request),
-        .content_type = tn_arena_dup(arena, type),
-        .accept = tn_arena_dup(arena, tn_exchange_header(ex, "accept")),
-        .custom_attributes =
-            tn_arena_dup(arena, tn_exchange_header(ex, "x-amzn-sagemaker-custom-attributes")),
-        .url = tn_arena_dup(arena, tn_exchange_header(ex, "x-tern-document-url")),
-    };
-    const tn_access *access = tn_access_of(ex);
-    if (access != NULL) {
-        r->job.request.traceparent =
-            tn_arena_dup(arena, (tn_str){access->traceparent, sizeof access->traceparent});
-        r->job.request.tracestate = tn_arena_dup(arena, (tn_str){access->state, access->state_len});
-    }
+    code = copy_head(r, ex, st);
     r->job.max_response = (size_t)r->server->limits.max_response_bytes;
-    return TERN_OK;
+    r->job.budget = &r->server->budget;
+    return code;
+}
+
+bool tn_document_takes(tn_server *server, const tn_target *target, tn_str content_type)
+{
+    tn_version *v = NULL;
+    tern_status st;
+    if (tn_models_acquire(server->models, target, &v, &st) != TERN_OK)
+        return false;
+    const bool takes = tn_handler_takes(v, content_type);
+    tn_version_release(v);
+    return takes;
 }
 
 /*

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "codec/json.h"
 
-#define MAX_HEADERS  16
+#define MAX_HEADERS  (16 + TN_HANDLER_HEADERS)
 #define WRITTEN_KEPT (32u << 10) /* of an answer that broke off: so much may stand before the error */
 
 typedef struct header_list {
@@ -145,7 +145,8 @@ void tn_http_request_error_body(const tn_request *r, const tern_status *st, tn_b
 void tn_http_request_error(tn_request *r, const tern_status *st)
 {
     header_list list = {.n = 0};
-    int status = tn_code_http(st->code);
+    /* While the call is away its job is not ours. */
+    int status = !r->submitted && r->job.status >= 400 ? r->job.status : tn_code_http(st->code);
     tn_response response = {.status = status};
     tn_buf body;
     tn_buf_init(&body, error_bound(whole_text(r, st)) + WRITTEN_KEPT);
@@ -161,8 +162,9 @@ void tn_http_request_send(tn_request *r, const tn_http_answer *answer)
 {
     header_list list = {.n = 0};
     char timing[512], version[24];
-    tn_response response = {.status = 200, .body = answer->chunks, .n_body = answer->n_chunks};
-    add_common(&list, r->server, answer->content_type, 200);
+    const int status = answer->status != 0 ? answer->status : 200;
+    tn_response response = {.status = status, .body = answer->chunks, .n_body = answer->n_chunks};
+    add_common(&list, r->server, answer->content_type, status);
     if (answer->coding.len > 0)
         add(&list, TN_STR("content-encoding"), answer->coding);
     if (answer->varies)
@@ -177,16 +179,9 @@ void tn_http_request_send(tn_request *r, const tn_http_answer *answer)
         if (n > 0)
             add(&list, TN_STR("server-timing"), (tn_str){timing, n});
     }
+    for (uint32_t i = 0; i < answer->n_headers; i++)
+        add(&list, answer->headers[i].name, answer->headers[i].value);
     response.headers = list.items;
     response.n_headers = list.n;
-    tn_request_send(r, &response, TERN_OK);
-}
-
-void tn_http_request_answer(tn_request *r, tn_str content_type)
-{
-    tn_str bytes = r->job.body.len > 0 ? tn_buf_view(&r->job.body) : tn_buf_view(&r->out);
-    r->chunk = (tn_chunk){bytes.ptr, bytes.len};
-    const tn_http_answer answer = {
-        .content_type = content_type, .chunks = &r->chunk, .n_chunks = bytes.len > 0};
-    tn_http_request_send(r, &answer);
+    tn_request_send(r, &response, tn_http_code(status));
 }

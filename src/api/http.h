@@ -18,24 +18,25 @@ void tn_http_send(tn_server *server, tn_exchange *ex, int status, const tn_heade
 void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st);
 /* The same with a text of any length. */
 void tn_http_error_text(tn_server *server, tn_exchange *ex, tern_code code, tn_str text);
-/* tn_surface.error of REST and document calls. */
+/* tn_surface.error of REST and document calls. A handler's own status goes before that of the code. */
 void tn_http_request_error(tn_request *r, const tern_status *st);
 /* A good answer. The chunks, and what they point to, stay until the request goes. */
 typedef struct tn_http_answer {
     tn_str content_type;
-    tn_str coding; /* Content-Encoding, or absent */
-    bool varies;   /* its form depends on Accept and Accept-Encoding */
+    int status;                         /* 0: 200 */
+    tn_str coding;                      /* Content-Encoding, or absent */
+    const tern_handler_header *headers; /* more of them, as a handler made them */
+    uint32_t n_headers;
+    bool varies; /* its form depends on Accept and Accept-Encoding */
     const tn_chunk *chunks;
     size_t n_chunks;
 } tn_http_answer;
 
 /*
- * Sends it with status 200; with server-timing unless the server is strict, and with the model and version
- * that answered where extensions are on.
+ * Sends it; it counts as OK, or with a status of an error as what that stands for. With server-timing unless
+ * the server is strict, and with the model and version that answered where extensions are on.
  */
 void tn_http_request_send(tn_request *r, const tn_http_answer *answer);
-/* The same of r->out, or of a handler's body. */
-void tn_http_request_answer(tn_request *r, tn_str content_type);
 /*
  * Appends the body of tn_http_request_error(). For errors without a text, which the original has, too,
  * nothing.

@@ -1,7 +1,8 @@
 /*
  * api/sagemaker.c - the SageMaker container's endpoint, first form: /ping, /invocations, /models/NAME/invoke.
  *
- * JSON goes the way of REST predict; any other content type is a document for the model's handler.
+ * JSON goes the way of REST predict unless the model's handler takes it; any other content type is a document
+ * for the handler.
  */
 #include "api/sagemaker.h"
 #include "api/http.h"
@@ -36,6 +37,8 @@ static void invoke(tn_server *server, tn_exchange *ex, tn_str name)
     if (!tn_str_eq(tn_exchange_method(ex), TN_STR("POST"))) {
         tn_http_text(server, ex, 405, TN_STR("application/json"),
                      TN_STR("{\"error\": \"Method Not Allowed: use POST\"}"), TERN_INVALID_ARGUMENT);
+    } else if (tn_document_takes(server, &target, type)) {
+        tn_document_call(server, ex, &target);
     } else if (type.len == 0 || tn_str_ieq(type, TN_STR("application/json"))) {
         tn_rest_predict(server, ex, &target);
     } else {

@@ -30,5 +30,10 @@ bool tn_sagemaker_on_request(tn_server *server, tn_exchange *ex, const tn_target
  * exchange.
  */
 void tn_document_call(tn_server *server, tn_exchange *ex, const tn_target *target);
+/*
+ * Whether the model that is asked is there and has a handler that takes this content type (a whole header
+ * value): such a request is for tn_document_call(), whatever becomes of others.
+ */
+bool tn_document_takes(tn_server *server, const tn_target *target, tn_str content_type);
 
 #endif

@@ -35,3 +35,18 @@ int tn_code_http(tern_code code)
 {
     return (size_t)code < N_CODES ? codes[code].http : 500;
 }
+
+tern_code tn_http_code(int status)
+{
+    if (status < 400)
+        return TERN_OK;
+    /* Those that several codes share. */
+    if (status == 500)
+        return TERN_INTERNAL;
+    if (status == 409)
+        return TERN_ALREADY_EXISTS;
+    for (size_t i = 0; i < N_CODES; i++)
+        if (codes[i].http == status)
+            return (tern_code)i;
+    return status < 500 ? TERN_INVALID_ARGUMENT : TERN_INTERNAL;
+}

@@ -11,5 +11,7 @@ const char *tn_code_name(tern_code code);
 
 /* HTTP status for a code, as TensorFlow Serving maps it (model_servers/http_server.cc: ToHTTPStatusCode). */
 int tn_code_http(tern_code code);
+/* The code that an HTTP status stands for: OK below 400, else the nearest of the mapping above. */
+tern_code tn_http_code(int status);
 
 #endif

@@ -75,6 +75,15 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
     return tn_models_new(&options, p->configs, p->n_configs, &p->server.models, st);
 }
 
+/* With what is left to the machine filled in. */
+static tn_limits used_limits(const tn_options *o)
+{
+    tn_limits limits = o->limits;
+    if (limits.max_bytes_in_flight == 0)
+        limits.max_bytes_in_flight = tn_memory_limit() / 2;
+    return limits;
+}
+
 tern_code tn_parts_engines(tn_parts *p, tern_status *st)
 {
     /*
@@ -90,7 +99,8 @@ tern_code tn_parts_engines(tn_parts *p, tern_status *st)
                                                   .inter_op_threads = p->inter_op_threads,
                                                   .config = p->session_config}};
     const tn_handlers_config handlers = {.path = tn_text_or_null(o->handler_path),
-                                         .allow_model_code = o->allow_model_code};
+                                         .allow_model_code = o->allow_model_code,
+                                         .limits = used_limits(o)};
     p->engines = tn_engines_new(&config);
     p->handlers = tn_handlers_new(&handlers);
     if (p->engines == NULL || p->handlers == NULL)
@@ -114,9 +124,7 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
 {
     tn_options *o = &p->o;
     tn_server *s = &p->server;
-    s->limits = o->limits;
-    if (s->limits.max_bytes_in_flight == 0)
-        s->limits.max_bytes_in_flight = tn_memory_limit() / 2;
+    s->limits = used_limits(o);
     tn_budget_init(&s->budget, (size_t)s->limits.max_bytes_in_flight);
     s->strict = p->manner == TN_MANNER_SERVING || o->sagemaker;
     s->cors = o->rest_api_enable_cors_support;

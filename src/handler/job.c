@@ -1,188 +1,17 @@
 /*
- * handler/job.c - one request through a handler: what it may ask of the host, and what the host holds it to.
- *
- * Tensors are made here, against the signature, so that a handler that errs gets a sentence instead of a
- * crash in the engine. Each host function checks that it is called in its own phase: a handler that keeps the
- * call's pointer too long is told so.
+ * handler/job.c - one request through a handler: pre() before the run, post() after it, and what the host
+ * holds a handler to when it returns. What it may ask meanwhile is host.c.
  */
 #include "base/clock.h"
-#include "engine/engine.h"
 #include "handler/attached.h"
 
-typedef enum phase { IN_PRE, IN_POST, OVER } phase;
-
-struct tern_handler_call {
-    tn_handler_job *job;
-    phase phase;
-    size_t room;  /* what the last reserve() gave */
-    bool overrun; /* commit() of more than that */
-};
-
-static tern_code wrong_phase(const char *function, const char *where, tern_status *st)
+static bool type_matches(tn_str entry, tn_str type)
 {
-    return tern_fail(st, TERN_FAILED_PRECONDITION, "Handler called %s() outside of %s()", function, where);
+    if (entry.len == 0 || entry.ptr[entry.len - 1] != '*')
+        return tn_str_ieq(entry, type);
+    return tn_str_istarts(type, tn_str_sub(entry, 0, entry.len - 1)) &&
+           !tn_str_ieq(type, TN_STR("application/json"));
 }
-
-/* ---- pre ---- */
-
-static tern_code choose_signature(tn_call *call, tn_str name, tern_status *st)
-{
-    const tern_signature *signature = tn_signatures_find(call->version->signatures, name);
-    if (signature == NULL)
-        return tern_fail(st, TERN_NOT_FOUND, "Serving signature key \"%.*s\" not found.", TN_FMT(name));
-    call->inputs = tn_arena_zalloc(&call->arena, signature->n_inputs * sizeof *call->inputs);
-    call->input_ids = tn_arena_array(&call->arena, signature->n_inputs, sizeof *call->input_ids);
-    if (call->inputs == NULL || call->input_ids == NULL)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %u inputs", signature->n_inputs);
-    call->signature = signature;
-    return TERN_OK;
-}
-
-static tern_code set_signature(tern_handler_call *hc, tern_str name, tern_status *st)
-{
-    if (hc->phase != IN_PRE)
-        return wrong_phase("set_signature", "pre", st);
-    if (hc->job->call->n_inputs > 0)
-        return tern_fail(st, TERN_FAILED_PRECONDITION, "Handler chose a signature after it made inputs");
-    return choose_signature(hc->job->call, name, st);
-}
-
-static tern_code check_input(const tern_io *io, tern_dtype dtype, int32_t rank, const int64_t *dims,
-                             tern_status *st)
-{
-    if (dtype != io->dtype || dtype == TERN_STRING)
-        return tern_fail(st, TERN_INVALID_ARGUMENT, "Handler made input %.*s as %s, the signature has %s",
-                         TN_FMT(io->name), tn_dtype_name(dtype) != NULL ? tn_dtype_name(dtype) : "no dtype",
-                         tn_dtype_name(io->dtype));
-    if (io->rank < 0)
-        return TERN_OK;
-    if (rank != io->rank)
-        return tern_fail(st, TERN_INVALID_ARGUMENT,
-                         "Handler made input %.*s of rank %d, the signature has rank %d", TN_FMT(io->name),
-                         rank, io->rank);
-    for (int32_t i = 0; i < rank; i++)
-        if (io->dims[i] >= 0 && dims[i] != io->dims[i])
-            return tern_fail(st, TERN_INVALID_ARGUMENT,
-                             "Handler made input %.*s with %lld in dimension %d, the signature has %lld",
-                             TN_FMT(io->name), (long long)dims[i], i, (long long)io->dims[i]);
-    return TERN_OK;
-}
-
-static tern_code new_input(tern_handler_call *hc, tern_str alias, tern_dtype dtype, int32_t rank,
-                           const int64_t *dims, void **data, tern_status *st)
-{
-    tn_call *call = hc->job->call;
-    tern_code code = TERN_OK;
-    if (hc->phase != IN_PRE)
-        return wrong_phase("new_input", "pre", st);
-    if (call->signature == NULL)
-        code = choose_signature(call, TN_STR("serving_default"), st);
-    if (code != TERN_OK)
-        return code;
-    int id = tn_signature_input(call->signature, alias);
-    if (id < 0)
-        return tern_fail(st, TERN_INVALID_ARGUMENT, "Handler made input %.*s, which signature %.*s has not",
-                         TN_FMT(alias), TN_FMT(call->signature->name));
-    for (uint32_t i = 0; i < call->n_inputs; i++)
-        if (call->input_ids[i] == (uint32_t)id)
-            return tern_fail(st, TERN_INVALID_ARGUMENT, "Handler made input %.*s twice", TN_FMT(alias));
-    code = check_input(&call->signature->inputs[id], dtype, rank, dims, st);
-    if (code != TERN_OK)
-        return code;
-    tern_tensor *t = &call->inputs[call->n_inputs];
-    code = tn_tensor_new(t, dtype, rank, dims, &call->arena, st);
-    if (code != TERN_OK)
-        return code;
-    call->input_ids[call->n_inputs++] = (uint32_t)id;
-    *data = t->data;
-    return TERN_OK;
-}
-
-/* ---- post ---- */
-
-static const tern_tensor *output(tern_handler_call *hc, tern_str alias)
-{
-    tn_call *call = hc->job->call;
-    if (hc->phase != IN_POST)
-        return NULL;
-    int id = tn_signature_output(call->signature, alias);
-    for (uint32_t i = 0; id >= 0 && i < call->n_outputs; i++)
-        if (call->output_ids[i] == (uint32_t)id)
-            return &call->outputs[i];
-    return NULL;
-}
-
-static tern_code reserve(tern_handler_call *hc, size_t want, void **room, tern_status *st)
-{
-    if (hc->phase != IN_POST)
-        return wrong_phase("reserve", "post", st);
-    tn_buf *body = &hc->job->body;
-    *room = tn_buf_reserve(body, want);
-    if (*room == NULL)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Answer of %zu bytes and %zu more: the limit is %zu",
-                         body->len, want, body->max);
-    hc->room = want;
-    return TERN_OK;
-}
-
-static void commit(tern_handler_call *hc, size_t written)
-{
-    if (hc->phase != IN_POST || written > hc->room) {
-        hc->overrun = true;
-        return;
-    }
-    hc->room -= written;
-    tn_buf_commit(&hc->job->body, written);
-}
-
-static tern_code write_bytes(tern_handler_call *hc, const void *bytes, size_t length, tern_status *st)
-{
-    if (hc->phase != IN_POST)
-        return wrong_phase("write", "post", st);
-    void *room;
-    tern_code code = reserve(hc, length, &room, st);
-    if (code == TERN_OK && length > 0) {
-        memcpy(room, bytes, length);
-        commit(hc, length);
-    }
-    return code;
-}
-
-static void set_content_type(tern_handler_call *hc, tern_str type)
-{
-    if (hc->phase != IN_POST)
-        return;
-    tn_str copy = tn_arena_dup(&hc->job->call->arena, type);
-    if (copy.ptr != NULL)
-        hc->job->content_type = copy;
-}
-
-static tern_handler_host host_table = {
-    .struct_size = sizeof(tern_handler_host),
-    .abi_version = TERN_HANDLER_ABI,
-    .set_signature = set_signature,
-    .new_input = new_input,
-    .output = output,
-    .write = write_bytes,
-    .set_content_type = set_content_type,
-    .reserve = reserve,
-    .commit = commit,
-};
-
-static pthread_once_t host_once = PTHREAD_ONCE_INIT;
-
-static void complete_host(void)
-{
-    host_table.host = tn_host();
-}
-
-const tern_handler_host *tn_handler_host(void)
-{
-    pthread_once(&host_once, complete_host);
-    return &host_table;
-}
-
-/* ---- Jobs ---- */
 
 bool tn_handler_takes(const tn_version *v, tn_str content_type)
 {
@@ -191,48 +20,147 @@ bool tn_handler_takes(const tn_version *v, tn_str content_type)
         return false;
     ptrdiff_t semicolon = tn_str_chr(content_type, ';');
     tn_str type = tn_str_trim(semicolon < 0 ? content_type : tn_str_sub(content_type, 0, (size_t)semicolon));
+    if (type.len == 0)
+        return false;
     for (tn_str left = tn_str_from(attached->api->content_types); left.len > 0;) {
         ptrdiff_t comma = tn_str_chr(left, ',');
         size_t end = comma < 0 ? left.len : (size_t)comma;
-        if (tn_str_ieq(tn_str_sub(left, 0, end), type))
+        if (type_matches(tn_str_sub(left, 0, end), type))
             return true;
         left = tn_str_sub(left, end + (comma >= 0), left.len);
     }
     return false;
 }
 
-static tern_code all_inputs_given(const tn_call *call, const char *handler, tern_status *st)
+/* ---- what came out of pre() ---- */
+
+static tern_code all_inputs_given(const tn_call_part *part, const char *handler, tern_status *st)
 {
-    if (call->n_inputs == call->signature->n_inputs)
+    if (part->n_inputs == part->signature->n_inputs)
         return TERN_OK;
-    for (uint32_t id = 0; id < call->signature->n_inputs; id++) {
+    for (uint32_t id = 0; id < part->signature->n_inputs; id++) {
         uint32_t i = 0;
-        while (i < call->n_inputs && call->input_ids[i] != id)
+        while (i < part->n_inputs && part->input_ids[i] != id)
             i++;
-        if (i == call->n_inputs)
+        if (i == part->n_inputs)
             return tern_fail(st, TERN_INTERNAL, "Handler %s made no input %.*s", handler,
-                             TN_FMT(call->signature->inputs[id].name));
+                             TN_FMT(part->signature->inputs[id].name));
     }
     return TERN_OK;
+}
+
+/* The offsets were the handler's to write; the engine believes them. */
+static tern_code check_strings(tern_tensor *t, tn_str alias, const char *handler, tern_status *st)
+{
+    const int64_t n = tn_tensor_count(t);
+    const uint64_t *offsets = tn_string_offsets(t);
+    const size_t head = ((size_t)n + 1) * sizeof *offsets;
+    bool good = offsets[0] == 0;
+    for (int64_t i = 0; good && i < n; i++)
+        good = offsets[i] <= offsets[i + 1];
+    if (!good || offsets[n] > t->size - head)
+        return tern_fail(st, TERN_INTERNAL,
+                         "Handler %s: the ends of the strings of input %.*s do not ascend to at most %zu",
+                         handler, TN_FMT(alias), t->size - head);
+    t->size = head + (size_t)offsets[n];
+    return TERN_OK;
+}
+
+static tern_code check_part(tn_call_part *part, const char *handler, tern_status *st)
+{
+    tern_code code = all_inputs_given(part, handler, st);
+    for (uint32_t i = 0; code == TERN_OK && i < part->n_inputs; i++)
+        if (part->inputs[i].dtype == TERN_STRING)
+            code = check_strings(&part->inputs[i], part->signature->inputs[part->input_ids[i]].name, handler,
+                                 st);
+    if (part->n_outputs == 0)
+        while (part->n_outputs < part->signature->n_outputs) {
+            part->output_ids[part->n_outputs] = part->n_outputs;
+            part->n_outputs++;
+        }
+    return code;
+}
+
+/* Whatever pre() said: the tensors are the call's, which releases them. */
+static void hand_over(tn_call *call, const tern_handler_call *hc)
+{
+    if (hc->n_parts == 0)
+        return;
+    const tn_call_part *first = &hc->parts[0];
+    call->signature = first->signature;
+    call->inputs = first->inputs;
+    call->input_ids = first->input_ids;
+    call->n_inputs = first->n_inputs;
+    call->output_ids = first->output_ids;
+    call->n_outputs = first->n_outputs;
+    call->more = hc->parts + 1;
+    call->n_more = hc->n_parts - 1;
+}
+
+/*
+ * A handler's word, as far as it can be taken: its code is one of the codes, a failure has a sentence, and
+ * what it did wrong where it could not be told so is one.
+ */
+static tern_code judge_code(const char *name, const char *function, tern_code code, tern_status *st)
+{
+    if ((unsigned)code > TERN_UNAUTHENTICATED)
+        return tern_fail(st, TERN_UNKNOWN, "Handler %s: %s() returned %d, which is no code", name, function,
+                         (int)code);
+    if (code != TERN_OK && (st->length == 0 || st->length >= TERN_STATUS_MESSAGE_MAX))
+        return tern_fail(st, code, "Handler %s: %s() failed and did not say why", name, function);
+    st->code = code;
+    return code;
+}
+
+static tern_code judge(tn_handler_job *job, const char *name, const char *function, tern_code code,
+                       tern_status *st)
+{
+    code = judge_code(name, function, code, st);
+    if (code == TERN_OK && job->host.misuse != NULL)
+        return tern_fail(st, TERN_INTERNAL, "Handler %s %s", name, job->host.misuse);
+    if (code == TERN_OK && job->body.failed)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than %zu bytes", job->body.max);
+    return code;
+}
+
+tern_code tn_handler_attach(tn_handler_attached *attached, const tern_handler_options *options,
+                            tern_status *st)
+{
+    tern_status_init(st);
+    attached->handler = NULL;
+    tern_code code = attached->api->attach(tn_handler_host(), options, &attached->handler, st);
+    return judge_code(attached->api->name, "attach", code, st);
+}
+
+static tern_code take_inputs(tn_handler_job *job, const char *name, tern_status *st)
+{
+    tern_handler_call *hc = &job->host;
+    tern_code code = TERN_OK;
+    if (hc->n_parts == 0)
+        code = tn_handler_default_signature(hc, st);
+    for (uint32_t k = 0; code == TERN_OK && k < hc->n_parts; k++)
+        code = check_part(&hc->parts[k], name, st);
+    return code;
 }
 
 tern_code tn_handler_pre(tn_handler_job *job, tern_status *st)
 {
     tn_call *call = job->call;
     const tn_handler_attached *attached = call->version->attached;
+    const char *name = attached->api->name;
     int64_t start = tn_now_ns();
     job->request.struct_size = sizeof job->request;
     job->content_type = TN_STR("application/json");
     tn_buf_init(&job->body, job->max_response);
-    tern_handler_call hc = {.job = job, .phase = IN_PRE};
-    tern_code code = attached->api->pre(attached->handler, &job->request, &hc, &job->state, st);
-    hc.phase = OVER;
-    if (code == TERN_OK && call->signature == NULL)
-        code = choose_signature(call, TN_STR("serving_default"), st);
-    if (code == TERN_OK)
-        code = all_inputs_given(call, attached->api->name, st);
-    if (code == TERN_OK)
-        code = tn_call_all_outputs(call, st);
+    job->host = (tern_handler_call){.job = job, .phase = TN_HANDLER_PRE};
+    tern_status_init(st);
+    tern_code code = attached->api->pre(attached->handler, &job->request, &job->host, &job->state, st);
+    job->host.phase = TN_HANDLER_NEITHER;
+    code = judge(job, name, "pre", code, st);
+    if (code == TERN_OK && !job->answered)
+        code = take_inputs(job, name, st);
+    hand_over(call, &job->host);
+    call->skip_run = code == TERN_OK && job->answered;
     call->stage_ns[TN_STAGE_PREPROCESS] = tn_now_ns() - start;
     return code;
 }
@@ -241,15 +169,14 @@ tern_code tn_handler_post(tn_handler_job *job, tern_status *st)
 {
     tn_call *call = job->call;
     const tn_handler_attached *attached = call->version->attached;
+    if (job->answered)
+        return TERN_OK;
     int64_t start = tn_now_ns();
-    tern_handler_call hc = {.job = job, .phase = IN_POST};
-    tern_code code = attached->api->post(attached->handler, &job->request, &hc, job->state, st);
-    hc.phase = OVER;
-    if (code == TERN_OK && hc.overrun)
-        code = tern_fail(st, TERN_INTERNAL, "Handler %s committed more bytes than it had reserved",
-                         attached->api->name);
-    if (code == TERN_OK && job->body.failed)
-        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than %zu bytes", job->body.max);
+    job->host.phase = TN_HANDLER_POST;
+    tern_status_init(st);
+    tern_code code = attached->api->post(attached->handler, &job->request, &job->host, job->state, st);
+    job->host.phase = TN_HANDLER_NEITHER;
+    code = judge(job, attached->api->name, "post", code, st);
     call->stage_ns[TN_STAGE_POSTPROCESS] = tn_now_ns() - start;
     return code;
 }
@@ -262,4 +189,6 @@ void tn_handler_job_finish(tn_handler_job *job)
     }
     job->state = NULL;
     tn_buf_free(&job->body);
+    tn_budget_give(job->budget, job->charged);
+    job->charged = 0;
 }

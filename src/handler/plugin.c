@@ -37,8 +37,10 @@ struct plugin {
 struct tn_handlers {
     pthread_mutex_t lock; /* opening */
     plugin *plugins;
-    char *path; /* folders, separated by ':' */
+    char *path;      /* folders, separated by ':' */
+    char *code_root; /* or NULL */
     bool allow_model_code;
+    tn_limits limits;
 };
 
 /* ---- Opening ---- */
@@ -69,12 +71,14 @@ tn_handlers *tn_handlers_new(const tn_handlers_config *config)
     if (h == NULL)
         return NULL;
     h->path = config->path != NULL ? strdup(config->path) : default_path();
-    if (h->path == NULL) {
-        free(h);
+    h->code_root = config->code_root != NULL ? strdup(config->code_root) : NULL;
+    h->allow_model_code = config->allow_model_code;
+    h->limits = config->limits;
+    pthread_mutex_init(&h->lock, NULL);
+    if (h->path == NULL || (config->code_root != NULL && h->code_root == NULL)) {
+        tn_handlers_free(h);
         return NULL;
     }
-    h->allow_model_code = config->allow_model_code;
-    pthread_mutex_init(&h->lock, NULL);
     return h;
 }
 
@@ -90,6 +94,7 @@ void tn_handlers_free(tn_handlers *h)
     }
     pthread_mutex_destroy(&h->lock);
     free(h->path);
+    free(h->code_root);
     free(h);
 }
 
@@ -143,7 +148,9 @@ static tern_code open_plugin(tn_handlers *h, const char *path, const tern_handle
     p->api = found;
     p->next = h->plugins;
     h->plugins = p;
-    tn_info("handler", "opened %s", path);
+    const char *version = TERN_HAS(found, version) ? found->version : NULL;
+    tn_info("handler", "opened %s%s%s", path, version != NULL ? ", version " : "",
+            version != NULL ? version : "");
 out:
     pthread_mutex_unlock(&h->lock);
     *api = p != NULL ? p->api : NULL;
@@ -258,33 +265,75 @@ static tern_code locate(tn_handlers *h, tn_str name, const char *directory, char
                                      : tern_fail(st, TERN_INVALID_ARGUMENT, "Path too long: %s", directory);
 }
 
+/*
+ * The nearest code/handler.so for a version, where that needs no word of the model's: in its folder or one
+ * above it that is still the root or inside of it. A version that lies elsewhere: in its folder or its
+ * model's.
+ */
+static bool find_code(const tn_handlers *h, const char *directory, char *path, size_t size)
+{
+    if (h->code_root == NULL)
+        return false;
+    const tn_str whole = tn_str_from(directory), root = tn_str_from(h->code_root);
+    const bool inside = tn_str_starts(whole, root) && whole.len > root.len && whole.ptr[root.len] == '/';
+    size_t length = whole.len;
+    for (int steps = 0; length > 0 && (inside ? length >= root.len : steps < 2); steps++) {
+        int n = snprintf(path, size, "%.*s/" MODEL_CODE, (int)length, directory);
+        if (n > 0 && (size_t)n < size && access(path, F_OK) == 0)
+            return true;
+        while (length > 0 && directory[length - 1] != '/')
+            length--;
+        while (length > 0 && directory[length - 1] == '/')
+            length--;
+    }
+    return false;
+}
+
+/* Path of the version's handler; empty when it has none. text: its tern.json, in the arena. */
+static tern_code choose(tn_handlers *h, const tn_version *v, tn_arena *arena, tn_str *text, char *path,
+                        size_t size, tern_status *st)
+{
+    tn_str name = TN_STR_NONE;
+    path[0] = '\0';
+    tern_code code = read_config(v->directory, arena, text, st);
+    if (code == TERN_OK && text->ptr != NULL)
+        code = wanted_handler(*text, v->directory, arena, &name, st);
+    if (code != TERN_OK)
+        return code;
+    if (name.ptr != NULL)
+        return locate(h, name, v->directory, path, size, st);
+    if (!find_code(h, v->directory, path, size))
+        path[0] = '\0';
+    return TERN_OK;
+}
+
 static tern_code attach(tn_handlers *h, tn_version *v, tn_arena *arena, tern_status *st)
 {
     tn_str text;
-    tn_str name = TN_STR_NONE;
-    tern_code code = read_config(v->directory, arena, &text, st);
-    if (code == TERN_OK && text.ptr != NULL)
-        code = wanted_handler(text, v->directory, arena, &name, st);
-    if (code != TERN_OK || name.ptr == NULL)
-        return code;
     char path[PATH_MAX];
     const tern_handler_api *api;
-    code = locate(h, name, v->directory, path, sizeof path, st);
-    if (code == TERN_OK)
-        code = open_plugin(h, path, &api, st);
+    tern_code code = choose(h, v, arena, &text, path, sizeof path, st);
+    if (code != TERN_OK || path[0] == '\0')
+        return code;
+    code = open_plugin(h, path, &api, st);
     if (code != TERN_OK)
         return code;
     tn_handler_attached *attached = calloc(1, sizeof *attached);
     if (attached == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a handler");
     attached->api = api;
-    tern_handler_options options = {
+    const tern_handler_options options = {
         .struct_size = sizeof options,
         .directory = v->directory,
         .config = text,
         .signatures = v->signatures,
+        .max_body_bytes = h->limits.max_body_bytes,
+        .max_answer_bytes = h->limits.max_response_bytes,
+        .max_tensor_bytes = h->limits.max_bytes_in_flight,
+        .model = v->model,
+        .version = v->number,
     };
-    code = api->attach(tn_handler_host(), &options, &attached->handler, st);
+    code = tn_handler_attach(attached, &options, st);
     if (code != TERN_OK) {
         free(attached);
         return code;
