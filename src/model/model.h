@@ -51,7 +51,7 @@ typedef enum tn_cost_kind {
     TN_COST_KINDS
 } tn_cost_kind;
 typedef struct tn_cost {
-    atomic_uint_fast32_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* microseconds * 16; 0: not measured */
+    atomic_uint_least64_t us_x16[TN_COST_KINDS][TN_COST_CLASSES]; /* schedule/cost.c; 0: not measured */
 } tn_cost;
 #define TN_COST_SIGNATURES                                                                                   \
     16 /* signatures of a version that are measured; calls of others are never inline */

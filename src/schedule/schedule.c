@@ -65,10 +65,12 @@ static bool run_is_small(const tn_schedule *s, const tn_call *call, int64_t take
 /*
  * cost: NULL, or what ns are noted in. Those of a failure only where it was dear: it did not do all the work.
  */
-static void record_cost(const tn_schedule *s, const tn_call *call, tern_code code, tn_cost *cost, int64_t ns)
+static void record_cost(const tn_schedule *s, const tn_call *call, tern_code code, tn_cost *cost, int64_t ns,
+                        bool interrupted)
 {
     if (cost != NULL && (code == TERN_OK || ns >= s->limits.inline_run_us * TN_NS_PER_US))
-        tn_cost_record(cost, call->steps->kind, tn_cost_class(call->body_bytes), ns, s->limits.inline_run_us);
+        tn_cost_record(cost, call->steps->kind, tn_cost_class(call->body_bytes), ns, s->limits.inline_run_us,
+                       interrupted);
 }
 
 /* Queues the call; false: it could not be, and the status says why. */
@@ -112,8 +114,10 @@ static void run_and_end(tn_schedule *s, tn_call *call, bool small, int64_t taken
         code = call->steps->encode(call, &call->status);
         now = tn_now_ns();
     }
-    record_cost(s, call, code, run_cost(call), now - run_start);
-    record_cost(s, call, code, &call->version->cost, taken_ns + now - run_start);
+    const int64_t ns = taken_ns + now - run_start;
+    const bool interrupted = ns >= s->limits.inline_run_us * TN_NS_PER_US && tn_cost_interrupted(ns);
+    record_cost(s, call, code, run_cost(call), now - run_start, interrupted);
+    record_cost(s, call, code, &call->version->cost, ns, interrupted);
     if (call->batch != NULL)
         tn_batch_count_one(s, call);
     call->status.code = code;
@@ -156,7 +160,7 @@ static bool to_batch(tn_schedule *s, tn_call *call, place at, int64_t start, int
     call->decoded_ns = now;
     if (code == TERN_OK && serving) {
         /* What it may cost an event loop is its decoding. */
-        record_cost(s, call, TERN_OK, &call->version->cost, now - start);
+        record_cost(s, call, TERN_OK, &call->version->cost, now - start, false);
         code = tn_batcher_put(s, call, &call->status);
         if (code == TERN_OK)
             return true;
@@ -187,7 +191,7 @@ static void perform(tn_schedule *s, tn_call *call, place at)
     if (code == TERN_OK && steps->decode != NULL && call->decoded_ns == 0)
         code = decode(call, &now);
     if (code != TERN_OK && !call->skip_run)
-        record_cost(s, call, code, &call->version->cost, now - start);
+        record_cost(s, call, code, &call->version->cost, now - start, false);
     if (code != TERN_OK || call->skip_run) {
         tn_call_ran(call, code);
         return;
