@@ -20,7 +20,7 @@ NINJA := ninja -j$(JOBS)
 SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test asan ubsan tsan unit fuzz-short check format bench cover install clean distclean help deps-build deps-test
+.PHONY: build demo test asan ubsan tsan unit fuzz-short check format bench cover image image-test install clean distclean help deps-build deps-test
 
 build: deps-build $(BUILD)/build.ninja ## build/tern, its engines and handlers (the default)
 	@$(NINJA) -C $(BUILD)
@@ -65,6 +65,13 @@ cover: deps-test build-cover/build.ninja ## line coverage of the unit tests, as 
 	@$(MESON) test -C build-cover --no-rebuild --print-errorlogs -q
 	@gcovr --root . --object-directory build-cover --filter src/ --filter engines/ --filter models/html/ \
 	    --html-details build-cover/coverage.html --print-summary build-cover
+
+image: build ## the SageMaker image as an OCI archive, build/image/tern-sagemaker.tar
+	@deps/setup.sh image
+	@deploy/sagemaker/build.py --build $(BUILD)
+
+image-test: image deps-test ## start it as the platform does, by podman or in a chroot
+	@TERN_BUILD=$(abspath $(BUILD)) $(TERN_DEPS)/venv/bin/python -m pytest tests/deploy -m image -q
 
 install: build ## meson install (DESTDIR, or --prefix by MESON_INSTALL_PREFIX at setup)
 	@$(MESON) install -C $(BUILD) --no-rebuild

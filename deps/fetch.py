@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Fetches the PyPI artifacts of deps/lock.txt and unpacks what Tern needs of them. Run by deps/setup.sh.
 
-    python3 deps/fetch.py build|test|bench
+    python3 deps/fetch.py build|test|image|bench
 
 Native artifacts are downloaded by pip, with hashes required, into .deps/artifacts, and only the needed files are
 unpacked: TensorFlow's C headers and two libraries, llhttp's and lexbor's C sources. Stages test and bench install
@@ -28,7 +28,7 @@ ARTIFACTS = os.path.join(DEPS, "artifacts")
 VENV = os.path.join(DEPS, "venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 LAYOUT = "1"  # raise it when the same artifacts are to be unpacked differently
-STAGES = {"build": [], "test": ["python"], "bench": ["python", "bench"]}
+STAGES = {"build": [], "image": [], "test": ["python"], "bench": ["python", "bench"]}
 TF_LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
 TF_HEADERS = ("tensorflow/c/c_api.h", "tensorflow/c/c_api_experimental.h", "tensorflow/c/eager/c_api.h")
 
@@ -252,7 +252,7 @@ def python_section(lock, section):
 
 def main():
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
-        raise SystemExit("usage: python3 deps/fetch.py build|test|bench")
+        raise SystemExit("usage: python3 deps/fetch.py build|test|image|bench")
     os.makedirs(DEPS, exist_ok=True)
     # One at a time: two builds started together would unpack over each other. The lock ends with the process.
     guard = open(os.path.join(DEPS, ".lock"), "w", encoding="ascii")

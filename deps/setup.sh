@@ -3,7 +3,8 @@
 #
 #   deps/setup.sh build    to build and run: Debian packages, TensorFlow's libraries and headers, llhttp, lexbor
 #   deps/setup.sh test     besides that to test: compilers and tools, Python packages in .deps/venv
-#   deps/setup.sh bench    besides that to train, evaluate and compare: more Python packages in .deps/venv
+#   deps/setup.sh image    for the SageMaker image: what builds and starts it
+#   deps/setup.sh bench    besides test to train, evaluate and compare: more Python packages in .deps/venv
 #
 # Debian packages (deps/apt.txt) are installed when missing, which needs root; everything else (deps/lock.txt, checked
 # by hash) goes into .deps, or where TERN_DEPS says. The system's Python is left as it is. A second run does nothing.
@@ -14,9 +15,10 @@ stage=${1:-build}
 case $stage in
 build) sections='build' ;;
 test) sections='build test' ;;
+image) sections='build image' ;;
 bench) sections='build test bench' ;;
 *)
-    echo "usage: deps/setup.sh build|test|bench" >&2
+    echo "usage: deps/setup.sh build|test|image|bench" >&2
     exit 2
     ;;
 esac

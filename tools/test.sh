@@ -73,6 +73,12 @@ package_tests() {
         --junitxml="$report/package.junit.xml" -q
 }
 
+# The SageMaker image, built and started.
+image_tests() {
+    deps/setup.sh image && deploy/sagemaker/build.py --build "$build" &&
+        TERN_BUILD=$PWD/$build "$python" -m pytest tests/deploy -m image --junitxml="$report/image.junit.xml" -q
+}
+
 sanitized() {
     step "$1-build" compile "build-$1" || return
     step "$1-unit" unit_tests "build-$1" "$1-unit"
@@ -89,6 +95,7 @@ all)
     if step release-build compile "$build"; then
         step release-unit unit_tests "$build" release-unit
         step release-server server_tests "$build" release-server
+        step image image_tests
     fi
     step package package_tests
     sanitized asan

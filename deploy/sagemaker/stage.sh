@@ -1,0 +1,23 @@
+#!/bin/sh
+# Lays out what the image has of this project: OUT/tern and OUT/tensorflow, two trees for two layers.
+#
+#   deploy/sagemaker/stage.sh BUILD OUT        BUILD: folder of the release build, built
+#
+# Symbols for debuggers are left out: a fifth of TensorFlow's library. What the dynamic loader reads stays as it is.
+set -eu
+build=$1 out=$2
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
+rm -rf "$out"
+mkdir -p "$out/tern" "$out/tensorflow/usr/local/lib/tern"
+out=$(CDPATH='' cd -- "$out" && pwd)
+meson install -C "$build" --no-rebuild --quiet --destdir "$out/tern"
+tern=$out/tern/usr/local
+if [ ! -d "$tern/lib/tern/tensorflow" ]; then
+    echo "stage: this build has no TensorFlow, or was set up with another prefix than /usr/local" >&2
+    exit 1
+fi
+mv "$tern/lib/tern/tensorflow" "$out/tensorflow/usr/local/lib/tern/"
+find "$out" -type f \( -name '*.so' -o -name '*.so.2' -o -path '*/bin/tern' \) -exec strip --strip-unneeded {} +
+install -m 755 "$root/deploy/sagemaker/entrypoint.sh" "$tern/bin/tern-entrypoint"
+install -d "$out/tern/opt/ml/model" "$out/tern/models" "$tern/share/doc/tern"
+install -m 644 "$root/LICENSE" "$tern/share/doc/tern/"
