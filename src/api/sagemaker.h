@@ -64,7 +64,8 @@ typedef struct tn_sagemaker {
     int32_t timeout_s; /* SAGEMAKER_GUNICORN_TIMEOUT_SECONDS; 0: none */
     tn_str log_level;  /* SAGEMAKER_GUNICORN_LOGLEVEL as given ("info") */
     /* For models that are loaded while serving. */
-    bool batching; /* SAGEMAKER_TFS_ENABLE_BATCHING */
+    bool batching;                      /* SAGEMAKER_TFS_ENABLE_BATCHING */
+    struct tn_sagemaker_models *loaded; /* several: api/sagemaker_models.h */
     /* Why the port is open although nothing can be answered: tn_sagemaker_trouble_set(). */
     pthread_mutex_t lock;
     char trouble[TN_SAGEMAKER_TROUBLE_MAX];

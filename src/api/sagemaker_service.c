@@ -1,10 +1,298 @@
 /*
- * api/sagemaker_service.c - the service form: what the container's Python service answers.
+ * api/sagemaker_service.c - the service form of SageMaker's port: what the container's Python service (falcon
+ * behind nginx) answers where there is Python code, a requirements.txt, a lib folder, or where there are
+ * several models.
+ *
+ * Routes are exact, methods those that the service has. A request without a script goes the way of its
+ * default
+ * handler: the body is UTF-8 text that TensorFlow Serving's REST API gets as it is; here the call runs in
+ * this process, and no Python is needed. Up to 2.19 its answer comes with status 200 whatever it was; 2.20
+ * passes errors on in falcon's form, and takes four content types only.
  */
-#include "api/sagemaker.h"
+#include "api/sagemaker_service.h"
+#include "api/http.h"
+#include "api/sagemaker_models.h"
 #include "api/surfaces.h"
+#include "api/tfserving_rest.h"
+#include "codec/python_text.h"
+#include "codec/service_request.h"
+
+#define HEADER_MAX (64u << 10)
+#define ATTRIBUTES "x-amzn-sagemaker-custom-attributes"
+
+/* ---- the default handler ---- */
+
+typedef struct service_state {
+    tn_rest_state rest;
+    bool reading;     /* the body is on its way */
+    bool asked;       /* it is there */
+    bool undecodable; /* and is no UTF-8 */
+} service_state;
+
+static bool from_2_20(const tn_server *server)
+{
+    return server->sagemaker->generation >= TN_SAGEMAKER_2_20;
+}
+
+/* Answers with status 200 and the Content-Type that the client wants, or says it wants. */
+static void answer_as_wanted(tn_request *r, const tn_chunk *chunks, size_t n, tn_str text)
+{
+    tn_buf room;
+    tn_buf_init(&room, HEADER_MAX);
+    tn_str accept = tn_service_header(r->ex, "accept", &room);
+    const tn_header type = {TN_STR("content-type"), accept.len > 0 ? accept : TN_STR("application/json")};
+    tn_response response = {.status = 200, .headers = &type, .n_headers = 1, .body = chunks, .n_body = n};
+    if (chunks != NULL)
+        tn_request_send(r, &response, TERN_OK);
+    else
+        tn_request_send_text(r, &response, text, TERN_INVALID_ARGUMENT);
+    tn_buf_free(&room);
+}
+
+static void service_answer(tn_request *r)
+{
+    const service_state *state = r->surface_state;
+    answer_as_wanted(r, state->rest.answer.chunks, state->rest.answer.n_chunks, TN_STR_NONE);
+}
+
+/* An error of TensorFlow Serving. */
+static void answer_error(tn_request *r, const tern_status *st)
+{
+    tn_buf body;
+    tn_buf_init(&body, (size_t)r->server->limits.max_response_bytes);
+    const service_state *state = r->surface_state;
+    if (st->length > 0 || (state != NULL && state->asked)) /* else it has no text, as in the original */
+        tn_http_request_error_body(r, st, &body);
+    const tn_str text = body.len > 0 ? tn_buf_view(&body) : TN_STR("");
+    if (from_2_20(r->server))
+        tn_service_request_error(r, tn_code_http(st->code), TN_STR_NONE, text);
+    else
+        answer_as_wanted(r, NULL, 0, text);
+    tn_buf_free(&body);
+}
+
+static void service_error(tn_request *r, const tern_status *st)
+{
+    const service_state *state = r->surface_state;
+    const tn_str text = {st->message, st->length};
+    if (state != NULL && state->undecodable && !r->submitted)
+        tn_service_request_own_error(r, 500, text);
+    else if (state == NULL || (state->reading && !state->asked))
+        tn_service_request_error(r, tn_code_http(st->code), TN_STR_NONE, text);
+    else
+        answer_error(r, st);
+}
+
+static const tn_surface service_surface = {.answer = service_answer, .error = service_error};
+
+/* bytes.decode("utf-8") */
+static tern_code decode_text(tn_request *r, tern_status *st)
+{
+    service_state *state = r->surface_state;
+    tn_buf why;
+    tern_code code = TERN_OK;
+    tn_buf_init(&why, 256);
+    if (!tn_python_decodes(tn_region_view(&r->body), &why)) {
+        state->undecodable = true;
+        code = tern_fail(st, TERN_INTERNAL, "%.*s", TN_FMT(tn_buf_view(&why)));
+    }
+    tn_buf_free(&why);
+    return code;
+}
+
+static void on_body(tn_request *r)
+{
+    service_state *state = r->surface_state;
+    state->asked = true;
+    tn_rest_go(r);
+}
+
+static void default_handler(tn_server *server, tn_exchange *ex, tn_str target)
+{
+    tn_request *r = tn_rest_begin(server, ex, target, &service_surface, sizeof(service_state));
+    if (r == NULL)
+        return;
+    service_state *state = r->surface_state;
+    state->rest.prepare = decode_text;
+    state->reading = true;
+    tn_request_read_body(r, on_body);
+}
+
+/* The types that 2.20 takes without a script. */
+static bool is_taken(tn_str type)
+{
+    return type.len == 0 || tn_str_ieq(type, TN_STR("application/json")) ||
+           tn_str_ieq(type, TN_STR("application/jsonlines")) ||
+           tn_str_ieq(type, TN_STR("application/jsons")) || tn_str_ieq(type, TN_STR("text/csv"));
+}
+
+static void refuse_type(tn_server *server, tn_exchange *ex, tn_str type)
+{
+    tn_buf text;
+    tn_buf_init(&text, HEADER_MAX);
+    tn_buf_z(&text, "Unsupported Media Type: ");
+    for (size_t i = 0; i < type.len; i++)
+        tn_buf_char(&text,
+                    type.ptr[i] >= 'A' && type.ptr[i] <= 'Z' ? (char)(type.ptr[i] | 0x20) : type.ptr[i]);
+    tn_service_own_error(server, ex, 415, tn_buf_view(&text));
+    tn_buf_free(&text);
+}
+
+/* A call whose attributes are good. name: of the model; from_header: as the client wrote it. */
+static void call_model(tn_server *server, tn_exchange *ex, tn_str name, bool from_header,
+                       const tn_service_attributes *attributes)
+{
+    tn_str type = tn_exchange_header(ex, "content-type");
+    const ptrdiff_t parameters = tn_str_chr(type, ';');
+    type = tn_str_trim(parameters >= 0 ? tn_str_sub(type, 0, (size_t)parameters) : type);
+    if (from_2_20(server) && !is_taken(type)) {
+        refuse_type(server, ex, type);
+        return;
+    }
+    tn_buf path, target;
+    tn_buf_init(&path, 2 * HEADER_MAX);
+    tn_buf_init(&target, 16 * HEADER_MAX);
+    tn_service_rest_path(&path, name, attributes);
+    tn_service_target(&target, tn_buf_view(&path), from_header);
+    if (path.failed || target.failed)
+        tn_service_error(server, ex, 503, TN_STR_NONE, TN_STR("No memory for this request; try again later"));
+    else
+        default_handler(server, ex, tn_buf_view(&target));
+    tn_buf_free(&path);
+    tn_buf_free(&target);
+}
+
+/* model: of the path, or absent where the attributes or the default say it. */
+static void invoke(tn_server *server, tn_exchange *ex, tn_str model)
+{
+    tn_service_attributes a;
+    tn_buf room;
+    tn_buf_init(&room, HEADER_MAX);
+    const tn_str field = tn_service_header(ex, ATTRIBUTES, &room);
+    const bool good = tn_service_attributes_read(field, !from_2_20(server), &a);
+    const bool from_header = model.ptr == NULL && a.model_name.ptr != NULL;
+    const tn_str name = model.ptr != NULL ? model : from_header ? a.model_name : server->default_model;
+    const tn_str fault = good && from_2_20(server) ? tn_service_attributes_fault(&a, name) : TN_STR_NONE;
+    if (!good)
+        tn_service_error(server, ex, 500, TN_STR_NONE, TN_STR_NONE);
+    else if (fault.ptr != NULL)
+        tn_service_own_error(server, ex, 400, fault);
+    else
+        call_model(server, ex, name, from_header, &a);
+    tn_buf_free(&room);
+}
+
+/* ---- routes ---- */
+
+typedef enum route { ROUTE_NONE, ROUTE_PING, ROUTE_INVOCATIONS, ROUTE_MODELS, ROUTE_MODEL } route;
+
+/* *model: of ROUTE_MODEL, maybe empty; else absent. */
+static route route_of(const tn_sagemaker *sm, tn_str path, tn_str *model)
+{
+    static const tn_str models = TN_STR_INIT("/models/"), suffix = TN_STR_INIT("/invoke");
+    *model = TN_STR_NONE;
+    if (tn_str_eq(path, TN_STR("/ping")))
+        return ROUTE_PING;
+    if (tn_str_eq(path, TN_STR("/invocations")))
+        return ROUTE_INVOCATIONS;
+    if (!sm->several)
+        return ROUTE_NONE;
+    if (tn_str_eq(path, TN_STR("/models")))
+        return ROUTE_MODELS;
+    if (!tn_str_starts(path, models))
+        return ROUTE_NONE;
+    tn_str name = tn_str_sub(path, models.len, path.len);
+    if (tn_str_ends(name, suffix))
+        name.len -= suffix.len;
+    if (tn_str_chr(name, '/') >= 0)
+        return ROUTE_NONE;
+    *model = name;
+    return ROUTE_MODEL;
+}
+
+/*
+ * The original's answer is 200 whatever becomes of the model. Here it tells whether the model that is asked
+ * by default can answer; with several models it may be that none is loaded yet.
+ */
+static void answer_ping(tn_server *server, tn_exchange *ex)
+{
+    const tn_target target = {.name = server->default_model};
+    tn_version *v = NULL;
+    tern_status st;
+    tern_status_init(&st);
+    const bool up =
+        server->sagemaker->several || tn_models_acquire(server->models, &target, &v, &st) == TERN_OK;
+    tn_version_release(v);
+    if (up)
+        tn_service_text(server, ex, 200, TN_STR(""));
+    else
+        tn_service_own_error(server, ex, 503, (tn_str){st.message, st.length});
+}
+
+/* 200 for OPTIONS, 405 for methods that the route has not. */
+static void other_method(tn_server *server, tn_exchange *ex, route to)
+{
+    const bool options = tn_str_eq(tn_exchange_method(ex), TN_STR("OPTIONS"));
+    const tn_header headers[] = {{TN_STR("content-type"), TN_STR("application/json")},
+                                 {TN_STR("allow"), to == ROUTE_PING
+                                                       ? (options ? TN_STR("GET") : TN_STR("GET, OPTIONS"))
+                                                   : options ? TN_STR("DELETE, GET, POST")
+                                                             : TN_STR("DELETE, GET, POST, OPTIONS")}};
+    if (options)
+        tn_http_send(server, ex, 200, headers, 2, TN_STR(""), TERN_OK);
+    else
+        tn_service_not_allowed(server, ex, headers[1].value);
+}
+
+/* query: where the service looks for the word, too. */
+static void answer_post(tn_server *server, tn_exchange *ex, route to, tn_str model, tn_str query)
+{
+    const tn_sagemaker *sm = server->sagemaker;
+    const bool invocations = to == ROUTE_INVOCATIONS || tn_str_find(query, TN_STR("invocations")) >= 0;
+    if (model.len == 0 && !invocations)
+        tn_sagemaker_load(server, ex);
+    else if (!sm->several)
+        invoke(server, ex, TN_STR_NONE);
+    else if (model.len == 0)
+        tn_service_own_error(server, ex, 400, TN_STR("Invocation request does not contain model name."));
+    else if (tn_sagemaker_may_invoke(server, ex, model))
+        invoke(server, ex, model);
+}
+
+static void answer_get(tn_server *server, tn_exchange *ex, tn_str model)
+{
+    const tn_sagemaker *sm = server->sagemaker;
+    if (model.ptr != NULL)
+        tn_sagemaker_describe(server, ex, model);
+    else if (sm->several)
+        tn_sagemaker_list(server, ex);
+    else if (from_2_20(server))
+        tn_service_text(server, ex, 200, TN_STR("{}"));
+    else
+        tn_service_error(server, ex, 500, TN_STR_NONE, TN_STR_NONE);
+}
 
 bool tn_sagemaker_service(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
 {
-    return tn_sagemaker_on_request(server, ex, parts);
+    const tn_str method = tn_exchange_method(ex);
+    tn_str model;
+    const route to = route_of(server->sagemaker, parts->path, &model);
+    const bool get = tn_str_eq(method, TN_STR("GET"));
+    if (to == ROUTE_NONE)
+        tn_service_error(server, ex, 404, TN_STR_NONE, TN_STR_NONE);
+    else if (to == ROUTE_PING && get)
+        answer_ping(server, ex);
+    else if (to == ROUTE_PING)
+        other_method(server, ex, to);
+    else if (get)
+        answer_get(server, ex, model);
+    else if (tn_str_eq(method, TN_STR("POST")))
+        answer_post(server, ex, to, model, parts->query);
+    else if (!tn_str_eq(method, TN_STR("DELETE")))
+        other_method(server, ex, to);
+    else if (model.ptr != NULL)
+        tn_sagemaker_unload(server, ex, model);
+    else
+        tn_service_error(server, ex, 500, TN_STR_NONE, TN_STR_NONE); /* its on_delete() wants a name */
+    return true;
 }

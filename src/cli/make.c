@@ -3,7 +3,7 @@
 
 #include "api/access.h"
 #include "base/log.h"
-#include "cli/memory.h"
+#include "base/memory.h"
 #include "cli/parts.h"
 
 /* Pages of metrics that may wait to be written. */

@@ -1,4 +1,5 @@
 /* cli/sagemaker_start.c - how `serve` opens its ports and waits for its models. See cli/sagemaker.h. */
+#include "api/sagemaker_models.h"
 #include "base/log.h"
 #include "cli/sagemaker.h"
 
@@ -54,7 +55,7 @@ tern_code tn_parts_sagemaker_inner_ports(tn_parts *p, tern_status *st)
     p->rest_port = rest[0];
     tn_info("sagemaker", "for scripts, on " LOOPBACK ": gRPC port %s, REST port %s", sm->grpc_ports_text,
             sm->rest_ports_text);
-    return TERN_OK;
+    return sm->several ? tn_sagemaker_models_new(&p->server, &sm->loaded, st) : TERN_OK;
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/sagemaker_models.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "cli/commands.h"
@@ -153,7 +154,9 @@ static void stop_serving(tn_parts *p, int result)
     }
     tn_schedule_end(s->schedule);
     tn_worker_free(s->worker);
+    tn_sagemaker_models_end(p->sagemaker.loaded);
     tn_net_free(s->net);
+    tn_sagemaker_models_free(p->sagemaker.loaded);
     tn_log_writer_free(s->access_log);
     tn_tls_free(p->tls);
     const int64_t last_ns = tn_now_ns() + LAST_REFERENCES_NS;

@@ -149,8 +149,8 @@ static void put_again(tn_buf *out, unsigned char value)
 }
 
 /*
- * urllib3 writes all "%XX" in capitals, and keeps them where every '%' of the part begins one; else each '%' is
- * encoded like any other character.
+ * urllib3 writes all "%XX" in capitals, and keeps them where every '%' of the part begins one; else each '%'
+ * is encoded like any other character.
  */
 static void put_part(tn_buf *out, tn_str part, bool query, bool latin1)
 {

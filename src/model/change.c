@@ -361,6 +361,63 @@ tern_code tn_models_change(tn_models *m, const tn_model_config *configs, uint32_
     return code;
 }
 
+/*
+ * The configurations as they are, with room for one more. NULL when memory is short. The strings are the
+ * models'.
+ */
+static tn_model_config *list_of(const tn_models *m, tn_str without, uint32_t *n)
+{
+    tn_model_config *list = calloc((size_t)m->n_configured + 1, sizeof *list);
+    *n = 0;
+    for (uint32_t i = 0; i < m->n_configured && list != NULL; i++)
+        if (!tn_str_eq(m->models[i]->held->config.name, without))
+            list[(*n)++] = m->models[i]->held->config;
+    return list;
+}
+
+/* config NULL: the model of that name goes; else it comes. */
+static tern_code change_one(tn_models *m, tn_str name, const tn_model_config *config, tn_change *change,
+                            tern_status *st)
+{
+    uint32_t n = 0;
+    if (m->closed)
+        return tern_fail(st, TERN_UNAVAILABLE, "The server is shutting down");
+    if (config != NULL && configured(m, name) != NULL)
+        return tern_fail(st, TERN_ALREADY_EXISTS, "There is a model %.*s", TN_FMT(name));
+    if (config == NULL && configured(m, name) == NULL)
+        return tern_fail(st, TERN_NOT_FOUND, "There is no model %.*s", TN_FMT(name));
+    tn_model_config *list = list_of(m, name, &n);
+    if (list == NULL)
+        return no_memory(m->n_configured, st);
+    if (config != NULL)
+        list[n++] = *config;
+    tern_code code = change_locked(m, list, n, change, st);
+    free(list);
+    return code;
+}
+
+tern_code tn_models_add(tn_models *m, const tn_model_config *config, tn_change *change, tern_status *st)
+{
+    tern_code code = tn_held_check_list(config, 1, st);
+    if (code != TERN_OK)
+        return code;
+    pthread_mutex_lock(&m->lock);
+    code = change_one(m, config->name, config, change, st);
+    tn_models_unlock(m);
+    return code;
+}
+
+bool tn_models_remove(tn_models *m, tn_str name)
+{
+    tern_status st;
+    pthread_mutex_lock(&m->lock);
+    tern_code code = change_one(m, name, NULL, NULL, &st);
+    tn_models_unlock(m);
+    if (code == TERN_RESOURCE_EXHAUSTED)
+        tn_error("model", "%.*s cannot be removed: %s", TN_FMT(name), st.message);
+    return code == TERN_OK;
+}
+
 /* ---- Waiting ---- */
 
 void tn_life_write_failure(tn_buf *text, const tn_model *model, const tn_entry *e)
@@ -376,6 +433,33 @@ static const tn_model *model_of(const tn_models *m, const struct tn_change_item 
     return model != NULL && model->since == item->since ? model : NULL;
 }
 
+/* The first of its specific versions that failed; NULL with *missing: one is still to come. */
+static const tn_entry *failed_one(const tn_model *model, bool *missing)
+{
+    const tn_model_config *c = &model->held->config;
+    const tn_entry *failed = NULL;
+    for (uint32_t i = 0; i < c->n_specific; i++) {
+        const tn_entry *e = model->entries;
+        while (e != NULL && e->number != c->specific[i])
+            e = e->next;
+        if (e == NULL || (e->live == NULL && !e->failed))
+            *missing = true;
+        else if (e->live == NULL && failed == NULL)
+            failed = e;
+    }
+    return failed;
+}
+
+/* The entry that says how it ended, or NULL: not yet. */
+static const tn_entry *outcome(const tn_change *change, const tn_model *model)
+{
+    bool missing = false;
+    const tn_entry *failed = NULL;
+    if (change->every && model->held->config.policy == TN_POLICY_SPECIFIC)
+        failed = failed_one(model, &missing);
+    return failed != NULL ? failed : missing ? NULL : tn_life_deciding(model);
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct tn_change_item *x = a;
@@ -389,7 +473,7 @@ static bool has_ended(const tn_models *m, tn_change *change)
     uint32_t failed = 0;
     for (uint32_t i = 0; i < change->n; i++) {
         const tn_model *model = model_of(m, &change->items[i]);
-        const tn_entry *e = model != NULL ? tn_life_deciding(model) : NULL;
+        const tn_entry *e = model != NULL ? outcome(change, model) : NULL;
         if (model != NULL && e == NULL)
             return false;
         failed += e == NULL || e->live == NULL;
@@ -406,7 +490,7 @@ static bool has_ended(const tn_models *m, tn_change *change)
     tn_buf_init(&text, 1u << 20);
     for (uint32_t i = 0; i < change->n; i++) {
         const tn_model *model = model_of(m, &change->items[i]);
-        const tn_entry *e = model != NULL ? tn_life_deciding(model) : NULL;
+        const tn_entry *e = model != NULL ? outcome(change, model) : NULL;
         if (model == NULL)
             tn_buf_printf(&text, "{{name: %.*s} was removed by a later configuration}, ",
                           TN_FMT(change->items[i].held->config.name));
@@ -463,7 +547,7 @@ bool tn_models_overdue(tn_models *m, const tn_change *change, tern_status *st)
         waits |= c == change;
     for (uint32_t i = 0; waits && i < change->n; i++) {
         const tn_model *model = model_of(m, &change->items[i]);
-        if (model == NULL || tn_life_deciding(model) != NULL)
+        if (model == NULL || outcome(change, model) != NULL)
             continue;
         bool pending = tn_life_pending(model);
         under_way |= pending;

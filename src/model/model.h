@@ -148,6 +148,8 @@ struct tn_change {
     /* Once, by any thread, without a lock: status says how it ended. Must not call tn_models_free(). */
     void (*done)(tn_change *change);
     tern_status status;
+    /* Set by the caller: of models with specific versions all of these are waited for, not only one. */
+    bool every;
     /* Inside. */
     tn_change *next;
     struct tn_change_item *items;
@@ -173,6 +175,13 @@ struct tn_change {
  */
 TERN_MUST_USE tern_code tn_models_change(tn_models *m, const tn_model_config *configs, uint32_t n,
                                          tn_change *change, tern_status *st);
+/*
+ * One more model, the others stay. ALREADY_EXISTS when there is one of that name; else as above.
+ */
+TERN_MUST_USE tern_code tn_models_add(tn_models *m, const tn_model_config *config, tn_change *change,
+                                      tern_status *st);
+/* One less. false: there is none of that name, or (logged) no memory. */
+bool tn_models_remove(tn_models *m, tn_str name);
 /* Nobody waits any more. true: done() will not be called; false: it was, or is just about to be. */
 bool tn_models_forget(tn_models *m, tn_change *change);
 /*
@@ -269,6 +278,9 @@ typedef enum tn_readiness {
  * *why (unless arena is NULL): one sentence about a model that is not ready, in the arena; empty when ready.
  */
 tn_readiness tn_models_readiness(tn_models *m, tn_str name, tn_arena *arena, tn_str *why);
+
+/* Whether a version of it is being loaded, or only waits for a loader. */
+bool tn_models_is_loading(tn_models *m, tn_str name);
 
 /*
  * The models that failed, as TensorFlow Serving lists them when its start fails

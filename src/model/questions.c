@@ -97,6 +97,17 @@ tn_readiness tn_models_readiness(tn_models *m, tn_str name, tn_arena *arena, tn_
     return r;
 }
 
+bool tn_models_is_loading(tn_models *m, tn_str name)
+{
+    bool busy = false;
+    pthread_mutex_lock(&m->lock);
+    const tn_model *model = tn_models_find(m, name);
+    for (const tn_entry *e = model != NULL ? model->entries : NULL; e != NULL; e = e->next)
+        busy |= e->busy;
+    tn_models_unlock(m);
+    return busy;
+}
+
 static int by_name(const void *a, const void *b)
 {
     const tn_model *x = *(tn_model *const *)a;
