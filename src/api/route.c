@@ -2,6 +2,7 @@
  * api/route.c - the first look at a request: which surface answers. See api/server.h and api/surfaces.h.
  */
 #include "api/access.h"
+#include "api/endpoints.h"
 #include "api/http.h"
 #include "api/sagemaker.h"
 #include "api/surfaces.h"
@@ -166,6 +167,8 @@ void tn_server_on_request(void *context, tn_exchange *ex)
         tn_rest_on_request(server, ex);
         return;
     }
+    if (server->rest_extensions && tn_endpoints_on_request(server, ex, &parts))
+        return;
     if (tn_metrics_on_request(server, ex, &parts) || tn_sagemaker_on_request(server, ex, &parts))
         return;
     not_found(server, ex);

@@ -5,6 +5,7 @@
  * for the handler.
  */
 #include "api/sagemaker.h"
+#include "api/endpoints.h"
 #include "api/http.h"
 #include "api/surfaces.h"
 
@@ -30,6 +31,15 @@ static tn_str media_type(tn_str value)
     return tn_str_trim(end >= 0 ? tn_str_sub(value, 0, (size_t)end) : value);
 }
 
+/* What REST predict reads; any other type is a document. */
+static bool is_predict(const tn_server *server, tn_str type)
+{
+    if (type.len == 0 || tn_str_ieq(type, TN_STR("application/json")))
+        return true;
+    return server->rest_extensions && (tn_str_ieq(type, TN_STR("application/x-npy")) ||
+                                       tn_str_ieq(type, TN_STR("application/x-protobuf")));
+}
+
 static void invoke(tn_server *server, tn_exchange *ex, tn_str name)
 {
     const tn_target target = {.name = name};
@@ -39,7 +49,7 @@ static void invoke(tn_server *server, tn_exchange *ex, tn_str name)
                      TN_STR("{\"error\": \"Method Not Allowed: use POST\"}"), TERN_INVALID_ARGUMENT);
     } else if (tn_document_takes(server, &target, type)) {
         tn_document_call(server, ex, &target);
-    } else if (type.len == 0 || tn_str_ieq(type, TN_STR("application/json"))) {
+    } else if (is_predict(server, type)) {
         tn_rest_predict(server, ex, &target);
     } else {
         tn_document_call(server, ex, &target);
@@ -101,7 +111,8 @@ size_t tn_sagemaker_trouble_get(tn_sagemaker *sm, char *text, size_t size)
 void tn_sagemaker_route(tn_server *server, tn_exchange *ex)
 {
     tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
-    if (tn_health_on_request(server, ex, &parts) || tn_metrics_on_request(server, ex, &parts))
+    if (tn_endpoints_on_request(server, ex, &parts) || tn_health_on_request(server, ex, &parts) ||
+        tn_metrics_on_request(server, ex, &parts))
         return;
     if (server->sagemaker->service ? tn_sagemaker_service(server, ex, &parts)
                                    : tn_sagemaker_proxy(server, ex, &parts))

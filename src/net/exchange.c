@@ -18,9 +18,9 @@
 
 static void mark_runs(tn_out_mark *mark);
 
-tn_exchange *tn_exchange_new(tn_conn *conn)
+static tn_exchange *take(tn_loop *loop)
 {
-    tn_pool *pool = &conn->loop->pool;
+    tn_pool *pool = &loop->pool;
     tn_exchange *ex = tn_pool_take(pool, sizeof *ex);
     if (ex == NULL)
         return NULL;
@@ -34,16 +34,34 @@ tn_exchange *tn_exchange_new(tn_conn *conn)
         return NULL;
     }
     ex->cap_headers = tn_pool_size(ex->headers) / sizeof *ex->headers;
-    ex->conn = conn;
-    ex->loop = conn->loop;
-    ex->tag = conn->tag;
+    ex->loop = loop;
     ex->content_length = -1;
+    ex->chunks = ex->few;
+    ex->mark.run = mark_runs;
+    tn_count(&loop->counts.exchanges_open, 1);
+    return ex;
+}
+
+tn_exchange *tn_exchange_new(tn_conn *conn)
+{
+    tn_exchange *ex = take(conn->loop);
+    if (ex == NULL)
+        return NULL;
+    ex->conn = conn;
+    ex->tag = conn->tag;
     ex->started_ns = conn->now_ns;
     ex->http2 = conn->protocol == TN_PROTOCOL_HTTP2;
     ex->held = true;
-    ex->chunks = ex->few;
-    ex->mark.run = mark_runs;
-    tn_count(&ex->loop->counts.exchanges_open, 1);
+    return ex;
+}
+
+tn_exchange *tn_exchange_new_inner(tn_loop *loop, tn_taker *taker)
+{
+    tn_exchange *ex = take(loop);
+    if (ex == NULL)
+        return NULL;
+    ex->taker = taker;
+    ex->inner = ex->head_done = ex->told = true;
     return ex;
 }
 
@@ -292,6 +310,10 @@ static void answer(tn_exchange *ex, const tn_response *response)
     ex->sink = NULL;
     ex->release = response->release;
     ex->release_arg = response->release_arg;
+    if (ex->taker != NULL) {
+        tn_inner_send(ex, response);
+        return;
+    }
     if (ex->conn == NULL) {
         tn_exchange_mark(ex, false);
         return;

@@ -73,6 +73,8 @@ struct tn_exchange {
     void (*room)(void *user, tn_exchange *ex); /* see tn_exchange_want_room(); NULL: not asked */
     void *room_user;
     bool room_due;       /* room() is to be called in this turn */
+    tn_taker *taker;     /* of one of the application's own; NULL: a client's, or abandoned */
+    bool inner;          /* one of the application's own */
     bool streaming;      /* the answer comes piece by piece */
     bool direct;         /* HTTP/1.1: its head is in the output, and what is written goes there at once */
     bool bodiless;       /* what is written is dropped */
@@ -87,6 +89,8 @@ struct tn_exchange {
 
 /* NULL when memory is short. The exchange is in no list yet. */
 tn_exchange *tn_exchange_new(tn_conn *conn);
+/* One of the application's own, without a head so far. */
+tn_exchange *tn_exchange_new_inner(tn_loop *loop, tn_taker *taker);
 /* The protocol lets go of it (held = false): freed at once, or when the mark ran. */
 void tn_exchange_let_go(tn_exchange *ex);
 /* Appends to the head's text; false when memory is short. Earlier slices move along. */
@@ -121,6 +125,9 @@ void tn_exchange_mark(tn_exchange *ex, bool sent);
  */
 bool tn_stream_has_room(const tn_conn *conn);
 void tn_stream_give_room(tn_conn *conn);
+/* Answers one of the application's own (inner.c). */
+void tn_inner_send(tn_exchange *ex, const tn_response *response);
+void tn_inner_finish(tn_exchange *ex);
 /* Calls the application's on_request(). */
 void tn_exchange_begin(tn_exchange *ex);
 /*

@@ -172,11 +172,11 @@ void tn_exchange_send(tn_exchange *ex, const tn_response *response);
  * its connection), and nothing was taken. Where an answer has no body (HEAD, 204, 304) it takes and drops
  * everything.
  * tn_exchange_room(): how many bytes tn_exchange_write() would take now.
- * tn_exchange_want_room(): room() will be called once, on the loop and from inside no other call, when half
- * of TN_STREAM_MAX would be taken, which may be at once; not when the exchange ends before. It may write,
- * finish, and ask again. NULL: asks no longer. So whoever makes bytes faster than the client reads holds
- * none. tn_exchange_finish() sends the trailers behind it (HTTP/2 only; elsewhere there are none) and ends
- * the exchange for the application, as tn_exchange_send() does; nothing is released.
+ * tn_exchange_want_room(): room() will be called once, on the loop and from inside no other call, when at
+ * least a quarter of TN_STREAM_MAX would be taken, which may be at once; not when the exchange ends before.
+ * It may write, finish, and ask again. NULL: asks no longer. So whoever makes bytes faster than the client
+ * reads holds none. tn_exchange_finish() sends the trailers behind it (HTTP/2 only; elsewhere there are none)
+ * and ends the exchange for the application, as tn_exchange_send() does; nothing is released.
  * tn_exchange_break() does the same for an answer that cannot be completed: what was written is sent, then
  * the client sees that the rest is missing (the connection ends before the last chunk; RST_STREAM
  * INTERNAL_ERROR).
@@ -188,6 +188,51 @@ size_t tn_exchange_room(const tn_exchange *ex);
 void tn_exchange_want_room(tn_exchange *ex, void (*room)(void *user, tn_exchange *ex), void *user);
 void tn_exchange_finish(tn_exchange *ex, const tn_header *trailers, size_t n_trailers);
 void tn_exchange_break(tn_exchange *ex);
+
+/*
+ * Exchanges of the application's own: a request that no client sent, made and used on one loop. Whatever
+ * answers requests answers it as any other; the answer goes to its taker. on_end() is not called for it.
+ */
+typedef struct tn_taker tn_taker;
+struct tn_taker {
+    /*
+     * The answer, whole (tn_exchange_send). Memory as there. true: response->release is the taker's now, to
+     * be called once, on the loop, and not from inside this; false: net calls it. The exchange is dead.
+     */
+    bool (*send)(tn_taker *taker, const tn_response *response);
+    /* tn_exchange_stream(), _write() and _room(). */
+    void (*stream)(tn_taker *taker, const tn_response *head);
+    bool (*write)(tn_taker *taker, const void *bytes, size_t n);
+    size_t (*room)(const tn_taker *taker);
+    /* tn_exchange_inner_room() is to be called once when there is room; not from inside this. */
+    void (*want_room)(tn_taker *taker);
+    /* The end of what was streamed (broken: tn_exchange_break). The exchange is dead. */
+    void (*finish)(tn_taker *taker, bool broken);
+};
+
+typedef struct tn_inner {
+    tn_str method, target;
+    const tn_header *headers; /* names in lower case; copied, as all slices */
+    size_t n_headers;
+    int64_t content_length; /* as tn_exchange_content_length() */
+    int64_t started_ns;
+    int32_t tag; /* of the listener that it is as if it had come by */
+} tn_inner;
+
+/* The application is then asked to answer it by its owner. NULL when memory is short. Borrows the taker. */
+tn_exchange *tn_exchange_make(tn_loop *loop, const tn_inner *inner, tn_taker *taker);
+bool tn_exchange_is_inner(const tn_exchange *ex);
+/*
+ * Its body, as net does it: room (as tn_sink.reserve, *space may be 0), n bytes, the end. Inside of these the
+ * taker may be called, and the exchange be dead.
+ */
+void tn_exchange_inner_reserve(tn_exchange *ex, size_t want, char **room, size_t *space);
+void tn_exchange_inner_body(tn_exchange *ex, const char *bytes, size_t n);
+void tn_exchange_inner_end(tn_exchange *ex);
+/* There is room again: whoever streams the answer is called. */
+void tn_exchange_inner_room(tn_exchange *ex);
+/* Nobody waits for its answer any more: the sink is aborted, on_gone() called. Dead for the owner. */
+void tn_exchange_abandon(tn_exchange *ex);
 
 /* Loops. */
 /*

@@ -12,10 +12,15 @@
 
 void tn_exchange_stream(tn_exchange *ex, const tn_response *head)
 {
-    assert(ex->taken && !ex->answered && !ex->streaming && ex->conn != NULL && ex->gone != NULL);
+    assert(ex->taken && !ex->answered && !ex->streaming && ex->gone != NULL);
     ex->streaming = true;
     ex->bodiless = ex->is_head || head->status == 204 || head->status == 304;
     ex->status = head->status;
+    if (ex->taker != NULL) {
+        ex->taker->stream(ex->taker, head);
+        return;
+    }
+    assert(ex->conn != NULL);
     ex->progress_ns = ex->conn->now_ns;
     if (ex->http2)
         tn_http2_stream(ex, head);
@@ -27,7 +32,11 @@ void tn_exchange_stream(tn_exchange *ex, const tn_response *head)
 size_t tn_exchange_room(const tn_exchange *ex)
 {
     const tn_conn *conn = ex->conn;
-    if (ex->bodiless || conn->closing)
+    if (ex->bodiless)
+        return TN_STREAM_MAX;
+    if (ex->taker != NULL)
+        return ex->taker->room(ex->taker);
+    if (conn->closing)
         return TN_STREAM_MAX;
     if (tn_conn_is_full(conn))
         return 0;
@@ -61,7 +70,11 @@ bool tn_exchange_write(tn_exchange *ex, const void *bytes, size_t n)
     assert(ex->taken && ex->streaming);
     if (n > tn_exchange_room(ex))
         return false;
-    if (n == 0 || ex->bodiless || ex->conn->closing)
+    if (n == 0 || ex->bodiless)
+        return true;
+    if (ex->taker != NULL)
+        return ex->taker->write(ex->taker, bytes, n);
+    if (ex->conn->closing)
         return true;
     if (ex->direct)
         tn_http1_write(ex, bytes, n);
@@ -83,6 +96,10 @@ static void end(tn_exchange *ex, const tn_header *trailers, size_t n_trailers)
     ex->answered = true;
     ex->gone = NULL;
     ex->sink = NULL;
+    if (ex->taker != NULL) {
+        tn_inner_finish(ex);
+        return;
+    }
     tn_conn_dirty(ex->conn);
     if (ex->http2)
         tn_http2_finish(ex, trailers, n_trailers);
@@ -105,13 +122,17 @@ void tn_exchange_break(tn_exchange *ex)
 
 void tn_exchange_want_room(tn_exchange *ex, void (*room)(void *user, tn_exchange *ex), void *user)
 {
-    if (ex->room == NULL && room != NULL)
-        ex->conn->n_want_room++;
-    else if (ex->room != NULL && room == NULL)
-        ex->conn->n_want_room--;
+    bool asked = ex->room != NULL;
     ex->room = room;
     ex->room_user = user;
     ex->room_due = false;
+    if (ex->taker != NULL) {
+        if (room != NULL && !asked)
+            ex->taker->want_room(ex->taker);
+        return;
+    }
+    if (asked != (room != NULL))
+        ex->conn->n_want_room += room != NULL ? 1 : (size_t)-1;
     if (room != NULL)
         tn_conn_dirty(ex->conn);
 }

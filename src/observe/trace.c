@@ -139,7 +139,7 @@ bool tn_tracestate_good(tn_str value)
 /* ---- new ids ---- */
 
 /* One generator a thread, of Blackman and Vigna (xoshiro256++): ids must differ, not be secret. */
-static uint64_t next_random(void)
+uint64_t tn_random(void)
 {
     static _Thread_local uint64_t s[4];
     if ((s[0] | s[1] | s[2] | s[3]) == 0 && getrandom(s, sizeof s, GRND_NONBLOCK) != (ssize_t)sizeof s) {
@@ -164,7 +164,7 @@ static void fill_random(unsigned char *bytes, size_t n)
 {
     do
         for (size_t i = 0; i < n; i += 8) {
-            uint64_t r = next_random();
+            uint64_t r = tn_random();
             memcpy(bytes + i, &r, 8);
         }
     while (is_zero(bytes, n));
@@ -177,4 +177,20 @@ void tn_trace_begin(tn_trace *trace, bool fresh)
         fill_random(trace->trace_id, sizeof trace->trace_id);
     }
     fill_random(trace->span_id, sizeof trace->span_id);
+}
+
+void tn_uuid(char text[TN_UUID])
+{
+    unsigned char bytes[16];
+    fill_random(bytes, sizeof bytes);
+    bytes[6] = (unsigned char)((bytes[6] & 0x0f) | 0x40);
+    bytes[8] = (unsigned char)((bytes[8] & 0x3f) | 0x80);
+    static const size_t parts[] = {4, 2, 2, 2, 6};
+    for (size_t i = 0, at = 0, from = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (i > 0)
+            text[at++] = '-';
+        tn_hex(bytes + from, parts[i], text + at);
+        from += parts[i];
+        at += parts[i] * 2;
+    }
 }

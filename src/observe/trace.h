@@ -32,6 +32,11 @@ bool tn_tracestate_good(tn_str value);
 void tn_trace_begin(tn_trace *trace, bool fresh);
 /* The traceparent for those that this request calls or answers: its own span as parent. */
 void tn_trace_write(const tn_trace *trace, char text[TN_TRACEPARENT]);
+/* A number that nobody can rely on to be secret. Any thread, no lock. */
+uint64_t tn_random(void);
+/* Length of a UUID's text (RFC 9562), and a new one of version 4: unique, not secret. */
+#define TN_UUID 36
+void tn_uuid(char text[TN_UUID]);
 /* n bytes as 2 n lower-case digits. */
 void tn_hex(const unsigned char *bytes, size_t n, char *text);
 
