@@ -9,5 +9,7 @@
 
 /* Serves until SIGTERM or SIGINT. sagemaker: as with --sagemaker. */
 int tn_cli_serve(tn_manner manner, bool sagemaker, int argc, char **argv);
+/* Asks a running server again and again and says how long it takes. */
+int tn_cli_bench(int argc, char **argv);
 
 #endif

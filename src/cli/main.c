@@ -12,6 +12,7 @@ static void usage(FILE *out)
     fputs("Tern " TERN_VERSION " serves TensorFlow models.\n\n"
           "usage: tern COMMAND [flags]\n\n"
           "  serve     load models and answer over REST and gRPC\n"
+          "  bench     measure a running server: latency, throughput, where the time goes\n"
           "  version   print the version\n"
           "  help      print this text\n\n"
           "Start with: tern serve --model_base_path=DIR     (DIR holds numbered versions)\n"
@@ -39,6 +40,8 @@ int main(int argc, char **argv)
     tn_str command = tn_str_from(argv[1]);
     if (tn_str_eq(command, TN_STR("serve")))
         return tn_cli_serve(TN_MANNER_TERN, false, argc - 1, argv + 1);
+    if (tn_str_eq(command, TN_STR("bench")))
+        return tn_cli_bench(argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("version")) || tn_str_eq(command, TN_STR("--version"))) {
         puts("tern " TERN_VERSION);
         return 0;
