@@ -131,6 +131,11 @@ static tn_str whole_text(const tn_request *r, const tern_status *st)
                                                                                              : cut;
 }
 
+size_t tn_http_request_error_bound(const tn_request *r, const tern_status *st)
+{
+    return error_bound(whole_text(r, st)) + WRITTEN_KEPT;
+}
+
 void tn_http_request_error_body(const tn_request *r, const tern_status *st, tn_buf *out)
 {
     /*
@@ -149,7 +154,7 @@ void tn_http_request_error(tn_request *r, const tern_status *st)
     int status = !r->submitted && r->job.status >= 400 ? r->job.status : tn_code_http(st->code);
     tn_response response = {.status = status};
     tn_buf body;
-    tn_buf_init(&body, error_bound(whole_text(r, st)) + WRITTEN_KEPT);
+    tn_buf_init(&body, tn_http_request_error_bound(r, st));
     tn_http_request_error_body(r, st, &body);
     add_common(&list, r->server, TN_STR("application/json"), status);
     response.headers = list.items;

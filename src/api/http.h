@@ -20,6 +20,10 @@ void tn_http_error(tn_server *server, tn_exchange *ex, const tern_status *st);
 void tn_http_error_text(tn_server *server, tn_exchange *ex, tern_code code, tn_str text);
 /* tn_surface.error of REST and document calls. A handler's own status goes before that of the code. */
 void tn_http_request_error(tn_request *r, const tern_status *st);
+/* The body of that, appended. */
+void tn_http_request_error_body(const tn_request *r, const tern_status *st, tn_buf *body);
+/* Bytes that it may take. */
+size_t tn_http_request_error_bound(const tn_request *r, const tern_status *st);
 /* A good answer. The chunks, and what they point to, stay until the request goes. */
 typedef struct tn_http_answer {
     tn_str content_type;

@@ -108,10 +108,7 @@ static void not_found(tn_server *server, tn_exchange *ex)
 static void no_uri(tn_server *server, tn_exchange *ex)
 {
     tern_status st;
-    tern_fail(
-        &st, TERN_INVALID_ARGUMENT,
-        "Bad Request: the target has a character that URIs do not have, or a %% without two hexadecimal "
-        "digits; write such bytes as %%XX");
+    tern_fail(&st, TERN_INVALID_ARGUMENT, TN_NO_URI);
     tn_http_error(server, ex, &st);
 }
 

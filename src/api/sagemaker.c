@@ -1,13 +1,20 @@
 /*
- * api/sagemaker.c - the SageMaker container's endpoint, first form: /ping, /invocations, /models/NAME/invoke.
+ * api/sagemaker.c - SageMaker's endpoint: what nginx does in the container (api/sagemaker.h), and, without
+ * that mode, a light form of /ping, /invocations, /models/NAME/invoke on every port.
  *
- * JSON goes the way of REST predict unless the model's handler takes it; any other content type is a document
- * for the handler.
+ * In the light form JSON goes the way of REST predict unless the model's handler takes it; any other content
+ * type is a document for the handler.
  */
 #include "api/sagemaker.h"
+
+#include <stdlib.h>
+
 #include "api/endpoints.h"
 #include "api/http.h"
 #include "api/surfaces.h"
+#include "api/tfserving_rest.h"
+#include "codec/json.h"
+#include "codec/proxy_uri.h"
 
 /*
  * 200 while the default model (or, without one, any model) can answer, else 502, as the container's proxy has
@@ -108,15 +115,177 @@ size_t tn_sagemaker_trouble_get(tn_sagemaker *sm, char *text, size_t size)
     return n;
 }
 
+/* nginx's default limits of a request's head: lines of 8 kB, four of them for all fields. */
+#define HEAD_LINE_MAX  8192
+#define HEAD_LINES_MAX (4 * HEAD_LINE_MAX)
+#define LINE_REST      12 /* of a request line: blanks, version, line end */
+
+/* Errors that nginx would answer with a page. */
+static void refuse(tn_server *server, tn_exchange *ex, int status, tn_str why, tern_code code)
+{
+    tn_buf body;
+    tn_buf_init(&body, why.len * 6 + 64);
+    tn_buf_z(&body, "{\"error\": ");
+    tn_json_quote(&body, why);
+    tn_buf_z(&body, "}");
+    tn_http_text(server, ex, status, TN_STR("application/json"), tn_buf_view(&body), code);
+    tn_buf_free(&body);
+}
+
+void tn_sagemaker_refuse(tn_server *server, tn_exchange *ex, int status, const char *why)
+{
+    const tern_code code = status == 503 || status == 502 ? TERN_UNAVAILABLE
+                           : status >= 500                ? TERN_INTERNAL
+                                                          : TERN_INVALID_ARGUMENT;
+    refuse(server, ex, status, tn_str_from(why), code);
+}
+
+static bool refused_head(tn_server *server, tn_exchange *ex)
+{
+    size_t n, bytes = 0, longest = 0;
+    const tn_header *headers = tn_exchange_headers(ex, &n);
+    if (tn_exchange_is_http2(ex))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const size_t line = headers[i].name.len + headers[i].value.len + 4;
+        bytes += line;
+        longest = line > longest ? line : longest;
+    }
+    if (tn_exchange_target(ex).len + tn_exchange_method(ex).len + LINE_REST > HEAD_LINE_MAX)
+        tn_sagemaker_refuse(server, ex, 414, "Request-URI Too Large: more than 8 kB");
+    else if (longest > HEAD_LINE_MAX || bytes > HEAD_LINES_MAX)
+        tn_sagemaker_refuse(server, ex, 400,
+                            "Request Header Too Large: use at most 8 kB for a field and 32 kB for all");
+    else
+        return false;
+    return true;
+}
+
+/* What the container does not have. */
+static bool answered_extra(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
+{
+    const tn_sagemaker *sm = server->sagemaker;
+    const bool get = tn_str_eq(tn_exchange_method(ex), TN_STR("GET"));
+    if (tn_str_eq(parts->path, TN_STR("/healthz")) || tn_str_eq(parts->path, TN_STR("/readyz")))
+        return tn_health_on_request(server, ex, parts);
+    if (get && sm->extras && tn_str_eq(parts->path, TN_STR("/metrics")))
+        return tn_metrics_on_request(server, ex, parts);
+    if (!get || sm->execution_parameters == NULL || !tn_str_eq(parts->path, TN_STR("/execution-parameters")))
+        return false;
+    tn_http_text(server, ex, 200, TN_STR("application/json"), tn_str_from(sm->execution_parameters), TERN_OK);
+    return true;
+}
+
+/*
+ * /tfs/X goes to TensorFlow Serving's REST API as /X, query and all; header fields do not go along. What else
+ * begins with /tfs is nothing there.
+ */
+static void pass(tn_server *server, tn_exchange *ex, const tn_target_parts *parts, bool quoted)
+{
+    static const tn_str prefix = TN_STR_INIT("/tfs");
+    tn_arena arena;
+    tn_arena_init(&arena, (size_t)server->limits.max_request_line_bytes * 8 + 4096);
+    const tn_str target = tn_sagemaker_inner_target(
+        &arena, tn_str_sub(parts->path, prefix.len, parts->path.len), parts->query, quoted);
+    if (target.ptr == NULL)
+        tn_sagemaker_refuse(server, ex, 500, "No memory for this request; try again later");
+    else if (!tn_target_is_uri(target))
+        tn_sagemaker_refuse(server, ex, 400, "Bad Request: the path has a character that paths do not have");
+    else if (!tn_str_istarts(target, TN_STR("/v1/")))
+        tn_sagemaker_refuse(server, ex, 404, "Not Found: models are under /tfs/v1/models/NAME");
+    else
+        tn_rest_pass(server, ex, target);
+    tn_arena_free(&arena);
+}
+
+tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query, bool escape)
+{
+    const ptrdiff_t end = tn_str_chr(path, '\n'); /* nginx's pattern takes one line */
+    path = end >= 0 ? tn_str_sub(path, 0, (size_t)end) : path;
+    char *out = tn_arena_alloc(arena, 3 * path.len + query.len + 2);
+    if (out == NULL)
+        return TN_STR_NONE;
+    size_t n = path.len;
+    if (escape)
+        n = tn_proxy_uri_escape(path, out);
+    else if (n > 0)
+        memcpy(out, path.ptr, n);
+    if (query.len > 0) {
+        out[n++] = '?';
+        memcpy(out + n, query.ptr, query.len);
+        n += query.len;
+    }
+    return (tn_str){out, n};
+}
+
+/* path: as nginx sees it. */
+static void dispatch(tn_server *server, tn_exchange *ex, const tn_target_parts *parts, bool quoted)
+{
+    const tn_str path = parts->path;
+    if (answered_extra(server, ex, parts))
+        return;
+    if (tn_str_starts(path, TN_STR("/tfs"))) {
+        if (server->sagemaker->several)
+            tn_sagemaker_refuse(server, ex, 502, "Bad Gateway: with several models, ask /models/NAME");
+        else
+            pass(server, ex, parts, quoted);
+        return;
+    }
+    if ((tn_str_starts(path, TN_STR("/ping")) || tn_str_starts(path, TN_STR("/invocations")) ||
+         tn_str_starts(path, TN_STR("/models"))) &&
+        (server->sagemaker->service ? tn_sagemaker_service(server, ex, parts)
+                                    : tn_sagemaker_proxy(server, ex, parts)))
+        return;
+    tn_http_text(server, ex, 404, tn_sagemaker_type(path), TN_STR("{\"error\": \"Not Found\"}"),
+                 TERN_NOT_FOUND);
+}
+
+tn_str tn_sagemaker_type(tn_str path)
+{
+    const tn_str type = tn_proxy_uri_type(path);
+    return type.ptr != NULL ? type : TN_STR("application/json");
+}
+
 void tn_sagemaker_route(tn_server *server, tn_exchange *ex)
 {
     tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
-    if (tn_endpoints_on_request(server, ex, &parts) || tn_health_on_request(server, ex, &parts) ||
-        tn_metrics_on_request(server, ex, &parts))
+    char few[1024], *path = few, trouble[TN_SAGEMAKER_TROUBLE_MAX];
+    const size_t n = tn_sagemaker_trouble_get(server->sagemaker, trouble, sizeof trouble);
+    size_t length;
+    if (n > 0) {
+        refuse(server, ex, 503, (tn_str){trouble, n}, TERN_UNAVAILABLE);
         return;
-    if (server->sagemaker->service ? tn_sagemaker_service(server, ex, &parts)
-                                   : tn_sagemaker_proxy(server, ex, &parts))
+    }
+    if (refused_head(server, ex))
         return;
-    tn_http_text(server, ex, 404, TN_STR("application/json"), TN_STR("{\"error\": \"Not Found\"}"),
-                 TERN_NOT_FOUND);
+    if (server->sagemaker->extras && tn_endpoints_on_request(server, ex, &parts))
+        return;
+    if (parts.path.len > sizeof few && (path = malloc(parts.path.len)) == NULL) {
+        tn_sagemaker_refuse(server, ex, 503, "No memory for this request; try again later");
+        return;
+    }
+    if (parts.path.len > 0 && parts.path.ptr[0] == '/' && tn_proxy_uri_normal(parts.path, path, &length)) {
+        const bool quoted = tn_str_chr(parts.path, '%') >= 0;
+        parts.path = (tn_str){path, length};
+        dispatch(server, ex, &parts, quoted);
+    } else {
+        tn_sagemaker_refuse(server, ex, 400, "Bad Request: the path is broken, or leads above the root");
+    }
+    if (path != few)
+        free(path);
+}
+
+tn_str tn_sagemaker_header(const tn_exchange *ex, const char *name, tn_arena *arena)
+{
+    size_t n;
+    const tn_header *headers = tn_exchange_headers(ex, &n);
+    const tn_str wanted = tn_str_from(name);
+    tn_str all = TN_STR_NONE;
+    for (size_t i = 0; i < n; i++) {
+        if (!tn_str_eq(headers[i].name, wanted))
+            continue;
+        all = all.ptr == NULL ? headers[i].value
+                              : tn_arena_printf(arena, "%.*s, %.*s", TN_FMT(all), TN_FMT(headers[i].value));
+    }
+    return all;
 }

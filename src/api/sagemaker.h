@@ -66,6 +66,10 @@ typedef struct tn_sagemaker {
     /* For models that are loaded while serving. */
     bool batching;                      /* SAGEMAKER_TFS_ENABLE_BATCHING */
     struct tn_sagemaker_models *loaded; /* several: api/sagemaker_models.h */
+    /* Beyond the container. */
+    /* --sagemaker_extras: /metrics, /execution-parameters, /endpoints, npy answers to any request */
+    bool extras;
+    const char *execution_parameters; /* answer to GET /execution-parameters; NULL: there is none */
     /* Why the port is open although nothing can be answered: tn_sagemaker_trouble_set(). */
     pthread_mutex_t lock;
     char trouble[TN_SAGEMAKER_TROUBLE_MAX];
@@ -94,5 +98,20 @@ void tn_sagemaker_route(tn_server *server, tn_exchange *ex);
  */
 bool tn_sagemaker_proxy(tn_server *server, tn_exchange *ex, const tn_target_parts *parts);
 bool tn_sagemaker_service(tn_server *server, tn_exchange *ex, const tn_target_parts *parts);
+
+/* Where nginx answers with a page of its own: the same status, and {"error": "WHY"}. Takes the exchange. */
+void tn_sagemaker_refuse(tn_server *server, tn_exchange *ex, int status, const char *why);
+/* Content-Type that nginx gives to an answer without one: by the path's extension, else application/json. */
+tn_str tn_sagemaker_type(tn_str path);
+/*
+ * "PATH?QUERY" as nginx passes it on; escape: percent-encoded again. In the arena; absent when memory is
+ * short.
+ */
+tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query, bool escape);
+/*
+ * All fields of that name (lower case), joined by ", ", as nginx gives them to code; absent when there is
+ * none.
+ */
+tn_str tn_sagemaker_header(const tn_exchange *ex, const char *name, tn_arena *arena);
 
 #endif

@@ -93,6 +93,8 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
     }
     if (code == TERN_OK)
         tn_rest_write_text(r, &state->wants, &state->answer);
+    if (code == TERN_OK && state->finish != NULL)
+        code = state->finish(r, st);
     call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }

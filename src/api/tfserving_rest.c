@@ -135,22 +135,27 @@ static void count(tn_server *server, tn_exchange *ex, tn_method method, tn_str m
                         tn_now_ns() - tn_exchange_started_ns(ex), 0);
 }
 
+static void malformed_text(const tn_server *server, tn_str method, tn_str target, tn_buf *text)
+{
+    tn_buf_printf(text, "Malformed request: %.*s ", TN_FMT(method));
+    tn_buf_str(text, target);
+    rest_route route;
+    if (server->rest_extensions && match_post(target, &route) && route.verb != VERB_NONE)
+        tn_buf_z(text, "; this path wants POST");
+    else if (server->rest_extensions && match_get(target, &route))
+        tn_buf_z(text, "; this path wants GET");
+    else if (server->rest_extensions)
+        tn_buf_z(text,
+                 "; paths are /v1/models/NAME[/versions/N|/labels/L], the same with /metadata, and with "
+                 ":predict, :classify or :regress for POST");
+}
+
 static void malformed(tn_server *server, tn_exchange *ex, tn_str target)
 {
     tn_buf text;
     count(server, ex, TN_METHOD_REST_OTHER, TN_STR(""), TERN_INVALID_ARGUMENT);
-    tn_buf_init(&text, (size_t)server->limits.max_request_line_bytes + 256);
-    tn_buf_printf(&text, "Malformed request: %.*s ", TN_FMT(tn_exchange_method(ex)));
-    tn_buf_str(&text, target);
-    rest_route route;
-    if (server->rest_extensions && match_post(target, &route) && route.verb != VERB_NONE)
-        tn_buf_z(&text, "; this path wants POST");
-    else if (server->rest_extensions && match_get(target, &route))
-        tn_buf_z(&text, "; this path wants GET");
-    else if (server->rest_extensions)
-        tn_buf_z(&text,
-                 "; paths are /v1/models/NAME[/versions/N|/labels/L], the same with /metadata, and with "
-                 ":predict, :classify or :regress for POST");
+    tn_buf_init(&text, target.len + 512);
+    malformed_text(server, tn_exchange_method(ex), target, &text);
     tn_http_error_text(server, ex, TERN_INVALID_ARGUMENT, tn_buf_view(&text));
     tn_buf_free(&text);
 }
@@ -186,24 +191,41 @@ static void refuse(tn_server *server, tn_exchange *ex, const tern_status *st)
 
 /* ---- status and metadata ---- */
 
+static tern_code get_text(tn_server *server, const rest_route *route, tn_arena *arena, tn_target *target,
+                          tn_buf *out, tern_status *st)
+{
+    tern_code code;
+    if (route->name.len == 0)
+        code = tern_fail(st, TERN_INVALID_ARGUMENT, "Missing model name in request.");
+    else
+        code = target_of(route, arena, target, st);
+    if (code == TERN_OK)
+        code = route->verb == VERB_METADATA ? tn_metadata_json(server->models, target, arena, out, st)
+                                            : tn_status_json(server->models, target, arena, out, st);
+    if (code == TERN_OK && out->failed)
+        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes");
+    return code;
+}
+
+tern_code tn_rest_get(tn_server *server, tn_str text, tn_arena *arena, tn_buf *out, tern_status *st)
+{
+    rest_route route;
+    tn_target target = {0};
+    if (!match_get(text, &route))
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "Malformed request: GET %.*s",
+                         TN_FMT(tn_str_sub(text, 0, 512)));
+    return get_text(server, &route, arena, &target, out, st);
+}
+
 static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *route)
 {
     tn_arena arena;
     tn_buf out;
     tn_target target = {0};
     tern_status st;
-    tern_code code;
     tn_arena_init(&arena, (size_t)server->limits.max_call_arena_bytes);
     tn_buf_init(&out, (size_t)server->limits.max_response_bytes);
-    if (route->name.len == 0)
-        code = tern_fail(&st, TERN_INVALID_ARGUMENT, "Missing model name in request.");
-    else
-        code = target_of(route, &arena, &target, &st);
-    if (code == TERN_OK)
-        code = route->verb == VERB_METADATA ? tn_metadata_json(server->models, &target, &arena, &out, &st)
-                                            : tn_status_json(server->models, &target, &arena, &out, &st);
-    if (code == TERN_OK && out.failed)
-        code = tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "The answer is larger than --max_response_bytes");
+    tern_code code = get_text(server, route, &arena, &target, &out, &st);
     count(server, ex, route->verb == VERB_METADATA ? TN_METHOD_REST_METADATA : TN_METHOD_REST_STATUS,
           target.name, code);
     if (code == TERN_OK)
@@ -217,8 +239,8 @@ static void answer_get(tn_server *server, tn_exchange *ex, const rest_route *rou
 /* ---- predict ---- */
 
 /*
- * The body's bytes, inflated when they are in a coding. What cannot be inflated counts as empty, as in the
- * original; where extensions are on, an error says so.
+ * The body's bytes, converted, or inflated when they are in a coding. What cannot be inflated counts as
+ * empty, as in the original; where extensions are on, an error says so.
  */
 tern_code tn_rest_body(tn_request *r, int64_t max, tn_str *body, tern_status *st)
 {
@@ -325,6 +347,8 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
     tn_rest_state *state = r->surface_state;
     int64_t start = tn_now_ns();
     tern_code code = tn_rest_write(r, &state->wants, r->row, &state->answer, st);
+    if (code == TERN_OK && state->finish != NULL && state->answer.chunks == &r->chunk)
+        code = state->finish(r, st);
     call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
     return code;
 }
@@ -335,6 +359,11 @@ static const tn_call_steps predict_steps = {.name = "predict",
                                             .decode = rest_decode,
                                             .encode = rest_encode,
                                             .done = tn_request_done};
+
+const tn_call_steps *tn_rest_predict_steps(void)
+{
+    return &predict_steps;
+}
 
 /* Calls whose answers are compressed cost more: measured apart, so that what is slow stays off the loop. */
 static const tn_call_steps coded_steps = {.name = "predict",
@@ -413,7 +442,7 @@ static const tn_call_steps *steps_of(rest_verb verb, bool coded)
 }
 
 /* A request whose wants are known, ready for its body. NULL: was answered. */
-static tn_request *rest_request(tn_server *server, tn_exchange *ex, rest_verb verb)
+static tn_request *rest_request(tn_server *server, tn_exchange *ex, rest_verb verb, bool plain)
 {
     tern_status st;
     tn_request *r = tn_request_new(server, ex, &rest_surface, steps_of(verb, false));
@@ -427,6 +456,8 @@ static tn_request *rest_request(tn_server *server, tn_exchange *ex, rest_verb ve
         tn_request_fail(r, &st);
         return NULL;
     }
+    if (plain)
+        state->wants = (tn_rest_wants){.body = TN_MEDIA_JSON, .answer = TN_MEDIA_JSON};
     r->surface_state = state;
     r->coding = state->wants.body_coding;
     r->call.steps = steps_of(verb, state->wants.coding != TN_CONTENT_IDENTITY);
@@ -435,7 +466,7 @@ static tn_request *rest_request(tn_server *server, tn_exchange *ex, rest_verb ve
 
 void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target)
 {
-    tn_request *r = rest_request(server, ex, VERB_PREDICT);
+    tn_request *r = rest_request(server, ex, VERB_PREDICT, false);
     if (r == NULL)
         return;
     tn_rest_state *state = r->surface_state;
@@ -446,10 +477,10 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
     tn_request_read_body(r, tn_rest_go);
 }
 
-static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route)
+static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route, bool plain)
 {
     tern_status st;
-    tn_request *r = rest_request(server, ex, route->verb);
+    tn_request *r = rest_request(server, ex, route->verb, plain);
     if (r == NULL)
         return;
     tn_rest_state *state = r->surface_state;
@@ -465,32 +496,70 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
     tn_request_read_body(r, tn_rest_go);
 }
 
+/* All that can be wrong before the body is looked at, in the order of tn_rest_on_request(). */
+static tern_code run_route(tn_request *r, tn_str target, rest_route *route, tern_status *st)
+{
+    tn_rest_state *state = r->surface_state;
+    if (!tn_target_is_uri(target))
+        return tern_fail(st, TERN_INVALID_ARGUMENT, TN_NO_URI);
+    if (!tn_str_istarts(target, TN_STR("/v1/")))
+        return tern_fail(st, TERN_NOT_FOUND, "Not Found");
+    const bool matched = match_post(target, route);
+    if (matched && route->verb != VERB_NONE)
+        return target_of(route, &r->call.arena, &state->target, st);
+    int64_t version;
+    route->verb = VERB_NONE;
+    if (matched && route->has_version && !tn_str_i64(route->version, &version))
+        return tern_fail_bytes(st, TERN_INVALID_ARGUMENT, "", 0);
+    tn_buf text;
+    tn_buf_init(&text, target.len + 512);
+    malformed_text(r->server, TN_STR("POST"), target, &text);
+    r->error_text = tn_arena_dup(&r->call.arena, tn_buf_view(&text));
+    tern_code code = tern_fail_bytes(st, TERN_INVALID_ARGUMENT, text.ptr, text.ptr != NULL ? text.len : 0);
+    tn_buf_free(&text);
+    return code;
+}
+
+/* Finds out what is called. */
+static tern_code route_of(tn_request *r, tn_str target, tern_status *st)
+{
+    tn_rest_state *state = r->surface_state;
+    rest_route route = {.verb = VERB_NONE};
+    tern_code code = run_route(r, target, &route, st);
+    if (route.verb == VERB_NONE) {
+        r->method = TN_METHOD_REST_OTHER;
+        return code;
+    }
+    r->call.steps = steps_of(route.verb, false);
+    r->method = r->call.steps->method;
+    tn_request_for(r, state->target.name);
+    return code;
+}
+
 tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
                           size_t state_size)
 {
     tern_status st;
-    rest_route route;
-    const bool good = match_post(target, &route) && route.verb != VERB_NONE;
-    tn_request *r = tn_request_new(server, ex, surface, steps_of(good ? route.verb : VERB_PREDICT, false));
+    tn_request *r = tn_request_new(server, ex, surface, &predict_steps);
     if (r == NULL)
         return NULL;
-    tn_rest_state *state = tn_arena_zalloc(&r->call.arena, state_size);
-    r->surface_state = state;
-    tern_code code;
-    if (state == NULL)
-        code = tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
-    else if (good)
-        code = target_of(&route, &r->call.arena, &state->target, &st);
-    else
-        code = tern_fail(&st, TERN_INVALID_ARGUMENT, "Malformed request: POST %.*s", TN_FMT(target));
-    if (!good)
-        r->method = TN_METHOD_REST_OTHER;
-    else if (state != NULL)
-        tn_request_for(r, state->target.name);
+    r->surface_state = tn_arena_zalloc(&r->call.arena, state_size);
+    tern_code code = r->surface_state != NULL ? route_of(r, target, &st)
+                                              : tern_fail(&st, TERN_RESOURCE_EXHAUSTED,
+                                                          "No memory for this request; try again later");
     if (code == TERN_OK)
         return r;
     tn_request_fail(r, &st);
     return NULL;
+}
+
+void tn_rest_run(tn_request *r, tn_str target)
+{
+    tern_status st;
+    if (route_of(r, target, &st) == TERN_OK)
+        tn_rest_go(r);
+    else
+        tn_request_fail(r, &st);
 }
 
 /* A method in other letters, which nothing answers. As in the original, the version is read before that. */
@@ -511,19 +580,19 @@ static void answer_other_letters(tn_server *server, tn_exchange *ex, const rest_
  * Cross-origin preflight: 200 when an Origin with http or https is there, else 400; no body (http_server.cc).
  * Where extensions are on, any OPTIONS is answered.
  */
-static void answer_options(tn_server *server, tn_exchange *ex)
+static void answer_options(tn_server *server, tn_exchange *ex, bool plain)
 {
-    tn_str origin = tn_exchange_header(ex, "origin");
+    tn_str origin = plain ? TN_STR_NONE : tn_exchange_header(ex, "origin");
     bool good = server->rest_extensions || tn_str_find(origin, TN_STR("http://")) >= 0 ||
                 tn_str_find(origin, TN_STR("https://")) >= 0;
     tn_http_text(server, ex, good ? 200 : 400, TN_STR("text/html; charset=ISO-8859-1"), TN_STR(""),
                  good ? TERN_OK : TERN_INVALID_ARGUMENT);
 }
 
-void tn_rest_on_request(tn_server *server, tn_exchange *ex)
+static void on_target(tn_server *server, tn_exchange *ex, tn_str target, bool plain)
 {
     tn_str method = tn_exchange_method(ex);
-    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    tn_target_parts parts = tn_target_split(target);
     /* The pattern runs over all of it: the path is where the target begins, to the target's end. */
     tn_str full = parts.path;
     if (!server->rest_extensions && parts.has_query)
@@ -533,7 +602,7 @@ void tn_rest_on_request(tn_server *server, tn_exchange *ex)
                      /* net sends no body then */
                      (server->rest_extensions && tn_str_eq(method, TN_STR("HEAD")));
     if (tn_str_eq(method, TN_STR("OPTIONS")))
-        answer_options(server, ex);
+        answer_options(server, ex, plain);
     else if (get && match_get(full, &route))
         answer_get(server, ex, &route);
     else if (!tn_str_eq(method, TN_STR("POST")) || !match_post(full, &route))
@@ -541,5 +610,15 @@ void tn_rest_on_request(tn_server *server, tn_exchange *ex)
     else if (route.verb == VERB_NONE)
         answer_other_letters(server, ex, &route, full);
     else
-        answer_post(server, ex, &route);
+        answer_post(server, ex, &route, plain);
+}
+
+void tn_rest_on_request(tn_server *server, tn_exchange *ex)
+{
+    on_target(server, ex, tn_exchange_target(ex), false);
+}
+
+void tn_rest_pass(tn_server *server, tn_exchange *ex, tn_str target)
+{
+    on_target(server, ex, target, true);
 }

@@ -14,25 +14,45 @@ typedef struct tn_rest_state {
     tn_rest_wants wants;
     tn_http_answer answer;
     /*
-     * Called once before the body is looked at, by whoever runs the call: may put another one into r->body.
-     * An error is the call's. NULL: nothing. Where there is no such model it is called for small bodies only.
+     * Of another surface, or NULL, called by whoever runs the call. prepare: once, before the body is looked
+     * at; may put another one into r->body. Where there is no such model it is called for small bodies only.
+     * finish: once the JSON of a good answer is in r->out and r->chunk; may change it there. An error is the
+     * call's.
      */
     tern_code (*prepare)(tn_request *r, tern_status *st);
+    tern_code (*finish)(tn_request *r, tern_status *st);
 } tn_rest_state;
 
 /*
- * A call as a POST to this target of a REST port would be, for another surface's exchange: the body is JSON
- * and so is the answer, whatever the head says. Comes back without a body: next is tn_request_read_body(), or
- * whatever puts one into r->body, then tn_rest_go(). The answer, as the REST port would send it, is in
- * tn_rest_state.answer.chunks when surface->answer is called; errors have the REST port's code and text
- * (tn_http_request_error_body()). state_size: of the surface's state, which begins with a tn_rest_state;
- * zeroed.
+ * A call as a POST to this target (path and query, as on the wire) of a REST port would be, for another
+ * surface's
+ * exchange: the body is JSON and so is the answer, whatever the head says. Comes back without a body: next is
+ * tn_request_read_body(), or whatever puts one into r->body, then tn_rest_go(). The answer, as the REST port
+ * would send it, is in tn_rest_state.answer.chunks when surface->answer is called; errors have the REST
+ * port's code and text (tn_http_request_error_body()). state_size: of the surface's state, which begins with
+ * a tn_rest_state; zeroed.
  * NULL: was answered, by surface->error where the target is none ("Malformed request: POST /x").
  */
 tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
                           size_t state_size);
 /* The body is complete. On the loop. */
 void tn_rest_go(tn_request *r);
+/*
+ * The same for a request of the surface's own that has its body and its state, whose wants count: errors of
+ * the target come after the body. target: alive until the answer. On the loop.
+ */
+void tn_rest_run(tn_request *r, tn_str target);
+/*
+ * What a GET of this target (path and query) answers, into out: status of a model, or its metadata. Never
+ * blocks.
+ */
+TERN_MUST_USE tern_code tn_rest_get(tn_server *server, tn_str target, tn_arena *arena, tn_buf *out,
+                                    tern_status *st);
+/*
+ * As tn_rest_on_request() for another target than the exchange's, whose header fields do not count: what the
+ * container's proxy passes on. Takes the exchange; the target may go when it returns.
+ */
+void tn_rest_pass(tn_server *server, tn_exchange *ex, tn_str target);
 
 /*
  * The body's bytes, inflated to at most max when they are in a coding. What cannot be inflated counts as
@@ -42,6 +62,8 @@ TERN_MUST_USE tern_code tn_rest_body(tn_request *r, int64_t max, tn_str *body, t
 /* What one more body may take of the memory for all. */
 tn_json_limits tn_rest_json_limits(const tn_server *server);
 
+/* What a request begins with whose method is not known yet. */
+const tn_call_steps *tn_rest_predict_steps(void);
 /* Classify and regress (tfserving_examples.c). */
 const tn_call_steps *tn_rest_examples_steps(bool regress, bool coded); /* coded: the answer is compressed */
 /* What is wrong with a body of theirs, whatever the model. */

@@ -86,6 +86,8 @@
     X(BOOL, rest_api_tls, false, 1, "Tern", "with --ssl_config_file the REST port speaks TLS, too")          \
     X(BOOL, sagemaker, false, 1, "Tern",                                                                     \
       "stand in for the SageMaker container, as when called serve: docs/sagemaker.md")                       \
+    X(BOOL, sagemaker_extras, false, 1, "Tern",                                                              \
+      "on SageMaker's port also /metrics, /execution-parameters, /endpoints, npy answers to any request")    \
     X(TEXT, python, "", 1, "Tern",                                                                           \
       "interpreter of Python handlers; default: TERN_PYTHON of the environment, else python3")               \
     X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \

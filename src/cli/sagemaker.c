@@ -11,7 +11,7 @@
 #define DEFAULT_REST_PORT 8501
 #define DRAIN_MS          25000 /* the platform ends what still runs 30 s after SIGTERM */
 #define BATCH_JOBS        "100000000"
-enum { MAX_INSTANCES = 1024, MAX_WORKERS = 1024, MAX_SECONDS = 1000000 };
+enum { MAX_INSTANCES = 1024, MAX_WORKERS = 1024, MAX_SECONDS = 1000000, MAX_PAYLOAD_MB = 4096 };
 
 /* ---- values ---- */
 
@@ -346,6 +346,38 @@ static tern_code find_models(tn_parts *p, tern_status *st)
                      sm->model);
 }
 
+/* ---- beyond the container ---- */
+
+/* The platform asks for them before a batch transform; its own variables say what was asked of it. */
+static tern_code read_extras(tn_parts *p, tern_status *st)
+{
+    tn_sagemaker *sm = &p->sagemaker;
+    int32_t transforms, megabytes;
+    char why[512];
+    tern_code code = read_bool("TERN_SAGEMAKER_EXTRAS", &sm->extras, st);
+    sm->extras |= p->o.sagemaker_extras;
+    if (code != TERN_OK || (!sm->extras && getenv("SAGEMAKER_BATCH") == NULL))
+        return code;
+    const char *strategy = or_default("SAGEMAKER_BATCH_STRATEGY", "MULTI_RECORD");
+    tn_str multi = TN_STR("MULTI_RECORD"), single = TN_STR("SINGLE_RECORD");
+    const bool one = tn_str_ieq(tn_str_from(strategy), single) ||
+                     tn_str_ieq(tn_str_from(strategy), TN_STR("SingleRecord"));
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (read_int("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", cores, 0, MAX_INSTANCES, &transforms, st) !=
+            TERN_OK ||
+        read_int("SAGEMAKER_MAX_PAYLOAD_IN_MB", 6, 0, MAX_PAYLOAD_MB, &megabytes, st) != TERN_OK) {
+        snprintf(why, sizeof why, "%.*s", (int)st->length, st->message);
+        tn_warn("sagemaker", "%s; the default is used", why); /* nobody looked at it so far */
+        transforms = (int32_t)cores;
+        megabytes = 6;
+    }
+    tn_str text = tn_arena_printf(
+        &p->arena, "{\"MaxConcurrentTransforms\": %d, \"BatchStrategy\": \"%s\", \"MaxPayloadInMB\": %d}",
+        transforms > 0 ? transforms : (int32_t)cores, one ? single.ptr : multi.ptr, megabytes);
+    sm->execution_parameters = text.ptr;
+    return text.ptr != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
+}
+
 /* ---- all ---- */
 
 /* What the variables say is not to be said twice. */
@@ -362,6 +394,23 @@ static tern_code check_flags(tern_status *st)
                 "--%s does not go with --sagemaker, where variables of the environment say it; leave it out",
                 flags[i]);
     return TERN_OK;
+}
+
+/* The model server inside answers as the original's does. */
+static void settle_flags(tn_parts *p)
+{
+    const tn_sagemaker *sm = &p->sagemaker;
+    setenv("OMP_NUM_THREADS", "1", 0);
+    p->o.max_num_load_retries = 0;
+    if (!tn_options_given("rest_extensions"))
+        p->o.rest_extensions = false;
+    if (!tn_options_given("max_error_bytes"))
+        p->o.limits.max_error_bytes = tn_limits_default().max_error_bytes;
+    if (!tn_options_given("drain_timeout_ms"))
+        p->o.limits.drain_timeout_ms = DRAIN_MS;
+    if (!tn_options_given("rest_api_timeout_in_ms") && sm->read_timeout_s > 0 &&
+        p->o.rest_api_timeout_in_ms > sm->read_timeout_s * INT64_C(1000))
+        p->o.rest_api_timeout_in_ms = sm->read_timeout_s * INT64_C(1000);
 }
 
 tern_code tn_parts_sagemaker(tn_parts *p, tern_status *st)
@@ -384,16 +433,12 @@ tern_code tn_parts_sagemaker(tn_parts *p, tern_status *st)
     if (code == TERN_OK)
         code = read_servers(p, st);
     if (code == TERN_OK)
+        code = read_extras(p, st);
+    if (code == TERN_OK)
         code = find_models(p, st);
     if (code != TERN_OK)
         return code;
-    setenv("OMP_NUM_THREADS", "1", 0);
-    p->o.max_num_load_retries = 0;
-    if (!tn_options_given("drain_timeout_ms"))
-        p->o.limits.drain_timeout_ms = DRAIN_MS;
-    if (!tn_options_given("rest_api_timeout_in_ms") && sm->read_timeout_s > 0 &&
-        p->o.rest_api_timeout_in_ms > sm->read_timeout_s * INT64_C(1000))
-        p->o.rest_api_timeout_in_ms = sm->read_timeout_s * INT64_C(1000);
+    settle_flags(p);
     p->server.sagemaker = sm;
     tn_info("sagemaker", "behaves like the container of TensorFlow %s%s, %s",
             sm->generation == TN_SAGEMAKER_2_20 ? "2.20" : "2.19 and before",

@@ -117,6 +117,7 @@ tern_code tn_parts_sagemaker_port(tn_parts *p, tern_status *st)
     int bound;
     if (tn_parts_stop_is_pending())
         return TERN_OK;
+    tn_net_any_method(p->server.net, TN_LISTENER_SAGEMAKER);
     if (tn_net_listen(p->server.net, tn_text_or_null(p->o.address), p->sagemaker_port, TN_LISTENER_SAGEMAKER,
                       &bound, st) != TERN_OK) {
         snprintf(why, sizeof why, "%s", st->message);

@@ -189,7 +189,12 @@ static bool is_known_method(tn_str method)
 int tn_exchange_refusal(tn_exchange *ex, const char **why)
 {
     tn_str expect = tn_exchange_header(ex, "expect");
-    if (!is_known_method(ex->method)) {
+    if (tn_net_takes_any_method(ex->loop->net, ex->tag)) {
+        if (tn_str_eq(ex->method, TN_STR("TRACE")) || tn_str_eq(ex->method, TN_STR("CONNECT"))) {
+            *why = "The method is not allowed.";
+            return 405;
+        }
+    } else if (!is_known_method(ex->method)) {
         *why = "The method is not implemented.";
         return 501;
     }

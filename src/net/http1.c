@@ -367,6 +367,30 @@ static void parse_error(tn_conn *conn, llhttp_errno_t error, const char *bytes, 
     tn_http1_fail(conn, status, why);
 }
 
+/*
+ * Length of a method in front of a request that llhttp does not know and the application wants all the same,
+ * or 0.
+ */
+static size_t other_method(const tn_conn *conn, const char *bytes, size_t n)
+{
+    static const char *const known[] = {
+#define XX(number, name, string) #string,
+        HTTP_METHOD_MAP(XX)
+#undef XX
+    };
+    size_t len = 0;
+    if (conn->h1.reading != NULL || !tn_net_takes_any_method(conn->loop->net, conn->tag))
+        return 0;
+    while (len < n && is_letter(bytes[len]) && (bytes[len] & 0x20) == (bytes[len] == '-' ? 0x20 : 0))
+        len++;
+    if (len == 0 || len == n || bytes[len] != ' ')
+        return 0;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strlen(known[i]) == len && memcmp(known[i], bytes, len) == 0)
+            return 0;
+    return len;
+}
+
 size_t tn_http1_feed(tn_conn *conn, const char *bytes, size_t n)
 {
     tn_http1 *h1 = &conn->h1;
@@ -381,7 +405,10 @@ size_t tn_http1_feed(tn_conn *conn, const char *bytes, size_t n)
         tn_http1_fail(conn, 400, "This is neither HTTP/1.1 nor the preface of HTTP/2.");
         return n;
     }
-    llhttp_errno_t error = llhttp_execute(&h1->parser, bytes, n);
+    const size_t other = other_method(conn, bytes, n);
+    llhttp_errno_t error = other > 0 ? llhttp_execute(&h1->parser, "POST", 4) : HPE_OK;
+    if (error == HPE_OK)
+        error = llhttp_execute(&h1->parser, bytes + other, n - other);
     if (error == HPE_OK)
         return n;
     if (error == HPE_PAUSED) {

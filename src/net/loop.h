@@ -98,6 +98,7 @@ void tn_loop_again(tn_loop *loop, tn_conn *conn);
 tn_str tn_loop_date(tn_loop *loop);
 /* The whole that the loop is a part of; defined in net.c. */
 const tn_limits *tn_net_limits(const tn_net *net);
+bool tn_net_takes_any_method(const tn_net *net, int tag);
 const tn_net_app *tn_net_app_of(const tn_net *net);
 /* Loop i of the net, or NULL behind the last. */
 tn_loop *tn_net_loop(tn_net *net, int32_t i);

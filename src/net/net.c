@@ -29,6 +29,7 @@ struct tn_net {
         tn_tls *tls;
     } secured[TN_TLS_TAGS];
     size_t n_secured;
+    uint32_t any_method;  /* bits of tags */
     pthread_mutex_t lock; /* listeners */
     tn_listener *listeners;
     bool closed;                 /* no more listeners */
@@ -111,6 +112,17 @@ void tn_net_secure(tn_net *net, int tag, tn_tls *tls)
     assert(net->n_secured < TN_TLS_TAGS);
     net->secured[net->n_secured].tag = tag;
     net->secured[net->n_secured++].tls = tls;
+}
+
+void tn_net_any_method(tn_net *net, int tag)
+{
+    assert(tag >= 0 && tag < 32);
+    net->any_method |= UINT32_C(1) << tag;
+}
+
+bool tn_net_takes_any_method(const tn_net *net, int tag)
+{
+    return tag >= 0 && tag < 32 && (net->any_method >> tag & 1) != 0;
 }
 
 static tern_code add_listener(tn_net *net, tn_listener *listener, tern_status *st)

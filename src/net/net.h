@@ -78,7 +78,8 @@ typedef struct tn_net_app {
  * was called.
  */
 tn_str tn_exchange_method(
-    const tn_exchange *ex); /* GET HEAD POST PUT DELETE OPTIONS PATCH; others get 501 from net */
+    /* GET HEAD POST PUT DELETE OPTIONS PATCH; others get 501 from net, but: any_method */
+    const tn_exchange *ex);
 /* Path and query as sent, without scheme and host if they came along; :path in HTTP/2. */
 tn_str tn_exchange_target(const tn_exchange *ex);
 /* Value of the first header field of that name (given in lower case), or absent. */
@@ -271,6 +272,12 @@ TERN_MUST_USE tern_code tn_net_new(const tn_net_options *options, tn_net **out, 
  */
 #define TN_TLS_TAGS 4
 void tn_net_secure(tn_net *net, int tag, tn_tls *tls);
+/*
+ * On connections of listeners with this tag every method goes to the application, as nginx has it: one that
+ * HTTP/1.1's parser does not know as POST; TRACE and CONNECT are answered 405. Before the first such
+ * listener.
+ */
+void tn_net_any_method(tn_net *net, int tag);
 /*
  * Binds and listens: address "::" / "0.0.0.0" / "127.0.0.1" / NULL (dual-stack any, else IPv4 any), port 0 =
  * free one; *bound_port gets the real one. May be called before or after start. UNAVAILABLE names address and
