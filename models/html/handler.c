@@ -2,8 +2,9 @@
  * handler.c - the page model behind tern/handler.h: a raw HTML page in, the model's answer about it out.
  *
  * pre() extracts features and writes them straight into the host's tensor memory; post() turns the four
- * outputs into JSON. Extractors are kept in a small pool, because a warm one allocates next to nothing; one
- * call holds one from pre() to release(). attach() refuses a model that was trained on other features than
+ * outputs into JSON, or into text. Extractors are kept in a small pool, because a warm one allocates next to
+ * nothing; one call holds one from pre() to release(). attach() refuses a model that was trained on other
+ * features than
  * this library extracts: its fingerprint stands in assets.extra/tern.json, with the thresholds that
  * validation chose.
  * Any number of threads; the pool is the only shared state and has a lock.
@@ -14,9 +15,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "features/html_features.h"
 #include "postprocess/html_answer.h"
+#include "postprocess/html_text.h"
 
 enum { POOL = 16 };
 
@@ -51,8 +54,10 @@ static void give_back(tern_handler *h, tern_html *x)
 
 /* ---- the model's config ---- */
 
-/* Where the value of "key" begins in a flat reading of the JSON text, or NULL. tern.json is the model's own small file:
- * keys are not repeated and no string in it holds another key in quotes. */
+/*
+ * Where the value of "key" begins in a flat reading of the JSON text, or NULL. tern.json is the model's own
+ * small file: keys are not repeated and no string in it holds another key in quotes.
+ */
 static const char *find_value(tern_str json, const char *key)
 {
     size_t k = strlen(key);
@@ -220,10 +225,20 @@ static const float *floats(tern_handler *h, tern_handler_call *call, const char 
     return t != NULL && t->dtype == TERN_FLOAT && t->size == count * sizeof(float) ? t->data : NULL;
 }
 
+/* Whether the client asks for that type before all others. */
+static bool is_asked_for(tern_str accept, const char *type)
+{
+    const size_t n = strlen(type);
+    return accept.len >= n && strncasecmp(accept.ptr, type, n) == 0 &&
+           (accept.len == n || accept.ptr[n] == ';' || accept.ptr[n] == ',' || accept.ptr[n] == ' ');
+}
+
+/* JSON; or the main content alone, as text or Markdown (RFC 7763). */
 static tern_code post(tern_handler *h, const tern_handler_request *r, tern_handler_call *call, void *state,
                       tern_status *st)
 {
-    (void)r;
+    const bool markdown = is_asked_for(r->accept, "text/markdown"),
+               text = is_asked_for(r->accept, "text/plain");
     tern_html *x = state;
     uint32_t n = tern_html_block_count(x);
     tern_html_outputs y = {
@@ -239,11 +254,16 @@ static tern_code post(tern_handler *h, const tern_handler_request *r, tern_handl
             "The model's outputs are not the page model's (main, role, page_type, language) for %u blocks.",
             n);
     size_t length;
-    char *json = tern_html_answer(x, &y, &h->thresholds, &length);
-    if (json == NULL)
+    char *answer = markdown || text ? tern_html_text(x, &y, h->thresholds.main, markdown, &length)
+                                    : tern_html_answer(x, &y, &h->thresholds, &length);
+    if (answer == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
-    tern_code rc = h->host->write(call, json, length, st);
-    tern_html_answer_free(json);
+    if (markdown || text) {
+        const char *type = markdown ? "text/markdown; charset=utf-8" : "text/plain; charset=utf-8";
+        h->host->set_content_type(call, (tern_str){type, strlen(type)});
+    }
+    tern_code rc = h->host->write(call, answer, length, st);
+    tern_html_answer_free(answer);
     return rc;
 }
 

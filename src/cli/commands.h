@@ -11,5 +11,7 @@
 int tn_cli_serve(tn_manner manner, bool sagemaker, int argc, char **argv);
 /* Asks a running server again and again and says how long it takes. */
 int tn_cli_bench(int argc, char **argv);
+/* The page model on HTML files, without a server. */
+int tn_cli_read(int argc, char **argv);
 
 #endif

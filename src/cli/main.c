@@ -13,6 +13,7 @@ static void usage(FILE *out)
           "usage: tern COMMAND [flags]\n\n"
           "  serve     load models and answer over REST and gRPC\n"
           "  bench     measure a running server: latency, throughput, where the time goes\n"
+          "  read      what web pages say: text, Markdown or JSON, by the page model\n"
           "  version   print the version\n"
           "  help      print this text\n\n"
           "Start with: tern serve --model_base_path=DIR     (DIR holds numbered versions)\n"
@@ -42,6 +43,8 @@ int main(int argc, char **argv)
         return tn_cli_serve(TN_MANNER_TERN, false, argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("bench")))
         return tn_cli_bench(argc - 1, argv + 1);
+    if (tn_str_eq(command, TN_STR("read")))
+        return tn_cli_read(argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("version")) || tn_str_eq(command, TN_STR("--version"))) {
         puts("tern " TERN_VERSION);
         return 0;

@@ -14,6 +14,7 @@
 #include "features/html_features.h"
 #include "postprocess/html_answer.h"
 #include "postprocess/html_dates.h"
+#include "postprocess/html_text.h"
 
 static void dates_are_found(void **state)
 {
@@ -185,13 +186,67 @@ static void control_bytes_are_escaped(void **state)
     finish(&f);
 }
 
+static void text_is(const char *page, bool markdown, const char *expected)
+{
+    fixture f;
+    size_t length;
+    prepare(&f, page);
+    for (uint32_t i = 0; i < f.y.n; i++)
+        f.main[i] = 1.0f;
+    char *text = tern_html_text(f.x, &f.y, 0.5f, markdown, &length);
+    assert_non_null(text);
+    assert_int_equal(length, strlen(text));
+    assert_string_equal(text, expected);
+    tern_html_answer_free(text);
+    tern_html_free(f.x);
+}
+
+static void markdown_keeps_the_form(void **state)
+{
+    (void)state;
+    static const char page[] = "<h2>A *bold* title</h2><p>One.<p>Two <b>b</b>.<ul><li>a<li>b</ul>"
+                               "<blockquote><p>said</blockquote><pre>x = 1\n  y</pre><p>end";
+    text_is(page, false, "A *bold* title\nOne.\nTwo b.\na\nb\nsaid\nx = 1 y\nend\n");
+    text_is(page, true,
+            "## A \\*bold\\* title\n\nOne.\n\nTwo b.\n\n- a\n- b\n\n> said\n\n```\nx = 1 y\n```\n\nend\n");
+}
+
+static void markdown_escapes_what_would_be_a_mark(void **state)
+{
+    (void)state;
+    text_is("<p># no heading<p>- no item<p>12. no item<p>a # b - c 1.5", true,
+            "\\# no heading\n\n\\- no item\n\n12\\. no item\n\na # b - c 1.5\n");
+    text_is("<p>[a](b) &lt;i> `c` \\", true, "\\[a\\](b) \\<i\\> \\`c\\` \\\\\n");
+    text_is("<pre>```</pre>", true, "\\`\\`\\`\n");
+}
+
+static void text_of_nothing(void **state)
+{
+    (void)state;
+    fixture f;
+    size_t length;
+    prepare(&f, "<p>unwanted");
+    for (int markdown = 0; markdown < 2; markdown++) {
+        char *text = tern_html_text(f.x, &f.y, 0.5f, markdown, &length);
+        assert_string_equal(text, "");
+        tern_html_answer_free(text);
+    }
+    tern_html_free(f.x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dates_are_found),           cmocka_unit_test(answer_has_every_field),
-        cmocka_unit_test(nothing_known_is_null),     cmocka_unit_test(meta_stands_in),
-        cmocka_unit_test(name_after_an_empty_by),    cmocka_unit_test(odd_outputs_are_safe),
+        cmocka_unit_test(dates_are_found),
+        cmocka_unit_test(answer_has_every_field),
+        cmocka_unit_test(nothing_known_is_null),
+        cmocka_unit_test(meta_stands_in),
+        cmocka_unit_test(name_after_an_empty_by),
+        cmocka_unit_test(odd_outputs_are_safe),
         cmocka_unit_test(control_bytes_are_escaped),
+        cmocka_unit_test(markdown_keeps_the_form),
+        cmocka_unit_test(markdown_escapes_what_would_be_a_mark),
+        cmocka_unit_test(text_of_nothing),
     };
     return cmocka_run_group_tests_name("html_answer", tests, NULL, NULL);
 }

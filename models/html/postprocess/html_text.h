@@ -1,0 +1,31 @@
+/*
+ * html_text.h - the main content of a page as plain text or as Markdown, from the network's outputs.
+ *
+ * The blocks that count as main content, in the page's order. Text: a line each. Markdown (CommonMark):
+ * headings, lists, quotes and preformatted text keep their form; characters that would mean something else
+ * are escaped. UTF-8. Bounded by TN_HTML_ANSWER_MAIN. Pure but for memory; any thread, one extractor each.
+ */
+#ifndef TERN_HTML_TEXT_H
+#define TERN_HTML_TEXT_H
+
+#include <stdbool.h>
+
+#include "postprocess/html_answer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Owned by the caller (tern_html_answer_free), NUL-terminated behind its length; ends with a newline unless
+ * it is empty.
+ * main_threshold: blocks at or above are taken. NULL without memory, or when outputs->n is not the
+ * extractor's number of blocks.
+ */
+TERN_HTML_API char *tern_html_text(const tern_html *x, const tern_html_outputs *outputs, float main_threshold,
+                                   bool markdown, size_t *length);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
