@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define SMALL         (64u << 10)
+#define SMALL     (64u << 10)
+#define HUGE_PAGE (2u << 20)
+#define HUGE                                                                                                 \
+    (4u << 20) /* a mapping from here on has such pages where they are to be had: one fault for 512 */
 #define UNKNOWN_START (16u << 10)
 #define BUDGET_STEP   (64u << 10) /* budget is taken in steps: one atomic add for many small arrivals */
 
@@ -50,7 +53,9 @@ static tern_code grow(tn_region *r, size_t cap, tern_status *st)
         if (p == NULL)
             return no_memory(st, cap);
     } else {
-        cap = (cap + 4095) & ~(size_t)4095;
+        /* A mapping of whole large pages is laid out so that they fit. */
+        const size_t page = cap < HUGE ? 4096 : HUGE_PAGE;
+        cap = (cap + page - 1) & ~(page - 1);
         if (r->mapped)
             p = remap(r->ptr, r->cap, cap);
         else
@@ -95,7 +100,11 @@ tern_code tn_region_room(tn_region *r, size_t want, char **room, size_t *space, 
 
 tern_code tn_region_commit(tn_region *r, size_t n, tern_status *st)
 {
+    const size_t before = r->len;
     r->len += n;
+    /* Not earlier: who announces much and sends little is to cost little. */
+    if (before < HUGE_PAGE && r->len >= HUGE_PAGE && r->mapped && r->cap >= HUGE)
+        madvise(r->ptr, r->cap, MADV_HUGEPAGE);
     if (r->len <= r->charged)
         return TERN_OK;
     size_t more = r->len - r->charged;
