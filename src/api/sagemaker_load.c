@@ -203,8 +203,8 @@ static void looked(tn_task *task)
         end_failed(l, TN_OP_FALCON, 500, TN_STR("the url is no string"));
     else if (!l->folder.valid)
         end_failed(l, TN_OP_ERROR, 404,
-                   tn_arena_printf(&r->call.arena, "Could not find valid base path %.*s for servable %.*s",
-                                   TN_FMT(l->url), TN_FMT(l->op.name)));
+                   TN_OP_TEXT_OF(r, TN_STR("Could not find valid base path "), l->url,
+                                 TN_STR(" for servable "), l->op.name));
     else if (!tn_service_is_model_name(l->op.name))
         end_failed(l, TN_OP_ERROR, 400, tn_model_bad_name(r, l->op.name));
     else if (!l->ports_open)
@@ -253,7 +253,7 @@ static void begin(load *l)
         return;
     case TN_CLAIM_LOADED:
         end_failed(l, TN_OP_ERROR, 409,
-                   tn_arena_printf(&r->call.arena, "Model %.*s is already loaded.", TN_FMT(l->op.name)));
+                   TN_OP_TEXT_OF(r, TN_STR("Model "), l->op.name, TN_STR(" is already loaded.")));
         return;
     case TN_CLAIM_NO_PORTS:
         end_failed(l, TN_OP_ERROR, 507, TN_STR(NO_PORTS));
@@ -354,8 +354,7 @@ static void on_body(tn_request *r)
     if (refused == 400 && string) {
         tn_service_request_own_error(r, 400, tn_model_bad_name(r, l->op.name));
     } else if (refused == 400) {
-        tn_service_request_own_error(
-            r, 400, tn_arena_printf(&r->call.arena, "invalid model_name: %.*s", TN_FMT(l->op.name)));
+        tn_service_request_own_error(r, 400, TN_OP_TEXT_OF(r, TN_STR("invalid model_name: "), l->op.name));
     } else if (refused != 0) {
         tn_service_request_error(r, refused, TN_STR_NONE, TN_STR_NONE);
     } else {

@@ -34,6 +34,11 @@ tn_request *tn_model_op_request(tn_server *server, tn_exchange *ex);
 void tn_model_op_start(tn_model_op *op, tn_request *r, void (*again)(tn_task *waiter));
 /* Answers. The operation is gone afterwards. */
 void tn_model_op_end(tn_model_op *op, tn_op_form form, int status, tn_str text);
+/* The texts one behind the other, in the request's arena: names and paths may hold any character. */
+tn_str tn_model_op_text(tn_request *r, const tn_str *texts, size_t n);
+#define TN_OP_TEXT_OF(r, ...)                                                                                \
+    tn_model_op_text((r), (const tn_str[]){__VA_ARGS__},                                                     \
+                     sizeof((const tn_str[]){__VA_ARGS__}) / sizeof(tn_str))
 /* "invalid model_name: 'x y'", in the request's arena. */
 tn_str tn_model_bad_name(tn_request *r, tn_str name);
 

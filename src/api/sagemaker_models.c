@@ -120,6 +120,20 @@ void tn_model_op_end(tn_model_op *op, tn_op_form form, int status, tn_str text)
     tn_request_finish(op->request);
 }
 
+tn_str tn_model_op_text(tn_request *r, const tn_str *texts, size_t n)
+{
+    size_t len = 0, at = 0;
+    for (size_t i = 0; i < n; i++)
+        len += texts[i].len;
+    char *all = tn_arena_alloc(&r->call.arena, len + 1);
+    for (size_t i = 0; i < n && all != NULL; i++) {
+        if (texts[i].len > 0)
+            memcpy(all + at, texts[i].ptr, texts[i].len);
+        at += texts[i].len;
+    }
+    return all != NULL ? (tn_str){all, len} : TN_STR("");
+}
+
 /* {"error": "invalid model_name: 'x y'"} */
 static void put_bad_name(tn_buf *out, tn_str name)
 {
@@ -297,12 +311,11 @@ static void begin_unload(tn_model_op *op)
     if (entry != NULL) {
         tn_models_remove(r->server->models, op->name); /* it may be gone already: by gRPC */
         tn_table_gone(s, entry);
-        tn_model_op_end(
-            op, TN_OP_SUCCESS, 200,
-            tn_arena_printf(&r->call.arena, "Successfully unloaded model %.*s.", TN_FMT(op->name)));
+        tn_model_op_end(op, TN_OP_SUCCESS, 200,
+                        TN_OP_TEXT_OF(r, TN_STR("Successfully unloaded model "), op->name, TN_STR(".")));
     } else if (!waits) {
         tn_model_op_end(op, TN_OP_ERROR, 404,
-                        tn_arena_printf(&r->call.arena, "Model %.*s is not loaded yet", TN_FMT(op->name)));
+                        TN_OP_TEXT_OF(r, TN_STR("Model "), op->name, TN_STR(" is not loaded yet")));
     }
 }
 

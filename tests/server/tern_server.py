@@ -61,6 +61,8 @@ class Server:
         self.grpc = self.rest = None
         if program == "tern":
             argv = [str(build / "tern"), "serve", "--port=0", "--rest_api_port=0", f"--port_file={self.ports_file}"]
+        elif program == "serve":  # SageMaker's: ports are variables of the environment
+            argv = [str(build / "serve"), f"--port_file={self.ports_file}"]
         else:
             self.grpc, self.rest = free_port(), free_port()
             argv = [str(build / program), f"--port={self.grpc}", f"--rest_api_port={self.rest}"]
