@@ -151,6 +151,69 @@ static void test_add_and_remove(void **state)
     tn_models_free(m);
 }
 
+/* One beside others, which stay as they are; with `every`, all versions that are named are waited for. */
+static void test_add_and_remove_one(void **state)
+{
+    static const int64_t both[] = {1, 2};
+    make_version("a", "1", HALF_PLUS_TWO);
+    make_version("b", "1", HALF_PLUS_TWO);
+    make_version("b", "2", "sleep 200\n" HALF_PLUS_TWO);
+    tn_model_config configs[] = {config_of("a"), config_of("b")};
+    configs[1].policy = TN_POLICY_SPECIFIC;
+    configs[1].specific = both;
+    configs[1].n_specific = 2;
+    tn_models_options options = help_options(engines);
+    options.load_threads = 2;
+    tn_models *m = help_start(&options, NULL, 0);
+    waiter w;
+    tern_status st;
+    waiter_init(&w);
+    assert_int_equal(tn_models_add(m, configs, &w.change, &st), TERN_OK);
+    expect(&w, TERN_OK, "");
+    waiter_init(&w);
+    w.change.every = true;
+    assert_int_equal(tn_models_add(m, configs + 1, &w.change, &st), TERN_OK);
+    expect(&w, TERN_OK, "");
+    for (int64_t v = 1; v <= 2; v++)
+        asked(m, &(tn_target){.name = TN_STR("b"), .has_version = true, .version = v}, v, "");
+    assert_int_equal(tn_models_add(m, configs + 1, NULL, &st), TERN_ALREADY_EXISTS);
+    assert_int_equal(tn_models_count(m).models, 2);
+
+    assert_true(tn_models_remove(m, TN_STR("b")));
+    assert_false(tn_models_remove(m, TN_STR("b")));
+    asked(m, LATEST("b"), 0, "Servable not found for request: Latest(b)");
+    asked(m, LATEST("a"), 1, "");
+    help_until(m, "b", 2, TN_STATE_END);
+    assert_false(tn_models_is_loading(m, TN_STR("b")));
+    tern_fail(&st, TERN_UNAVAILABLE, "the end");
+    tn_models_end_changes(m, &st);
+    assert_int_equal(tn_models_add(m, configs + 1, NULL, &st), TERN_UNAVAILABLE);
+    tn_models_free(m);
+}
+
+/* With `every` one version that fails is a failure, though others are available. */
+static void test_every_version_counts(void **state)
+{
+    static const int64_t both[] = {1, 2};
+    make_version("b", "1", HALF_PLUS_TWO);
+    make_version("b", "2", "fail 15 broken on purpose\n");
+    tn_model_config config = config_of("b");
+    config.policy = TN_POLICY_SPECIFIC;
+    config.specific = both;
+    config.n_specific = 2;
+    tn_models_options options = help_options(engines);
+    tn_models *m = help_start(&options, NULL, 0);
+    waiter w;
+    tern_status st;
+    waiter_init(&w);
+    w.change.every = true;
+    assert_int_equal(tn_models_add(m, &config, &w.change, &st), TERN_OK);
+    expect(&w, TERN_UNKNOWN,
+           "1 model(s) did not become available: {{{name: b version: 2} due to error: DATA_LOSS: broken on "
+           "purpose}, }");
+    tn_models_free(m);
+}
+
 /* The history of removed models is kept, but not for ever. */
 static void test_many_removed(void **state)
 {
@@ -613,6 +676,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_add_and_remove),
+        WITH_FOLDER(test_add_and_remove_one),
+        WITH_FOLDER(test_every_version_counts),
         WITH_FOLDER(test_many_removed),
         WITH_FOLDER(test_many_models),
         WITH_FOLDER(test_policies_and_labels),
