@@ -62,7 +62,12 @@ typedef struct tn_sagemaker {
     /* SAGEMAKER_GUNICORN_WORKER_CLASS as given ("gevent"); whether there is such is not checked */
     tn_str worker_class;
     int32_t timeout_s; /* SAGEMAKER_GUNICORN_TIMEOUT_SECONDS; 0: none */
-    tn_str log_level;  /* SAGEMAKER_GUNICORN_LOGLEVEL as given ("info") */
+    /*
+     * For one call of a script; 0: no limit. The larger of timeout_s and nginx's time, of those that are set;
+     * when neither is, nginx's.
+     */
+    int32_t script_timeout_s;
+    tn_str log_level; /* SAGEMAKER_GUNICORN_LOGLEVEL as given ("info") */
     /* For models that are loaded while serving. */
     bool batching;                      /* SAGEMAKER_TFS_ENABLE_BATCHING */
     struct tn_sagemaker_models *loaded; /* several: api/sagemaker_models.h */

@@ -284,6 +284,11 @@ void tn_sagemaker_describe(tn_server *server, tn_exchange *ex, tn_str name)
 /*
  * While nothing is being loaded or unloaded, what can be asked is loaded: then nobody takes the lock.
  */
+bool tn_sagemaker_ports_of(tn_server *server, tn_str name, int *rest, int *grpc)
+{
+    return tn_table_find(server->sagemaker->loaded, name, rest, grpc);
+}
+
 bool tn_sagemaker_may_invoke(tn_server *server, tn_exchange *ex, tn_str name)
 {
     tn_sagemaker_models *s = server->sagemaker->loaded;

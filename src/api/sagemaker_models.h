@@ -39,6 +39,8 @@ void tn_sagemaker_list(tn_server *server, tn_exchange *ex);
 void tn_sagemaker_describe(tn_server *server, tn_exchange *ex, tn_str name);
 /* DELETE /models/NAME. Calls under way end on the model that they have. */
 void tn_sagemaker_unload(tn_server *server, tn_exchange *ex, tn_str name);
+/* Ports where this process listens for a loaded model; false: there is no such model. */
+bool tn_sagemaker_ports_of(tn_server *server, tn_str name, int *rest, int *grpc);
 /* Whether a model of that name is loaded; if not the exchange was answered with 404. */
 bool tn_sagemaker_may_invoke(tn_server *server, tn_exchange *ex, tn_str name);
 

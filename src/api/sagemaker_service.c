@@ -12,6 +12,7 @@
 #include "api/sagemaker_service.h"
 #include "api/http.h"
 #include "api/sagemaker_models.h"
+#include "api/script.h"
 #include "api/surfaces.h"
 #include "api/tfserving_rest.h"
 #include "codec/python_text.h"
@@ -138,10 +139,43 @@ static void refuse_type(tn_server *server, tn_exchange *ex, tn_str type)
     tn_buf_free(&text);
 }
 
+/*
+ * The script of that model's own, or the one for all. false: there is none. With several servers one is drawn
+ * for each request, as there.
+ */
+static bool call_script(tn_server *server, tn_exchange *ex, tn_str name, bool from_header,
+                        const tn_service_attributes *attributes)
+{
+    const tn_sagemaker *sm = server->sagemaker;
+    static _Thread_local uint32_t turn;
+    tn_script_target target = {.model = name,
+                               .context_model = sm->several || from_header ? name : TN_STR_NONE,
+                               .attributes = *attributes};
+    if (server->scripts == NULL)
+        return false;
+    if (sm->several)
+        target.pool = tn_scripts_find(server->scripts, name);
+    if (target.pool == NULL)
+        target.pool = tn_scripts_find(server->scripts, TN_STR(""));
+    if (target.pool == NULL)
+        return false;
+    const int32_t i = (int32_t)(turn++ % (uint32_t)sm->instances);
+    target.rest_port = sm->several ? 0 : sm->rest_ports[i];
+    target.grpc_port = sm->several ? 0 : sm->grpc_ports[i];
+    if (!sm->several || tn_sagemaker_ports_of(server, name, &target.rest_port, &target.grpc_port))
+        tn_script_call(server, ex, &target);
+    else
+        tn_service_own_error(server, ex, 404, TN_STR("The model is not loaded any more."));
+    tn_script_pool_release(target.pool);
+    return true;
+}
+
 /* A call whose attributes are good. name: of the model; from_header: as the client wrote it. */
 static void call_model(tn_server *server, tn_exchange *ex, tn_str name, bool from_header,
                        const tn_service_attributes *attributes)
 {
+    if (call_script(server, ex, name, from_header, attributes))
+        return;
     tn_str type = tn_exchange_header(ex, "content-type");
     const ptrdiff_t parameters = tn_str_chr(type, ';');
     type = tn_str_trim(parameters >= 0 ? tn_str_sub(type, 0, (size_t)parameters) : type);
@@ -223,7 +257,11 @@ static void answer_ping(tn_server *server, tn_exchange *ex)
     const bool up =
         server->sagemaker->several || tn_models_acquire(server->models, &target, &v, &st) == TERN_OK;
     tn_version_release(v);
-    if (up)
+    char trouble[TN_SAGEMAKER_TROUBLE_MAX];
+    const size_t n = tn_sagemaker_trouble_get(server->sagemaker, trouble, sizeof trouble);
+    if (n > 0) /* the workers of the script cannot start */
+        tn_service_own_error(server, ex, 503, (tn_str){trouble, n});
+    else if (up)
         tn_service_text(server, ex, 200, TN_STR(""));
     else
         tn_service_own_error(server, ex, 503, (tn_str){st.message, st.length});

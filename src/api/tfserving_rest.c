@@ -536,6 +536,11 @@ static tern_code route_of(tn_request *r, tn_str target, tern_status *st)
     return code;
 }
 
+tern_code tn_rest_aim(tn_request *r, tn_str target, tern_status *st)
+{
+    return route_of(r, target, st);
+}
+
 tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
                           size_t state_size)
 {

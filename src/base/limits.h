@@ -25,6 +25,13 @@
       "answers queued on one connection before reading from it pauses")                                      \
     X(max_access_log_bytes, 1048576, "lines of the access log that wait for its file; more are dropped")     \
     X(max_queue, 4096, "calls that wait for an executor; more are refused with 429 / RESOURCE_EXHAUSTED")    \
+    X(max_script_queue, 1024, "calls that wait for a worker of a handler script; more are refused with 429") \
+    X(max_script_concurrency, 128, "calls that one worker of a handler script has at a time with gevent")    \
+    X(max_script_memory, 0, "memory of one worker, above which it is replaced; 0: no limit")                 \
+    X(max_script_calls, 0, "calls after which a worker is replaced; 0: never")                               \
+    X(max_script_idle_bytes, INT64_C(268435456),                                                             \
+      "shared memory of a script's workers that is kept for later calls")                                    \
+    X(script_start_ms, 300000, "time for a worker of a handler script to get ready")                         \
     X(max_batch_rows, 64, "rows of one batch with --batching=auto")                                          \
     X(max_batch_bytes, INT64_C(268435456),                                                                   \
       "one input of a batch, put together; a call that is larger runs alone")                                \

@@ -153,5 +153,8 @@ TERN_MUST_USE tern_code tn_parts_sagemaker_batching(tn_parts *p, tern_status *st
 TERN_MUST_USE tern_code tn_parts_sagemaker_inner_ports(tn_parts *p, tern_status *st);
 TERN_MUST_USE tern_code tn_parts_sagemaker_wait(tn_parts *p, tern_status *st);
 TERN_MUST_USE tern_code tn_parts_sagemaker_port(tn_parts *p, tern_status *st);
+/* Starts the Python workers of the script; waits until one of them is ready. */
+TERN_MUST_USE tern_code tn_parts_sagemaker_scripts(tn_parts *p, tern_status *st);
+TERN_MUST_USE tern_code tn_parts_sagemaker_scripts_wait(tn_parts *p, tern_status *st);
 
 #endif

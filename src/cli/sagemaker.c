@@ -168,6 +168,12 @@ static tern_code read_scripts(tn_parts *p, tern_status *st)
         code = read_int("SAGEMAKER_GUNICORN_WORKERS", 1, 1, MAX_WORKERS, &sm->workers, st);
     if (code == TERN_OK && sm->service)
         code = read_int("SAGEMAKER_GUNICORN_THREADS", 1, 1, MAX_WORKERS, &sm->threads, st);
+    const bool own = getenv("SAGEMAKER_GUNICORN_TIMEOUT_SECONDS") != NULL;
+    const bool nginx = getenv("SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS") != NULL;
+    sm->script_timeout_s =
+        !own || (nginx && sm->read_timeout_s > sm->timeout_s) ? sm->read_timeout_s : sm->timeout_s;
+    if (own && sm->timeout_s == 0)
+        sm->script_timeout_s = 0;
     if (sm->read_timeout_s < sm->timeout_s)
         sm->read_timeout_s = sm->timeout_s;
     if (code == TERN_OK && getenv("SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET") != NULL)

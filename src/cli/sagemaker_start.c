@@ -3,6 +3,8 @@
 #include "base/log.h"
 #include "cli/sagemaker.h"
 
+#include "api/script.h"
+
 #define LOOPBACK   "127.0.0.1"
 #define LOOK_NS    (10 * TN_NS_PER_MS)
 #define STATUS_MAX (16u << 20)
@@ -109,6 +111,48 @@ tern_code tn_parts_sagemaker_wait(tn_parts *p, tern_status *st)
     }
     tn_arena_free(&arena);
     return code;
+}
+
+/* ---- scripts ---- */
+
+/* On the thread that looks after the workers: what they cannot do is told by the port. */
+static void on_script_state(void *context, const tern_status *trouble)
+{
+    tn_sagemaker *sm = context;
+    tn_sagemaker_trouble_set(sm, trouble != NULL ? (tn_str){trouble->message, trouble->length} : TN_STR(""));
+}
+
+tern_code tn_parts_sagemaker_scripts(tn_parts *p, tern_status *st)
+{
+    tn_sagemaker *sm = &p->sagemaker;
+    if (!sm->several && sm->script == NULL)
+        return TERN_OK;
+    tern_code code = tn_script_host_new(&p->server, &p->server.scripts, st);
+    if (code == TERN_OK && sm->script != NULL)
+        code = tn_scripts_add(p->server.scripts, TN_STR(""), sm->code, sm->requirements != NULL,
+                              sm->several ? NULL : on_script_state, sm, st);
+    return code;
+}
+
+/*
+ * A script that cannot be imported ends the start, as in the container. One whose requirements cannot be
+ * installed
+ * does not: the port says so, and it is tried again.
+ */
+tern_code tn_parts_sagemaker_scripts_wait(tn_parts *p, tern_status *st)
+{
+    const tn_sagemaker *sm = &p->sagemaker;
+    const int64_t step_ns = TN_NS_PER_S / 5;
+    tern_code code = TERN_DEADLINE_EXCEEDED;
+    char why[TERN_STATUS_MESSAGE_MAX];
+    if (sm->script == NULL)
+        return TERN_OK;
+    while (code == TERN_DEADLINE_EXCEEDED && !tn_parts_stop_is_pending())
+        code = tn_scripts_wait(p->server.scripts, TN_STR(""), tn_now_ns() + step_ns, st);
+    if (code == TERN_OK || code == TERN_UNAVAILABLE || code == TERN_DEADLINE_EXCEEDED)
+        return TERN_OK;
+    snprintf(why, sizeof why, "%s", st->message);
+    return tern_fail(st, code, "%s cannot be used: %s", sm->script, why);
 }
 
 tern_code tn_parts_sagemaker_port(tn_parts *p, tern_status *st)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/sagemaker_models.h"
+#include "api/script.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "cli/commands.h"
@@ -88,9 +89,11 @@ static const step sagemaker_steps[] = {tn_parts_check,
                                        tn_parts_models,
                                        tn_parts_server,
                                        tn_parts_sagemaker_inner_ports,
+                                       tn_parts_sagemaker_scripts,
                                        start_models,
                                        start_net,
                                        tn_parts_sagemaker_wait,
+                                       tn_parts_sagemaker_scripts_wait,
                                        tn_parts_sagemaker_port,
                                        NULL};
 
@@ -146,17 +149,20 @@ static void stop_serving(tn_parts *p, int result)
         /* A run that cannot be stopped holds its buffers: leave them to the system. */
         tn_warn("serve", "calls were still under way after --drain_timeout_ms=%lld; they were cut off",
                 (long long)s->limits.drain_timeout_ms);
+        tn_script_host_leave(s->scripts);
         tn_schedule_leave(s->schedule);
         tn_models_leave(s->models);
         tn_log_writer_flush(s->access_log);
         fflush(NULL);
         _exit(result);
     }
+    tn_script_host_end(s->scripts);
     tn_schedule_end(s->schedule);
     tn_worker_free(s->worker);
     tn_sagemaker_models_end(p->sagemaker.loaded);
     tn_net_free(s->net);
     tn_sagemaker_models_free(p->sagemaker.loaded);
+    tn_script_host_free(s->scripts);
     tn_log_writer_free(s->access_log);
     tn_tls_free(p->tls);
     const int64_t last_ns = tn_now_ns() + LAST_REFERENCES_NS;

@@ -55,7 +55,7 @@ struct tn_script_pool {
     tn_script_pool *next;
     atomic_uint refs; /* taken by anybody, given back with the lock; the supervisor's own goes last */
     char *name;
-    char **argv, **env, **prepare_argv, **prepare_env; /* copies, or NULL */
+    char **argv, **env; /* copies */
     tn_script_pool_options o;
     tn_segments *segments;
     tn_script_worker workers[TN_SCRIPT_WORKERS_MAX];
@@ -65,9 +65,9 @@ struct tn_script_pool {
     uint32_t last_number;
     int64_t start_at_ns; /* earliest next start */
     int64_t pause_ns;    /* back-off */
-    tn_process prepare;
-    int64_t prepare_until_ns;
-    bool preparing, closed, was_ready;
+    int64_t longest_pause_ns;
+    bool closed, was_ready;
+    bool told;              /* that there is trouble */
     uint32_t failed_starts; /* in a row */
     tern_status trouble;    /* code OK: none */
     char note[1024];
@@ -98,6 +98,10 @@ void tn_script_dispatch(tn_script_pool *pool);
 void tn_script_requeue(tn_script_pool *pool, tn_script_job *job);
 /* Wakes the thread. */
 void tn_script_wake(tn_scripts *s);
+/* A start failed: the next one comes after a pause, which grows. */
+void tn_script_pause(tn_script_pool *pool);
+/* pool->trouble has changed: tells whoever waits, and on_trouble(). */
+void tn_script_trouble(tn_script_pool *pool);
 
 /* ---- script_worker.c ---- all with the lock held */
 

@@ -14,14 +14,13 @@
 #include "base/thread.h"
 #include "handler/script_inside.h"
 
-#define EVENTS            64
-#define TICK_NS           (200 * TN_NS_PER_MS)
-#define MEMORY_LOOK_NS    TN_NS_PER_S
-#define PREPARE_PAUSE_NS  (5 * TN_NS_PER_S)
-#define PREPARE_PAUSE_MAX (300 * TN_NS_PER_S)
-#define PREPARE_NS        (1800 * TN_NS_PER_S)
+#define EVENTS           64
+#define TICK_NS          (200 * TN_NS_PER_MS)
+#define MEMORY_LOOK_NS   TN_NS_PER_S
+#define FIRST_PAUSE_NS   (250 * TN_NS_PER_MS)
+#define LONGEST_PAUSE_NS (30 * TN_NS_PER_S)
 /* What epoll's pointers carry in their lowest bits. */
-enum { MARK_SOCKET = 0, MARK_PROCESS = 1, MARK_PREPARE = 2, MARKS = 3 };
+enum { MARK_SOCKET = 0, MARK_PROCESS = 1, MARKS = 1 };
 
 /* ---- the lock, and events behind it ---- */
 
@@ -108,6 +107,17 @@ tn_str tn_script_job_bytes(const tn_script_job *job, const tn_frame_ref *ref)
     }
     tn_segment *segment = tn_script_job_segment(job, ref);
     return segment != NULL ? (tn_str){segment->ptr + ref->offset, (size_t)ref->size} : TN_STR_NONE;
+}
+
+void tn_script_job_keep(tn_script_job *job, uint64_t id)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < job->n_segments; i++)
+        if (job->segments[i]->id == id)
+            job->segments[kept++] = job->segments[i];
+        else
+            tn_segment_release(job->segments[i]);
+    job->n_segments = kept;
 }
 
 void tn_script_job_finish(tn_script_job *job)
@@ -315,8 +325,6 @@ static void free_pool(tn_script_pool *pool)
     tn_segments_free(pool->segments);
     free_list(pool->argv);
     free_list(pool->env);
-    free_list(pool->prepare_argv);
-    free_list(pool->prepare_env);
     free(pool->name);
     free(pool);
 }
@@ -329,23 +337,17 @@ tern_code tn_script_pool_new(tn_scripts *s, const tn_script_pool_options *o, tn_
     if (pool == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a pool of workers");
     atomic_init(&pool->refs, 2); /* the caller's and the supervisor's */
+    pool->told = true;           /* so that the first worker that is ready is told */
     pool->owner = s;
     pool->o = *o;
     pool->name = strndup(o->name.ptr, o->name.len);
     pool->argv = copy_list(o->command.argv);
     pool->env = copy_list(o->command.env);
-    pool->prepare.pidfd = -1;
-    pool->preparing = o->prepare.argv != NULL;
-    if (pool->preparing) {
-        pool->prepare_argv = copy_list(o->prepare.argv);
-        pool->prepare_env = copy_list(o->prepare.env);
-    }
     pool->segments = tn_segments_new(o->budget, o->max_bytes, o->max_idle);
     for (uint32_t i = 0; i < TN_SCRIPT_WORKERS_MAX; i++)
         pool->workers[i] =
             (tn_script_worker){.pool = pool, .place = i, .socket = -1, .page_fd = -1, .process.pidfd = -1};
-    if (pool->name == NULL || pool->argv == NULL || pool->env == NULL || pool->segments == NULL ||
-        (pool->preparing && (pool->prepare_argv == NULL || pool->prepare_env == NULL))) {
+    if (pool->name == NULL || pool->argv == NULL || pool->env == NULL || pool->segments == NULL) {
         free_pool(pool);
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a pool of workers");
     }
@@ -381,7 +383,6 @@ static void close_pool(tn_script_pool *pool)
     }
     for (uint32_t i = 0; i < TN_SCRIPT_WORKERS_MAX; i++)
         tn_worker_retire(&pool->workers[i], NULL);
-    tn_process_kill(&pool->prepare);
     pthread_cond_broadcast(&s->changed);
     tn_script_wake(s);
 }
@@ -477,53 +478,25 @@ tn_script_counts tn_script_pool_count(tn_script_pool *pool)
 
 /* ---- what the thread does with a pool ---- */
 
-static void next_pause(tn_script_pool *pool, int64_t now, int64_t first, int64_t most)
+void tn_script_trouble(tn_script_pool *pool)
 {
-    pool->pause_ns = pool->pause_ns == 0 ? first : pool->pause_ns * 2;
+    const bool broken = is_broken(pool);
+    pthread_cond_broadcast(&pool->owner->changed);
+    if (pool->o.on_trouble != NULL && (broken || pool->told) && !pool->closed)
+        pool->o.on_trouble(pool->o.context, broken ? &pool->trouble : NULL);
+    pool->told = broken;
+}
+
+void tn_script_pause(tn_script_pool *pool)
+{
+    const int64_t now = tn_now_ns();
+    const int64_t most = pool->longest_pause_ns > 0 ? pool->longest_pause_ns : LONGEST_PAUSE_NS;
+    if (now < pool->start_at_ns)
+        return;
+    pool->pause_ns = pool->pause_ns == 0 ? FIRST_PAUSE_NS : pool->pause_ns * 2;
     if (pool->pause_ns > most)
         pool->pause_ns = most;
     pool->start_at_ns = now + pool->pause_ns;
-}
-
-static void prepare_failed(tn_script_pool *pool, int64_t now, const char *how)
-{
-    tern_fail(&pool->trouble, TERN_UNAVAILABLE, "%s (%s)",
-              pool->o.prepare_failed != NULL ? pool->o.prepare_failed
-                                             : "The preparation of the workers failed",
-              how);
-    tn_warn("script", "%s: %s", pool->name, pool->trouble.message);
-    next_pause(pool, now, PREPARE_PAUSE_NS, PREPARE_PAUSE_MAX);
-    pthread_cond_broadcast(&pool->owner->changed);
-}
-
-static void start_prepare(tn_script_pool *pool, int64_t now)
-{
-    tern_status st;
-    const tn_script_command command = {(const char *const *)pool->prepare_argv,
-                                       (const char *const *)pool->prepare_env};
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = (void *)((uintptr_t)pool | MARK_PREPARE)};
-    if (tn_process_start(&command, -1, -1, &pool->prepare, &st) != TERN_OK) {
-        prepare_failed(pool, now, st.message);
-        return;
-    }
-    pool->prepare_until_ns = now + PREPARE_NS;
-    epoll_ctl(pool->owner->epoll, EPOLL_CTL_ADD, pool->prepare.pidfd, &e);
-}
-
-static void prepare_ended(tn_script_pool *pool)
-{
-    char how[128];
-    int status;
-    if (!tn_process_ended(&pool->prepare, &status))
-        return;
-    if (status == 0) {
-        pool->preparing = false;
-        pool->trouble.code = TERN_OK;
-        pool->pause_ns = pool->start_at_ns = 0;
-        return;
-    }
-    tn_process_how(status, how, sizeof how);
-    prepare_failed(pool, tn_now_ns(), how);
 }
 
 static void start_worker(tn_script_pool *pool, int64_t now)
@@ -537,8 +510,8 @@ static void start_worker(tn_script_pool *pool, int64_t now)
             pool->trouble = st;
             pool->failed_starts++;
             tn_warn("script", "%s: %s", pool->name, st.message);
-            next_pause(pool, now, TN_NS_PER_S / 4, 30 * TN_NS_PER_S);
-            pthread_cond_broadcast(&pool->owner->changed);
+            tn_script_pause(pool);
+            tn_script_trouble(pool);
         }
         return;
     }
@@ -576,14 +549,8 @@ static void tell_gone_segments(tn_script_pool *pool)
 static int64_t look_after(tn_script_pool *pool, int64_t now, bool look_at_memory)
 {
     int64_t next = INT64_MAX;
-    if (!pool->closed) {
-        if (pool->preparing && pool->prepare.pid == 0 && now >= pool->start_at_ns)
-            start_prepare(pool, now);
-        while (!pool->preparing && now >= pool->start_at_ns && serving(pool) < pool->o.workers)
-            start_worker(pool, now);
-    }
-    if (pool->prepare.pid != 0 && now >= pool->prepare_until_ns)
-        tn_process_kill(&pool->prepare);
+    while (!pool->closed && now >= pool->start_at_ns && serving(pool) < pool->o.workers)
+        start_worker(pool, now);
     for (uint32_t i = 0; i < TN_SCRIPT_WORKERS_MAX; i++) {
         tn_script_worker *w = &pool->workers[i];
         if (w->state == TN_WORKER_NONE)
@@ -600,7 +567,7 @@ static int64_t look_after(tn_script_pool *pool, int64_t now, bool look_at_memory
 
 static bool has_processes(const tn_script_pool *pool)
 {
-    bool any = pool->prepare.pid != 0;
+    bool any = false;
     for (uint32_t i = 0; i < TN_SCRIPT_WORKERS_MAX; i++)
         any = any || pool->workers[i].state != TN_WORKER_NONE;
     return any;
@@ -629,8 +596,6 @@ static void handle(tn_scripts *s, const struct epoll_event *e)
     if (e->data.ptr == NULL) {
         ssize_t n = read(s->wake, &count, sizeof count);
         (void)n;
-    } else if ((value & MARKS) == MARK_PREPARE) {
-        prepare_ended((tn_script_pool *)(value & ~(uintptr_t)MARKS));
     } else {
         tn_script_worker *w = (tn_script_worker *)(value & ~(uintptr_t)MARKS);
         if ((value & MARKS) == MARK_PROCESS)
@@ -738,7 +703,6 @@ static void wait_for_processes(tn_scripts *s)
 static void end_processes(tn_scripts *s)
 {
     for (tn_script_pool *pool = s->pools; pool != NULL; pool = pool->next) {
-        tn_process_end(&pool->prepare);
         for (uint32_t i = 0; i < TN_SCRIPT_WORKERS_MAX; i++) {
             tn_process_kill(&pool->workers[i].process);
             tn_worker_bury(&pool->workers[i]);
@@ -746,9 +710,9 @@ static void end_processes(tn_scripts *s)
     }
 }
 
-void tn_scripts_free(tn_scripts *s)
+void tn_scripts_end(tn_scripts *s)
 {
-    if (s == NULL)
+    if (s == NULL || s->stop)
         return;
     lock(s);
     s->ending = true;
@@ -757,7 +721,16 @@ void tn_scripts_free(tn_scripts *s)
     unlock(s);
     wait_for_processes(s);
     end_thread(s);
+    lock(s);
     end_processes(s);
+    unlock(s);
+}
+
+void tn_scripts_free(tn_scripts *s)
+{
+    if (s == NULL)
+        return;
+    tn_scripts_end(s);
     while (s->pools != NULL) {
         tn_script_pool *pool = s->pools;
         s->pools = pool->next;
@@ -773,8 +746,10 @@ void tn_scripts_free(tn_scripts *s)
 
 void tn_scripts_leave(tn_scripts *s)
 {
-    if (s == NULL)
+    if (s == NULL || s->stop)
         return;
     end_thread(s);
+    lock(s);
     end_processes(s);
+    pthread_mutex_unlock(&s->lock); /* nobody wants to hear of it any more */
 }

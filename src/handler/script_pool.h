@@ -29,8 +29,12 @@ typedef struct tn_script_job tn_script_job;
 /* Starts the thread. */
 TERN_MUST_USE tern_code tn_scripts_new(tn_scripts **out, tern_status *st);
 /*
- * Ends what is left of all pools, kills and reaps their processes. Nobody may submit any more. Accepts NULL.
+ * Ends all pools: what waits is refused, what is under way has a few seconds, then the processes are killed
+ * and reaped, and the thread ends. Events still come from inside; afterwards none does. Pools may still be
+ * released. Accepts NULL.
  */
+void tn_scripts_end(tn_scripts *s);
+/* The same, and nobody may use it any more. Accepts NULL. */
 void tn_scripts_free(tn_scripts *s);
 /* Before a process ends that cannot wait: kills and reaps the workers. Accepts NULL. */
 void tn_scripts_leave(tn_scripts *s);
@@ -51,6 +55,13 @@ typedef struct tn_script_pool_options {
     tn_budget *budget;          /* borrowed: bytes in flight */
     size_t max_bytes;           /* of one segment */
     size_t max_idle;            /* bytes of shared memory that are kept for later calls */
+    /*
+     * The pool became broken (its trouble), or is well: its first worker is ready, or one again (NULL). On
+     * the pools' thread, which it must not keep, and with its lock: no function of this header may be called.
+     * May be NULL.
+     */
+    void (*on_trouble)(void *context, const tern_status *trouble);
+    void *context;
 } tn_script_pool_options;
 
 /* Workers start at once, on the pools' thread. Returns a reference. */
@@ -76,8 +87,8 @@ tn_script_state tn_script_pool_state(tn_script_pool *pool, tern_status *trouble)
 /* What the workers said of themselves when they got ready (NOTE); copied, NUL-terminated. */
 size_t tn_script_pool_note(tn_script_pool *pool, char *text, size_t size);
 /*
- * Waits until one worker is ready, or the first tries of all failed: its trouble. DEADLINE_EXCEEDED at at_ns.
- * Not on a loop.
+ * Waits until one worker is ready, or the pool has trouble: FAILED_PRECONDITION where what is run cannot
+ * start, UNAVAILABLE where it may be different later. DEADLINE_EXCEEDED at at_ns. Not on a loop.
  */
 TERN_MUST_USE tern_code tn_script_pool_wait(tn_script_pool *pool, int64_t at_ns, tern_status *st);
 tn_segments *tn_script_pool_segments(tn_script_pool *pool);
@@ -127,6 +138,8 @@ bool tn_script_job_add(tn_script_job *job, tn_segment *segment);
 tn_segment *tn_script_job_segment(const tn_script_job *job, const tn_frame_ref *ref);
 /* Bytes that a reference of job->reply points to: in a segment or in the frame. {NULL,0} when it is none. */
 tn_str tn_script_job_bytes(const tn_script_job *job, const tn_frame_ref *ref);
+/* Gives back all its segments but the one with that id. Only while it is over. */
+void tn_script_job_keep(tn_script_job *job, uint64_t id);
 /* Gives back what it holds. Only when it is over, or was never submitted; then it may be used again. */
 void tn_script_job_finish(tn_script_job *job);
 

@@ -33,8 +33,9 @@ typedef enum tn_frame_type {
     TN_FRAME_MORE = 6,   /* answer to PART: the next one may come */
     TN_FRAME_MAP = 7,    /* MAP fields: segments that come along as descriptors, in this order */
     /* From a worker. */
-    TN_FRAME_READY = 16,  /* CAPACITY, NOTE; ready for calls */
-    TN_FRAME_FAILED = 17, /* ERROR: cannot start; the process ends */
+    TN_FRAME_READY = 16, /* CAPACITY, NOTE; ready for calls */
+    /* ERROR: cannot start; the process ends. SIZE: seconds after which it may be different */
+    TN_FRAME_FAILED = 17,
     TN_FRAME_NEED = 18,   /* SIZE: bytes of shared memory for this call */
     TN_FRAME_ANSWER = 19, /* the call is over for the worker */
     TN_FRAME_ASK = 20,    /* the call asks the server for something, and waits for RESULT */

@@ -15,15 +15,14 @@
 #include "base/log.h"
 #include "handler/script_inside.h"
 
-#define PAGE_BYTES       4096
-#define LEAVE_NS         (5 * TN_NS_PER_S) /* for a worker that was told to go */
-#define BACKLOG_MAX      4096
-#define FRAMES_A_LOOK    64
-#define SOCKET_BYTES     (1 << 20)
-#define FIRST_PAUSE_NS   (250 * TN_NS_PER_MS)
-#define LONGEST_PAUSE_NS (30 * TN_NS_PER_S)
-#define CAPACITY_MAX     10000
-#define TRIES_MAX        3
+#define PAGE_BYTES    4096
+#define LEAVE_NS      (5 * TN_NS_PER_S) /* for a worker that was told to go */
+#define BACKLOG_MAX   4096
+#define FRAMES_A_LOOK 64
+#define SOCKET_BYTES  (1 << 20)
+#define CAPACITY_MAX  10000
+#define TRIES_MAX     3
+#define LATER_MAX_S   300
 
 /* ---- start ---- */
 
@@ -346,17 +345,25 @@ static void on_ready(tn_script_worker *w, const tn_frame *frame)
     pool->was_ready = true;
     pool->failed_starts = 0;
     pool->trouble.code = TERN_OK;
-    pthread_cond_broadcast(&pool->owner->changed);
+    tn_script_trouble(pool);
     relieve_one(pool);
     tn_script_dispatch(pool);
 }
 
 static void on_failed(tn_script_worker *w, const tn_frame *frame)
 {
+    tn_script_pool *pool = w->pool;
+    uint64_t pause_s;
     tn_str why = tn_frame_get(frame, TN_TAG_ERROR);
-    if (w->state == TN_WORKER_STARTING)
-        tern_fail(&w->pool->trouble, TERN_UNAVAILABLE, "%.*s",
-                  TN_FMT(why.len > 0 ? why : TN_STR("no reason given")));
+    if (w->state != TN_WORKER_STARTING)
+        return;
+    const bool later = tn_frame_get_u64(frame, TN_TAG_SIZE, &pause_s);
+    tern_fail(&pool->trouble, later ? TERN_UNAVAILABLE : TERN_FAILED_PRECONDITION, "%.*s",
+              TN_FMT(why.len > 0 ? why : TN_STR("no reason given")));
+    /* Such a start costs more than a process: it is not tried again and again. */
+    if (later && pause_s <= LATER_MAX_S && pool->pause_ns < (int64_t)pause_s * TN_NS_PER_S)
+        pool->pause_ns = (int64_t)pause_s * TN_NS_PER_S;
+    pool->longest_pause_ns = later ? LATER_MAX_S * TN_NS_PER_S : 0;
 }
 
 static bool on_need(tn_script_worker *w, tn_script_job *job, const tn_frame *frame)
@@ -513,24 +520,18 @@ static void lose_job(tn_script_worker *w, tn_script_job *job, bool begun, const 
 static void note_pause(tn_script_worker *w, tn_worker_state was, const char *how)
 {
     tn_script_pool *pool = w->pool;
-    const int64_t now = tn_now_ns();
     if (was == TN_WORKER_STARTING || (was == TN_WORKER_KILLED && w->capacity == 0)) {
         pool->failed_starts++;
         if (pool->trouble.code == TERN_OK)
-            tern_fail(&pool->trouble, TERN_UNAVAILABLE, "A worker of %s ended before it was ready: %s",
-                      pool->name, how);
+            tern_fail(&pool->trouble, TERN_FAILED_PRECONDITION,
+                      "A worker of %s ended before it was ready: %s", pool->name, how);
         tn_warn("script", "%s cannot start: %s", pool->name, pool->trouble.message);
-        pthread_cond_broadcast(&pool->owner->changed);
-    } else if (now - w->started_ns > TN_NS_PER_S || w->calls > 0) {
+        tn_script_trouble(pool);
+    } else if (tn_now_ns() - w->started_ns > TN_NS_PER_S || w->calls > 0) {
         pool->pause_ns = 0;
         return;
     }
-    if (now < pool->start_at_ns)
-        return;
-    pool->pause_ns = pool->pause_ns == 0 ? FIRST_PAUSE_NS : pool->pause_ns * 2;
-    if (pool->pause_ns > LONGEST_PAUSE_NS)
-        pool->pause_ns = LONGEST_PAUSE_NS;
-    pool->start_at_ns = now + pool->pause_ns;
+    tn_script_pause(pool);
 }
 
 void tn_worker_ended(tn_script_worker *w)
