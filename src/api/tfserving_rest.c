@@ -140,11 +140,12 @@ static void malformed_text(const tn_server *server, tn_str method, tn_str target
     tn_buf_printf(text, "Malformed request: %.*s ", TN_FMT(method));
     tn_buf_str(text, target);
     rest_route route;
-    if (server->rest_extensions && match_post(target, &route) && route.verb != VERB_NONE)
+    const bool hints = server->rest_extensions && !server->strict;
+    if (hints && match_post(target, &route) && route.verb != VERB_NONE)
         tn_buf_z(text, "; this path wants POST");
-    else if (server->rest_extensions && match_get(target, &route))
+    else if (hints && match_get(target, &route))
         tn_buf_z(text, "; this path wants GET");
-    else if (server->rest_extensions)
+    else if (hints)
         tn_buf_z(text,
                  "; paths are /v1/models/NAME[/versions/N|/labels/L], the same with /metadata, and with "
                  ":predict, :classify or :regress for POST");

@@ -36,8 +36,8 @@ typedef struct tn_rest_state {
 tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
                           size_t state_size);
 /*
- * For a request that exists already, whose state begins with a tn_rest_state: sets the call's steps and the target.
- * INVALID_ARGUMENT where the target is none.
+ * For a request that exists already, whose state begins with a tn_rest_state: sets the call's steps and the
+ * target. INVALID_ARGUMENT where the target is none.
  */
 TERN_MUST_USE tern_code tn_rest_aim(tn_request *r, tn_str target, tern_status *st);
 /* The body is complete. On the loop. */
