@@ -449,15 +449,17 @@ static void what_cannot_start_says_why(void **state)
     tern_status st;
     test_job *t = job_of("x", NULL, 0);
     tn_script_pool *pool = pool_with("refuse", "1", 2, 10);
-    assert_int_equal(tn_script_pool_wait(pool, tn_now_ns() + 20 * TN_NS_PER_S, &st), TERN_UNAVAILABLE);
+    assert_int_equal(tn_script_pool_wait(pool, tn_now_ns() + 20 * TN_NS_PER_S, &st),
+                     TERN_FAILED_PRECONDITION);
     assert_string_equal(st.message, "there is no such thing");
     assert_int_equal(tn_script_pool_state(pool, &st), TN_SCRIPT_BROKEN);
-    assert_int_equal(tn_script_submit(pool, &t->job, &st), TERN_UNAVAILABLE);
+    assert_int_equal(tn_script_submit(pool, &t->job, &st), TERN_FAILED_PRECONDITION);
     assert_string_equal(st.message, "there is no such thing");
     tn_script_job_finish(&t->job);
     tn_script_pool_release(pool);
     pool = pool_with("exit", "1", 1, 10);
-    assert_int_equal(tn_script_pool_wait(pool, tn_now_ns() + 20 * TN_NS_PER_S, &st), TERN_UNAVAILABLE);
+    assert_int_equal(tn_script_pool_wait(pool, tn_now_ns() + 20 * TN_NS_PER_S, &st),
+                     TERN_FAILED_PRECONDITION);
     assert_non_null(strstr(st.message, "exit status 3"));
     tn_script_pool_release(pool);
     pool = pool_with("mute", "1", 1, 10);
