@@ -1,10 +1,12 @@
 /*
  * api/document.c - a raw document for a model's handler: the body goes to the handler's pre(), the answer
- * comes from its post().
+ * comes from its post(), in this process, or in one of the handler's own (document_isolated.c).
  */
+#include "api/document.h"
 #include "api/access.h"
 #include "api/http.h"
 #include "api/surfaces.h"
+#include "handler/isolated.h"
 
 static tern_code document_decode(tn_call *call, tern_status *st)
 {
@@ -29,17 +31,22 @@ static const tn_call_steps document_steps = {.name = "document",
                                              .encode = document_encode,
                                              .done = tn_request_done};
 
-static void document_answer(tn_request *r)
+void tn_document_answer(tn_request *r, tn_str body)
 {
     const tn_handler_job *job = &r->job;
-    r->chunk = (tn_chunk){job->body.ptr, job->body.len};
+    r->chunk = (tn_chunk){body.ptr, body.len};
     const tn_http_answer answer = {.content_type = job->content_type,
                                    .status = job->status,
                                    .headers = job->headers,
                                    .n_headers = job->n_headers,
                                    .chunks = &r->chunk,
-                                   .n_chunks = job->body.len > 0};
+                                   .n_chunks = body.len > 0};
     tn_http_request_send(r, &answer);
+}
+
+static void document_answer(tn_request *r)
+{
+    tn_document_answer(r, tn_buf_view(&r->job.body));
 }
 
 static const tn_surface document_surface = {.answer = document_answer, .error = tn_http_request_error};
@@ -99,7 +106,12 @@ static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, 
     code = copy_head(r, ex, st);
     r->job.max_response = (size_t)r->server->limits.max_response_bytes;
     r->job.budget = &r->server->budget;
-    return code;
+    if (code != TERN_OK)
+        return code;
+    if (tn_handler_is_isolated(r->call.version))
+        return tn_document_isolated(r, ex, st);
+    tn_request_read_body(r, document_on_body);
+    return TERN_OK;
 }
 
 bool tn_document_takes(tn_server *server, const tn_target *target, tn_str content_type)
@@ -125,6 +137,4 @@ void tn_document_call(tn_server *server, tn_exchange *ex, const tn_target *targe
         return;
     if (start(r, ex, target, &st) != TERN_OK)
         tn_request_fail(r, &st);
-    else
-        tn_request_read_body(r, document_on_body);
 }

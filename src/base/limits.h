@@ -35,6 +35,10 @@
     X(max_batch_rows, 64, "rows of one batch with --batching=auto")                                          \
     X(max_batch_bytes, INT64_C(268435456),                                                                   \
       "one input of a batch, put together; a call that is larger runs alone")                                \
+    X(max_handler_memory_bytes, INT64_C(2147483648),                                                         \
+      "memory of one process of an isolated handler, which is replaced then; 0: no limit")                   \
+    X(max_handler_idle_bytes, INT64_C(268435456),                                                            \
+      "memory shared with an isolated handler that is kept for later calls")                                 \
     X(max_json_depth, 100000, "nesting of JSON that is read")                                                \
     X(max_error_bytes, 1048576, "longest text of a REST error, which may repeat a part of the request")      \
     X(compress_min_bytes, 1024,                                                                              \

@@ -71,6 +71,9 @@ static tern_code check_tern(const tn_options *o, tern_status *st)
 static tern_code check_words(const tn_options *o, tern_status *st)
 {
     static const char *const levels[] = {"debug", "info", "warning", "error"};
+    if (strcmp(o->handler_isolation, "none") != 0 && strcmp(o->handler_isolation, "process") != 0)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "--handler_isolation=%.100s: use none or process",
+                         o->handler_isolation);
     for (int i = 0; i < 4; i++)
         if (strcmp(o->log_level, levels[i]) == 0) {
             tn_log_level((tern_log_level)i);

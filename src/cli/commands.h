@@ -13,5 +13,7 @@ int tn_cli_serve(tn_manner manner, bool sagemaker, int argc, char **argv);
 int tn_cli_bench(int argc, char **argv);
 /* The page model on HTML files, without a server. */
 int tn_cli_read(int argc, char **argv);
+/* Opens a handler plugin and says what it is; with a model, runs a document through both. */
+int tn_cli_check_handler(int argc, char **argv);
 
 #endif

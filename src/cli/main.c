@@ -6,16 +6,18 @@
 #include <stdlib.h>
 
 #include "cli/commands.h"
+#include "handler/isolated.h"
 
 static void usage(FILE *out)
 {
     fputs("Tern " TERN_VERSION " serves TensorFlow models.\n\n"
           "usage: tern COMMAND [flags]\n\n"
-          "  serve     load models and answer over REST and gRPC\n"
-          "  bench     measure a running server: latency, throughput, where the time goes\n"
-          "  read      what web pages say: text, Markdown or JSON, by the page model\n"
-          "  version   print the version\n"
-          "  help      print this text\n\n"
+          "  serve           load models and answer over REST and gRPC\n"
+          "  bench           measure a running server: latency, throughput, where the time goes\n"
+          "  read            what web pages say: text, Markdown or JSON, by the page model\n"
+          "  check-handler   say what a handler plugin is; run a document through it and a model\n"
+          "  version         print the version\n"
+          "  help            print this text\n\n"
           "Start with: tern serve --model_base_path=DIR     (DIR holds numbered versions)\n"
           "Flags of a command: tern COMMAND --help\n",
           out);
@@ -45,6 +47,10 @@ int main(int argc, char **argv)
         return tn_cli_bench(argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("read")))
         return tn_cli_read(argc - 1, argv + 1);
+    if (tn_str_eq(command, TN_STR("check-handler")))
+        return tn_cli_check_handler(argc - 1, argv + 1);
+    if (tn_str_eq(command, TN_STR("handler-worker"))) /* started by the server: no command for people */
+        return argc == 3 ? tn_handler_worker(argv[2]) : 2;
     if (tn_str_eq(command, TN_STR("version")) || tn_str_eq(command, TN_STR("--version"))) {
         puts("tern " TERN_VERSION);
         return 0;

@@ -100,7 +100,11 @@ tern_code tn_parts_engines(tn_parts *p, tern_status *st)
                                                   .config = p->session_config}};
     const tn_handlers_config handlers = {.path = tn_text_or_null(o->handler_path),
                                          .allow_model_code = o->allow_model_code,
-                                         .limits = used_limits(o)};
+                                         .code_root = p->server.sagemaker != NULL ? p->sagemaker.base : NULL,
+                                         .limits = used_limits(o),
+                                         .isolate = strcmp(o->handler_isolation, "process") == 0,
+                                         .workers = bounded("handler_workers", o->handler_workers, 0, 32),
+                                         .budget = &p->server.budget};
     p->engines = tn_engines_new(&config);
     p->handlers = tn_handlers_new(&handlers);
     if (p->engines == NULL || p->handlers == NULL)

@@ -98,6 +98,10 @@
       "folders of engine plugins, separated by ':'; default: beside the program")                            \
     X(TEXT, handler_path, "", 1, "Tern",                                                                     \
       "folders of handler plugins, separated by ':'; default: beside the program")                           \
+    X(TEXT, handler_isolation, "none", 1, "Tern",                                                            \
+      "none: handlers run inside the server; process: in processes of their own")                            \
+    X(INT, handler_workers, 0, 1, "Tern",                                                                    \
+      "such processes for each version of a model; 0: one a core, at least 2")                               \
     X(BOOL, allow_model_code, false, 1, "Tern", "run handler code that lies inside model folders")           \
     X(INT, num_loops, 0, 1, "Tern", "event loops; 0: one a core")                                            \
     X(INT, num_executors, 0, 1, "Tern", "threads that run models; 0: one a core, at least 2")                \

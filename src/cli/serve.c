@@ -158,6 +158,11 @@ static void stop_serving(tn_parts *p, int result)
     }
     tn_script_host_end(s->scripts);
     tn_schedule_end(s->schedule);
+    if (!tn_handlers_stop(p->handlers, until_ns)) {
+        tn_warn("serve", "a handler's process was still at work; it is ended with the server");
+        fflush(NULL);
+        _exit(result);
+    }
     tn_worker_free(s->worker);
     tn_sagemaker_models_end(p->sagemaker.loaded);
     tn_net_free(s->net);

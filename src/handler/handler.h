@@ -30,11 +30,22 @@ typedef struct tn_handlers_config {
      * handler has the nearest code/handler.so, in its own folder or one above it up to here. NULL: not so.
      */
     const char *code_root;
-    tn_limits limits; /* what handlers are told of */
+    tn_limits limits;    /* what handlers are told of, and held to */
+    bool isolate;        /* in processes of their own, unless a model's "handler_isolation" says otherwise */
+    int32_t workers;     /* such processes for each version; 0: one a core, at least 2 */
+    tn_budget *budget;   /* borrowed, may be NULL: pays for shared memory */
+    const char *program; /* what is started as `PROGRAM handler-worker FILE.so`; NULL: this one */
 } tn_handlers_config;
 
 /* Returns owned; NULL when memory is short. Opens nothing; copies config. */
 tn_handlers *tn_handlers_new(const tn_handlers_config *config);
+/*
+ * Waits until no call is under way in processes; false: that did not come to be. When no more calls come,
+ * before the loops end. Accepts NULL.
+ */
+bool tn_handlers_stop(tn_handlers *h, int64_t until_ns);
+/* A call that went to a process is over, and all that its owner does with loops has been done. */
+void tn_handlers_over(tn_handlers *h);
 /* Every version must be detached. Accepts NULL. */
 void tn_handlers_free(tn_handlers *h);
 
@@ -79,6 +90,7 @@ struct tn_handler_job {
     size_t max_response;          /* most bytes of body */
     tn_budget *budget;            /* pays for inputs; NULL: no limit */
     size_t charged;               /* what was taken from it */
+    const atomic_uint *gone;      /* not 0: nobody waits any more; NULL: only the call tells */
     void *state;                  /* the handler's */
     tn_buf body;                  /* the answer */
     tn_str content_type; /* in the call's arena; "application/json" unless the handler says otherwise */

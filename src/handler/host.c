@@ -445,7 +445,9 @@ static tern_code add_header(tern_handler_call *hc, tern_str name, tern_str value
 static int cancelled(tern_handler_call *hc)
 {
     const tn_call *call = hc->job->call;
+    const atomic_uint *gone = hc->job->gone;
     return atomic_load_explicit(&call->cancelled, memory_order_acquire) ||
+           (gone != NULL && atomic_load_explicit(gone, memory_order_acquire) != 0) ||
            (call->deadline_ns != 0 && tn_now_ns() >= call->deadline_ns);
 }
 

@@ -22,7 +22,7 @@ bool tn_handler_takes(const tn_version *v, tn_str content_type)
     tn_str type = tn_str_trim(semicolon < 0 ? content_type : tn_str_sub(content_type, 0, (size_t)semicolon));
     if (type.len == 0)
         return false;
-    for (tn_str left = tn_str_from(attached->api->content_types); left.len > 0;) {
+    for (tn_str left = tn_str_from(tn_handler_types(attached)); left.len > 0;) {
         ptrdiff_t comma = tn_str_chr(left, ',');
         size_t end = comma < 0 ? left.len : (size_t)comma;
         if (type_matches(tn_str_sub(left, 0, end), type))
@@ -81,20 +81,16 @@ static tern_code check_part(tn_call_part *part, const char *handler, tern_status
     return code;
 }
 
-/* Whatever pre() said: the tensors are the call's, which releases them. */
-static void hand_over(tn_call *call, const tern_handler_call *hc)
+void tn_handler_hand_over(tn_call *call, tn_call_part *parts, uint32_t n)
 {
-    if (hc->n_parts == 0)
-        return;
-    const tn_call_part *first = &hc->parts[0];
-    call->signature = first->signature;
-    call->inputs = first->inputs;
-    call->input_ids = first->input_ids;
-    call->n_inputs = first->n_inputs;
-    call->output_ids = first->output_ids;
-    call->n_outputs = first->n_outputs;
-    call->more = hc->parts + 1;
-    call->n_more = hc->n_parts - 1;
+    call->signature = parts[0].signature;
+    call->inputs = parts[0].inputs;
+    call->input_ids = parts[0].input_ids;
+    call->n_inputs = parts[0].n_inputs;
+    call->output_ids = parts[0].output_ids;
+    call->n_outputs = parts[0].n_outputs;
+    call->more = parts + 1;
+    call->n_more = n - 1;
 }
 
 /*
@@ -159,7 +155,9 @@ tern_code tn_handler_pre(tn_handler_job *job, tern_status *st)
     code = judge(job, name, "pre", code, st);
     if (code == TERN_OK && !job->answered)
         code = take_inputs(job, name, st);
-    hand_over(call, &job->host);
+    /* Whatever pre() said: the tensors are the call's, which releases them. */
+    if (job->host.n_parts > 0)
+        tn_handler_hand_over(call, job->host.parts, job->host.n_parts);
     call->skip_run = code == TERN_OK && job->answered;
     call->stage_ns[TN_STAGE_PREPROCESS] = tn_now_ns() - start;
     return code;

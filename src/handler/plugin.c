@@ -13,8 +13,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "codec/json.h"
 #include "engine/engine.h"
@@ -24,6 +26,7 @@
 #define CONFIG_MAX_BYTES (1 << 20)
 #define CONFIG_FILE      "assets.extra/tern.json"
 #define MODEL_CODE       "code/handler.so"
+#define STOP_POLL_NS     2000000
 /* The table of ABI 1 ends with release(). */
 #define TABLE_SIZE_ABI_1 (offsetof(tern_handler_api, release) + sizeof(((tern_handler_api *)NULL)->release))
 
@@ -35,13 +38,15 @@ struct plugin {
 };
 
 struct tn_handlers {
-    pthread_mutex_t lock; /* opening */
-    plugin *plugins;
-    char *path;      /* folders, separated by ':' */
-    char *code_root; /* or NULL */
-    bool allow_model_code;
-    tn_limits limits;
+    pthread_mutex_t lock;      /* scripts */
+    tn_handlers_config config; /* its texts are copies */
+    tn_scripts *scripts;       /* NULL: no handler was isolated yet */
+    atomic_size_t calls;       /* in processes */
 };
+
+/* What was opened stays open, and is found again, until the process ends. */
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+static plugin *plugins;
 
 /* ---- Opening ---- */
 
@@ -70,32 +75,66 @@ tn_handlers *tn_handlers_new(const tn_handlers_config *config)
     tn_handlers *h = calloc(1, sizeof *h);
     if (h == NULL)
         return NULL;
-    h->path = config->path != NULL ? strdup(config->path) : default_path();
-    h->code_root = config->code_root != NULL ? strdup(config->code_root) : NULL;
-    h->allow_model_code = config->allow_model_code;
-    h->limits = config->limits;
+    h->config = *config;
+    h->config.path = config->path != NULL ? strdup(config->path) : default_path();
+    h->config.code_root = config->code_root != NULL ? strdup(config->code_root) : NULL;
+    /* Also where the file was replaced or removed meanwhile, this is the running one. */
+    h->config.program = strdup(config->program != NULL ? config->program : "/proc/self/exe");
     pthread_mutex_init(&h->lock, NULL);
-    if (h->path == NULL || (config->code_root != NULL && h->code_root == NULL)) {
+    if (h->config.path == NULL || h->config.program == NULL ||
+        (config->code_root != NULL && h->config.code_root == NULL)) {
         tn_handlers_free(h);
         return NULL;
     }
     return h;
 }
 
+bool tn_handlers_stop(tn_handlers *h, int64_t until_ns)
+{
+    const struct timespec pause = {.tv_nsec = STOP_POLL_NS};
+    while (h != NULL && atomic_load(&h->calls) > 0) {
+        if (tn_now_ns() >= until_ns)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 void tn_handlers_free(tn_handlers *h)
 {
     if (h == NULL)
         return;
-    while (h->plugins != NULL) {
-        plugin *p = h->plugins;
-        h->plugins = p->next;
-        free(p->path);
-        free(p);
-    }
+    tn_scripts_free(h->scripts);
     pthread_mutex_destroy(&h->lock);
-    free(h->path);
-    free(h->code_root);
+    free((char *)h->config.path);
+    free((char *)h->config.code_root);
+    free((char *)h->config.program);
     free(h);
+}
+
+const tn_handlers_config *tn_handlers_settings(const tn_handlers *h)
+{
+    return &h->config;
+}
+
+void tn_handlers_begun(tn_handlers *h)
+{
+    atomic_fetch_add(&h->calls, 1);
+}
+
+void tn_handlers_over(tn_handlers *h)
+{
+    atomic_fetch_sub(&h->calls, 1);
+}
+
+tn_scripts *tn_handlers_scripts(tn_handlers *h, tern_status *st)
+{
+    pthread_mutex_lock(&h->lock);
+    if (h->scripts == NULL && tn_scripts_new(&h->scripts, st) != TERN_OK)
+        h->scripts = NULL;
+    tn_scripts *scripts = h->scripts;
+    pthread_mutex_unlock(&h->lock);
+    return scripts;
 }
 
 static tern_code check_table(const char *path, const tern_handler_api *api, tern_status *st)
@@ -113,11 +152,11 @@ static tern_code check_table(const char *path, const tern_handler_api *api, tern
     return TERN_OK;
 }
 
-static tern_code open_plugin(tn_handlers *h, const char *path, const tern_handler_api **api, tern_status *st)
+tern_code tn_handler_open(const char *path, const tern_handler_api **api, tern_status *st)
 {
     tern_code code = TERN_OK;
-    pthread_mutex_lock(&h->lock);
-    plugin *p = h->plugins;
+    pthread_mutex_lock(&opening);
+    plugin *p = plugins;
     while (p != NULL && strcmp(p->path, path) != 0)
         p = p->next;
     if (p != NULL)
@@ -146,13 +185,13 @@ static tern_code open_plugin(tn_handlers *h, const char *path, const tern_handle
         goto out;
     }
     p->api = found;
-    p->next = h->plugins;
-    h->plugins = p;
+    p->next = plugins;
+    plugins = p;
     const char *version = TERN_HAS(found, version) ? found->version : NULL;
     tn_info("handler", "opened %s%s%s", path, version != NULL ? ", version " : "",
             version != NULL ? version : "");
 out:
-    pthread_mutex_unlock(&h->lock);
+    pthread_mutex_unlock(&opening);
     *api = p != NULL ? p->api : NULL;
     return code;
 }
@@ -173,7 +212,7 @@ static bool is_name(tn_str s)
 /* NAME.so in the first folder that has it. */
 static tern_code find_plugin(tn_handlers *h, tn_str name, char *path, size_t size, tern_status *st)
 {
-    for (const char *at = h->path; *at != '\0';) {
+    for (const char *at = h->config.path; *at != '\0';) {
         size_t length = strcspn(at, ":");
         if (length > 0) {
             int n = snprintf(path, size, "%.*s/%.*s.so", (int)length, at, TN_FMT(name));
@@ -182,13 +221,13 @@ static tern_code find_plugin(tn_handlers *h, tn_str name, char *path, size_t siz
         }
         at += length + (at[length] == ':');
     }
-    return tern_fail(st, TERN_NOT_FOUND, "No handler %.*s.so in %s (--handler_path)", TN_FMT(name), h->path);
+    return tern_fail(st, TERN_NOT_FOUND, "No handler %.*s.so in %s (--handler_path)", TN_FMT(name),
+                     h->config.path);
 }
 
 /* ---- assets.extra/tern.json ---- */
 
-/* Whole file into the arena. *text is absent when there is none. */
-static tern_code read_config(const char *directory, tn_arena *arena, tn_str *text, tern_status *st)
+tern_code tn_handler_config(const char *directory, tn_arena *arena, tn_str *text, tern_status *st)
 {
     *text = TN_STR_NONE;
     char path[PATH_MAX];
@@ -223,9 +262,22 @@ out:
     return code;
 }
 
+/* "handler_isolation": whether it is to have processes of its own. */
+static tern_code wanted_isolation(const tn_json *root, const char *directory, bool *isolate, tern_status *st)
+{
+    const tn_json *word = tn_json_get(root, "handler_isolation");
+    if (word == NULL || word->type == TN_JSON_NULL)
+        return TERN_OK;
+    *isolate = word->type == TN_JSON_STRING && tn_str_eq(word->string, TN_STR("process"));
+    if (*isolate || (word->type == TN_JSON_STRING && tn_str_eq(word->string, TN_STR("none"))))
+        return TERN_OK;
+    return tern_fail(st, TERN_INVALID_ARGUMENT,
+                     "%s/" CONFIG_FILE ": \"handler_isolation\" must be \"process\" or \"none\"", directory);
+}
+
 /* The handler that the text asks for; absent when it asks for none. */
 static tern_code wanted_handler(tn_str text, const char *directory, tn_arena *arena, tn_str *name,
-                                tern_status *st)
+                                bool *isolate, tern_status *st)
 {
     *name = TN_STR_NONE;
     tern_status parse;
@@ -234,6 +286,8 @@ static tern_code wanted_handler(tn_str text, const char *directory, tn_arena *ar
         return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" CONFIG_FILE ": %s", directory, parse.message);
     if (root->type != TN_JSON_OBJECT)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" CONFIG_FILE ": not an object", directory);
+    if (wanted_isolation(root, directory, isolate, st) != TERN_OK)
+        return TERN_INVALID_ARGUMENT;
     const tn_json *handler = tn_json_get(root, "handler");
     if (handler == NULL || handler->type == TN_JSON_NULL)
         return TERN_OK;
@@ -255,7 +309,7 @@ static tern_code locate(tn_handlers *h, tn_str name, const char *directory, char
 {
     if (is_name(name))
         return find_plugin(h, name, path, size, st);
-    if (!h->allow_model_code)
+    if (!h->config.allow_model_code && h->config.code_root == NULL)
         return tern_fail(st, TERN_PERMISSION_DENIED,
                          "The model asks for code of its own, %s/" MODEL_CODE
                          ", which this server opens only with --allow_model_code",
@@ -272,9 +326,9 @@ static tern_code locate(tn_handlers *h, tn_str name, const char *directory, char
  */
 static bool find_code(const tn_handlers *h, const char *directory, char *path, size_t size)
 {
-    if (h->code_root == NULL)
+    if (h->config.code_root == NULL)
         return false;
-    const tn_str whole = tn_str_from(directory), root = tn_str_from(h->code_root);
+    const tn_str whole = tn_str_from(directory), root = tn_str_from(h->config.code_root);
     const bool inside = tn_str_starts(whole, root) && whole.len > root.len && whole.ptr[root.len] == '/';
     size_t length = whole.len;
     for (int steps = 0; length > 0 && (inside ? length >= root.len : steps < 2); steps++) {
@@ -289,58 +343,68 @@ static bool find_code(const tn_handlers *h, const char *directory, char *path, s
     return false;
 }
 
-/* Path of the version's handler; empty when it has none. text: its tern.json, in the arena. */
-static tern_code choose(tn_handlers *h, const tn_version *v, tn_arena *arena, tn_str *text, char *path,
-                        size_t size, tern_status *st)
+/* What a version is to have. */
+typedef struct choice {
+    tn_str text; /* tern.json, in the arena; absent when there is none */
+    bool isolate;
+    char path[PATH_MAX]; /* empty: no handler */
+} choice;
+
+static tern_code choose(tn_handlers *h, const tn_version *v, tn_arena *arena, choice *c, tern_status *st)
 {
     tn_str name = TN_STR_NONE;
-    path[0] = '\0';
-    tern_code code = read_config(v->directory, arena, text, st);
-    if (code == TERN_OK && text->ptr != NULL)
-        code = wanted_handler(*text, v->directory, arena, &name, st);
+    c->path[0] = '\0';
+    c->isolate = h->config.isolate;
+    tern_code code = tn_handler_config(v->directory, arena, &c->text, st);
+    if (code == TERN_OK && c->text.ptr != NULL)
+        code = wanted_handler(c->text, v->directory, arena, &name, &c->isolate, st);
     if (code != TERN_OK)
         return code;
     if (name.ptr != NULL)
-        return locate(h, name, v->directory, path, size, st);
-    if (!find_code(h, v->directory, path, size))
-        path[0] = '\0';
+        return locate(h, name, v->directory, c->path, sizeof c->path, st);
+    if (!find_code(h, v->directory, c->path, sizeof c->path))
+        c->path[0] = '\0';
     return TERN_OK;
+}
+
+static tern_code attach_as(tn_handlers *h, const choice *c, const tern_handler_options *options,
+                           tn_handler_attached *a, tern_status *st)
+{
+    if (c->isolate)
+        return tn_isolated_attach(h, c->path, options, a, st);
+    tern_code code = tn_handler_open(c->path, &a->api, st);
+    return code == TERN_OK ? tn_handler_attach(a, options, st) : code;
 }
 
 static tern_code attach(tn_handlers *h, tn_version *v, tn_arena *arena, tern_status *st)
 {
-    tn_str text;
-    char path[PATH_MAX];
-    const tern_handler_api *api;
-    tern_code code = choose(h, v, arena, &text, path, sizeof path, st);
-    if (code != TERN_OK || path[0] == '\0')
+    choice c;
+    tern_code code = choose(h, v, arena, &c, st);
+    if (code != TERN_OK || c.path[0] == '\0')
         return code;
-    code = open_plugin(h, path, &api, st);
-    if (code != TERN_OK)
-        return code;
-    tn_handler_attached *attached = calloc(1, sizeof *attached);
-    if (attached == NULL)
+    tn_handler_attached *a = calloc(1, sizeof *a);
+    if (a == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a handler");
-    attached->api = api;
     const tern_handler_options options = {
         .struct_size = sizeof options,
         .directory = v->directory,
-        .config = text,
+        .config = c.text,
         .signatures = v->signatures,
-        .max_body_bytes = h->limits.max_body_bytes,
-        .max_answer_bytes = h->limits.max_response_bytes,
-        .max_tensor_bytes = h->limits.max_bytes_in_flight,
+        .max_body_bytes = h->config.limits.max_body_bytes,
+        .max_answer_bytes = h->config.limits.max_response_bytes,
+        .max_tensor_bytes = h->config.limits.max_bytes_in_flight,
         .model = v->model,
         .version = v->number,
     };
-    code = tn_handler_attach(attached, &options, st);
+    code = attach_as(h, &c, &options, a, st);
     if (code != TERN_OK) {
-        free(attached);
+        free(a);
         return code;
     }
-    v->attached = attached;
-    tn_info("handler", "%.*s version %lld: handler %s for %s", TN_FMT(v->model), (long long)v->number,
-            api->name, api->content_types);
+    v->attached = a;
+    tn_info("handler", "%.*s version %lld: handler %s for %s%s", TN_FMT(v->model), (long long)v->number,
+            c.isolate ? a->name : a->api->name, tn_handler_types(a),
+            c.isolate ? ", in processes of its own" : "");
     return TERN_OK;
 }
 
@@ -359,7 +423,10 @@ void tn_handlers_detach(void *handlers, tn_version *v)
     tn_handler_attached *attached = v->attached;
     if (attached == NULL)
         return;
-    attached->api->detach(attached->handler);
+    if (attached->pool != NULL)
+        tn_isolated_detach(attached);
+    else
+        attached->api->detach(attached->handler);
     free(attached);
     v->attached = NULL;
 }
