@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "api/access.h"
+#include "api/async.h"
 #include "api/sagemaker.h"
 #include "api/surfaces.h"
 
@@ -18,7 +19,7 @@
 #define TARGET_MODEL      "x-amzn-sagemaker-target-model"
 #define ATTRIBUTES_MAX    1024
 
-typedef enum endpoint_call { CALL_NONE, CALL_INVOKE, CALL_STREAM } endpoint_call;
+typedef enum endpoint_call { CALL_NONE, CALL_INVOKE, CALL_STREAM, CALL_ASYNC } endpoint_call;
 
 /* ---- The path ---- */
 
@@ -31,6 +32,7 @@ static endpoint_call match(tn_str path, tn_str *name)
     } calls[] = {
         {TN_STR_INIT("/invocations"), CALL_INVOKE},
         {TN_STR_INIT("/invocations-response-stream"), CALL_STREAM},
+        {TN_STR_INIT("/async-invocations"), CALL_ASYNC},
     };
     if (!tn_str_starts(path, prefix))
         return CALL_NONE;
@@ -98,16 +100,24 @@ static bool is_left_out(tn_str name)
     return tn_str_starts(name, TN_STR("x-amz-")) || tn_str_starts(name, TN_STR("amz-sdk-"));
 }
 
-/* A stream's Accept travels under another name, for its own is the event stream's. */
-static size_t inner_fields(const tn_exchange *ex, bool stream, tn_header *fields, size_t max)
+/* Accept, and for an asynchronous call Content-Type, travel under other names: their own are the API's. */
+static size_t inner_fields(const tn_exchange *ex, endpoint_call call, tn_header *fields, size_t max)
 {
+    static const tn_str accept = TN_STR_INIT("accept"), type = TN_STR_INIT("content-type");
     size_t n_all, n = 0;
     const tn_header *all = tn_exchange_headers(ex, &n_all);
-    tn_str accept = stream ? tn_exchange_header(ex, "x-amzn-sagemaker-accept") : TN_STR_NONE;
-    if (accept.ptr != NULL)
-        fields[n++] = (tn_header){TN_STR("accept"), accept};
+    tn_str other_accept =
+        call != CALL_INVOKE ? tn_exchange_header(ex, "x-amzn-sagemaker-accept") : TN_STR_NONE;
+    tn_str other_type =
+        call == CALL_ASYNC ? tn_exchange_header(ex, "x-amzn-sagemaker-content-type") : TN_STR_NONE;
+    bool no_accept = other_accept.ptr != NULL || call == CALL_ASYNC, no_type = call == CALL_ASYNC;
+    if (other_accept.ptr != NULL)
+        fields[n++] = (tn_header){accept, other_accept};
+    if (other_type.ptr != NULL)
+        fields[n++] = (tn_header){type, other_type};
     for (size_t i = 0; i < n_all && n < max; i++)
-        if (!is_left_out(all[i].name) && (accept.ptr == NULL || !tn_str_eq(all[i].name, TN_STR("accept"))))
+        if (!is_left_out(all[i].name) && !(no_accept && tn_str_eq(all[i].name, accept)) &&
+            !(no_type && tn_str_eq(all[i].name, type)))
             fields[n++] = all[i];
     return n;
 }
@@ -198,9 +208,10 @@ static bool check(tn_server *server, tn_exchange *ex, const tn_invocation *i, tn
     return true;
 }
 
-static void hand_over(tn_server *server, tn_exchange *ex)
+void tn_endpoints_hand_over(tn_server *server, tn_exchange *ex)
 {
     tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    tn_exchange_inner_begin(ex);
     if (server->sagemaker != NULL)
         tn_sagemaker_route(server, ex);
     else
@@ -230,7 +241,12 @@ static void begin(tn_server *server, tn_exchange *ex, endpoint_call call, tn_str
     tn_inner inner = {.method = TN_STR("POST"),
                       .target = target,
                       .headers = fields,
-                      .n_headers = inner_fields(ex, call == CALL_STREAM, fields, MOST_FIELDS)};
+                      .n_headers = inner_fields(ex, call, fields, MOST_FIELDS)};
+    if (call == CALL_ASYNC) {
+        tn_async_call(server, ex, &i->envelope, target, fields, inner.n_headers);
+        tn_invocation_free(&i->relay);
+        return;
+    }
     tn_relay *relay = &i->relay;
     const tn_relay_kind *kind = call == CALL_STREAM ? &tn_invocation_stream_kind : &tn_invocation_kind;
     if (target.ptr == NULL || !tn_relay_begin(relay, server, kind, ex, &inner)) {
@@ -240,7 +256,7 @@ static void begin(tn_server *server, tn_exchange *ex, endpoint_call call, tn_str
         return;
     }
     tn_relay_enter(relay);
-    hand_over(server, relay->inner);
+    tn_endpoints_hand_over(server, relay->inner);
     tn_relay_leave(relay);
 }
 

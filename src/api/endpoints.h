@@ -36,6 +36,8 @@ typedef struct tn_invocation {
 /* Takes the exchange and returns true when the path is one of these. parts->path is as sent. */
 bool tn_endpoints_on_request(tn_server *server, tn_exchange *ex, const tn_target_parts *parts);
 
+/* Gives an inner exchange to the surface of its path. */
+void tn_endpoints_hand_over(tn_server *server, tn_exchange *ex);
 /* Fields of an answer in its envelope: the model's, and SageMaker's. Returns how many; at most max. */
 size_t tn_invocation_fields(const tn_invocation *i, const tn_response *response, bool stream,
                             tn_header *fields, size_t max);

@@ -5,6 +5,7 @@
  * A model's series (tern_model_*) live as long as its name is known and only grow; a version's (tern_call*,
  * tern_stage_seconds, tern_version_*) go with it. What has not happened yet has no series.
  */
+#include "api/async.h"
 #include "api/metrics.h"
 #include "base/status.h"
 #include "observe/process.h"
@@ -79,6 +80,19 @@ static void write_access_log(page *p)
     one(p, "tern_access_log_dropped_total", "counter",
         "Lines of the access log that were dropped, for its file was too slow or cannot be written.",
         counts.dropped);
+}
+
+static void write_async(page *p)
+{
+    if (p->server->async == NULL)
+        return;
+    tn_async_counts counts = tn_async_count(p->server->async);
+    one(p, "tern_async_waiting", "gauge", "Asynchronous invocations in the queue.", counts.waiting);
+    one(p, "tern_async_running", "gauge", "Asynchronous invocations under way.", counts.running);
+    tn_expo_head(p->out, "tern_async_invocations_total", "counter",
+                 "Asynchronous invocations that have ended, by what they left: an output or a failure.");
+    tn_expo_value(p->out, "tern_async_invocations_total", TN_STR("result=\"completed\""), counts.completed);
+    tn_expo_value(p->out, "tern_async_invocations_total", TN_STR("result=\"failed\""), counts.failed);
 }
 
 static void write_server(page *p)
@@ -431,6 +445,7 @@ void tn_metrics_tern(tn_server *server, tn_buf *out)
     write_process(&p);
     write_server(&p);
     write_access_log(&p);
+    write_async(&p);
     write_models(&p);
     if (server->stats != NULL)
         write_model_totals(&p);

@@ -32,6 +32,7 @@
     X(max_script_idle_bytes, INT64_C(268435456),                                                             \
       "shared memory of a script's workers that is kept for later calls")                                    \
     X(script_start_ms, 300000, "time for a worker of a handler script to get ready")                         \
+    X(max_async_queue, 1000, "asynchronous invocations that wait; more are refused with 503")                \
     X(max_batch_rows, 64, "rows of one batch with --batching=auto")                                          \
     X(max_batch_bytes, INT64_C(268435456),                                                                   \
       "one input of a batch, put together; a call that is larger runs alone")                                \

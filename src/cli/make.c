@@ -166,6 +166,8 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     if (code == TERN_OK)
         code = tn_parts_access_log(p, st);
     if (code == TERN_OK)
+        code = tn_parts_runtime(p, st);
+    if (code == TERN_OK)
         code = tn_net_new(&net, &s->net, st);
     return code;
 }

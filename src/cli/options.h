@@ -106,6 +106,12 @@
     X(INT, num_loops, 0, 1, "Tern", "event loops; 0: one a core")                                            \
     X(INT, num_executors, 0, 1, "Tern", "threads that run models; 0: one a core, at least 2")                \
     X(TEXT, log_level, "info", 1, "Tern", "debug, info, warning or error")                                   \
+    X(TEXT, async_dir, "", 1, "Tern",                                                                        \
+      "folder of asynchronous invocations: s3://BUCKET/KEY is FOLDER/BUCKET/KEY; default: there are none")   \
+    X(TEXT, async_output, "", 1, "Tern",                                                                     \
+      "s3://BUCKET/PREFIX of their outputs; default: async-endpoint-outputs/ENDPOINT beside the input")      \
+    X(TEXT, async_failure, "", 1, "Tern", "the same of their failures; default: async-endpoint-failures/")   \
+    X(INT, async_concurrency, 4, 1, "Tern", "asynchronous invocations under way at a time")                  \
     X(TEXT, access_log, "off", 1, "Tern", "a line for each request: off, text or json")                      \
     X(TEXT, access_log_file, "", 1, "Tern",                                                                  \
       "file of the access log, opened anew on SIGHUP; default: standard error")                              \

@@ -22,6 +22,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <signal.h>
 
+#include "api/async.h"
 #include "api/sagemaker.h"
 #include "api/server.h"
 #include "api/warmup.h"
@@ -133,6 +134,8 @@ TERN_MUST_USE tern_code tn_parts_models(tn_parts *p, tern_status *st);
 TERN_MUST_USE tern_code tn_parts_server(tn_parts *p, tern_status *st);
 /* server.access_log and what belongs to it. */
 TERN_MUST_USE tern_code tn_parts_access_log(tn_parts *p, tern_status *st);
+/* server.async: what SageMaker's runtime API needs (cli/runtime.c). */
+TERN_MUST_USE tern_code tn_parts_runtime(tn_parts *p, tern_status *st);
 /*
  * Opens the ports and writes --port_file. Serving manner: a REST port that cannot be opened, or a broken
  * --monitoring_config_file, is logged, and gRPC is served without REST.

@@ -145,6 +145,7 @@ static void stop_serving(tn_parts *p, int result)
         tn_schedule_hurry(s->schedule);
     if (s->net != NULL)
         drained = tn_net_drain(s->net) && wait_for_runs(s->schedule, until_ns);
+    tn_async_end(s->async);
     if (!drained) {
         /* A run that cannot be stopped holds its buffers: leave them to the system. */
         tn_warn("serve", "calls were still under way after --drain_timeout_ms=%lld; they were cut off",
@@ -164,6 +165,7 @@ static void stop_serving(tn_parts *p, int result)
         _exit(result);
     }
     tn_worker_free(s->worker);
+    tn_async_free(s->async);
     tn_sagemaker_models_end(p->sagemaker.loaded);
     tn_net_free(s->net);
     tn_sagemaker_models_free(p->sagemaker.loaded);

@@ -62,6 +62,7 @@ tn_exchange *tn_exchange_new_inner(tn_loop *loop, tn_taker *taker)
         return NULL;
     ex->taker = taker;
     ex->inner = ex->head_done = ex->told = true;
+    tn_count(&loop->counts.inner_open, 1);
     return ex;
 }
 
@@ -83,6 +84,8 @@ static void free_when_done(tn_exchange *ex)
     tell_end(ex, false);
     tn_pool *pool = &ex->loop->pool;
     tn_count(&ex->loop->counts.exchanges_open, -1);
+    if (ex->inner)
+        tn_count(&ex->loop->counts.inner_open, -1);
     tn_pool_give(pool, ex->queue);
     tn_pool_give(pool, ex->own_chunks);
     tn_pool_give(pool, ex->text);

@@ -43,8 +43,12 @@ tn_exchange *tn_exchange_make(tn_loop *loop, const tn_inner *inner, tn_taker *ta
     ex->content_length = inner->content_length;
     ex->started_ns = inner->started_ns;
     ex->tag = inner->tag;
-    ex->taken = true;
     return ex;
+}
+
+void tn_exchange_inner_begin(tn_exchange *ex)
+{
+    ex->taken = true;
 }
 
 bool tn_exchange_is_inner(const tn_exchange *ex)

@@ -26,6 +26,7 @@ typedef struct tn_listener tn_listener;
 typedef struct tn_loop_counts {
     atomic_uint_least64_t connections_total, connections_open, exchanges_open, requests_total, bytes_read,
         bytes_written, protocol_errors;
+    atomic_uint_least64_t inner_open; /* of exchanges_open, the application's own */
 } tn_loop_counts;
 
 typedef enum tn_loop_phase {

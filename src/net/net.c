@@ -225,9 +225,19 @@ static void ask(tn_net *net, tn_loop_phase phase)
     }
 }
 
+/* Exchanges of the application's own have no connection that would be waited for. */
+static bool has_inner(tn_net *net)
+{
+    for (int32_t i = 0; i < net->n_loops; i++)
+        if (atomic_load(&net->loops[i].counts.inner_open) > 0)
+            return true;
+    return false;
+}
+
 static bool wait_until_empty(tn_net *net, int64_t until_ns)
 {
-    while (atomic_load(&net->entered) < atomic_load(&net->asked) || atomic_load(&net->places) > 0) {
+    while (atomic_load(&net->entered) < atomic_load(&net->asked) || atomic_load(&net->places) > 0 ||
+           has_inner(net)) {
         if (tn_now_ns() >= until_ns)
             return false;
         usleep(DRAIN_LOOK_US);

@@ -193,6 +193,7 @@ void tn_exchange_break(tn_exchange *ex);
 /*
  * Exchanges of the application's own: a request that no client sent, made and used on one loop. Whatever
  * answers requests answers it as any other; the answer goes to its taker. on_end() is not called for it.
+ * tn_net_drain() waits for it, too.
  */
 typedef struct tn_taker tn_taker;
 struct tn_taker {
@@ -220,9 +221,11 @@ typedef struct tn_inner {
     int32_t tag; /* of the listener that it is as if it had come by */
 } tn_inner;
 
-/* The application is then asked to answer it by its owner. NULL when memory is short. Borrows the taker. */
+/* NULL when memory is short. Borrows the taker. */
 tn_exchange *tn_exchange_make(tn_loop *loop, const tn_inner *inner, tn_taker *taker);
 bool tn_exchange_is_inner(const tn_exchange *ex);
+/* It is about to be given to whoever answers it. */
+void tn_exchange_inner_begin(tn_exchange *ex);
 /*
  * Its body, as net does it: room (as tn_sink.reserve, *space may be 0), n bytes, the end. Inside of these the
  * taker may be called, and the exchange be dead.
