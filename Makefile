@@ -16,8 +16,8 @@ MESON := meson
 SETUP := $(MESON) setup -Ddeps=$(TERN_DEPS)
 NINJA := ninja -j$(JOBS)
 
-# Without TensorFlow: its library is not instrumented, and the example engine reaches the same code of Tern.
-SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled
+# Without the runtimes: their libraries are not instrumented, and the example engine reaches the same code of Tern.
+SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled -Dopenvino=disabled
 
 .DEFAULT_GOAL := build
 .PHONY: build demo test asan ubsan tsan unit fuzz-short check format bench cover image image-test install clean distclean help deps-build deps-test
@@ -104,7 +104,7 @@ build-tsan/build.ninja: | deps-test
 	@$(SETUP) $(SANITIZE) -Db_sanitize=thread $(@D)
 
 build-fuzz/build.ninja: | deps-test
-	@CC=clang $(SETUP) --buildtype=debugoptimized -Dfuzz=true -Dtensorflow=disabled -Db_sanitize=address,undefined $(@D)
+	@CC=clang $(SETUP) --buildtype=debugoptimized -Dfuzz=true -Dtensorflow=disabled -Dopenvino=disabled -Db_sanitize=address,undefined $(@D)
 
 build-cover/build.ninja: | deps-test
-	@$(SETUP) --buildtype=debug -Dtests=true -Db_coverage=true -Dtensorflow=disabled $(@D)
+	@$(SETUP) --buildtype=debug -Dtests=true -Db_coverage=true -Dtensorflow=disabled -Dopenvino=disabled $(@D)

@@ -4,9 +4,10 @@
     python3 deps/fetch.py build|test|image|bench
 
 Native artifacts are downloaded by pip, with hashes required, into .deps/artifacts, and only the needed files are
-unpacked: TensorFlow's C headers and two libraries, llhttp's and lexbor's C sources. Stages test and bench install
-the Python sections into the virtual environment .deps/venv, whose TensorFlow comes from the same downloaded wheel and
-shares its libraries with the native part by hard links. pip's own configuration on the machine is honoured.
+unpacked: TensorFlow's C headers and two libraries, OpenVINO's C headers and five, llhttp's and lexbor's C sources.
+Stages test and bench install the Python sections into the virtual environment .deps/venv, whose TensorFlow comes from
+the same downloaded wheel and shares its libraries with the native part by hard links. pip's own configuration on the
+machine is honoured.
 A stamp file for each part holds a digest of what it was made from, so a finished part costs nothing again.
 """
 import fcntl
@@ -30,6 +31,9 @@ PYTHON = os.path.join(VENV, "bin", "python")
 LAYOUT = "1"  # raise it when the same artifacts are to be unpacked differently
 STAGES = {"build": [], "image": [], "test": ["python"], "bench": ["python", "bench"]}
 TF_LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
+# 85 MB of the wheel's 180: no plugins of other devices, no front ends of other formats.
+OPENVINO_LIBRARIES = r"openvino/libs/(libopenvino(_c|_tensorflow_frontend)?\.so\.\d+|libopenvino_intel_cpu_plugin\.so|" \
+    r"libtbb\.so\.\d+)$"
 TF_HEADERS = ("tensorflow/c/c_api.h", "tensorflow/c/c_api_experimental.h", "tensorflow/c/eager/c_api.h")
 
 
@@ -211,14 +215,37 @@ def unpack_tensorflow(path):
                     shutil.copyfileobj(source, out)
 
 
+def unpack_openvino(path):
+    """Unpacks the C API's headers, and the libraries that run a SavedModel on the CPU."""
+    target = fresh_folder("openvino")
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if re.match(OPENVINO_LIBRARIES, name):
+                file = os.path.join(target, "lib", os.path.basename(name))
+            elif re.match(r"openvino/include/openvino/c/[\w/]+\.h$", name):
+                file = os.path.join(target, name[len("openvino/"):])
+            elif re.search(r"\.dist-info/licenses/(LICENSE|licensing/[\w.-]+)$", name):
+                file = os.path.join(target, os.path.basename(name))
+            else:
+                continue
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            with archive.open(name) as source, open(file, "wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+            if ".so" in name:
+                os.chmod(file, 0o755)
+            if "libopenvino_c.so." in name:
+                os.symlink(os.path.basename(name), os.path.join(target, "lib", "libopenvino_c.so"))
+
+
 def native(lock):
     """lexbor and llhttp first: they are small, and most of the program needs no more."""
-    unpack = {"selectolax": unpack_lexbor, "httptools": unpack_llhttp, "tensorflow-cpu": unpack_tensorflow}
+    unpack = {"selectolax": unpack_lexbor, "httptools": unpack_llhttp, "tensorflow-cpu": unpack_tensorflow,
+              "openvino": unpack_openvino}
     for name, how in unpack.items():
         line = lock["native"][name]
         if is_stamped(name, digest_of(line)):
             continue
-        path = download(line, sdist=name != "tensorflow-cpu")
+        path = download(line, sdist=name in ("selectolax", "httptools"))
         with Step(f"unpacking {os.path.basename(path)}"):
             how(path)
         stamp(name, digest_of(line))

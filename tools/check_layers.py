@@ -17,6 +17,7 @@ PLUGIN_LAYERS = {"base", "tensor", "codec"}
 # First word of an include -> where it may be named.
 HOMES = {
     "tensorflow": ("engines/tensorflow/",),
+    "openvino": ("engines/openvino/",),
     "lexbor": ("models/html/",),
     "llhttp.h": ("src/net/",),
     "nghttp2": ("src/net/",),

@@ -7,14 +7,12 @@
  */
 #include "tensorflow_engine.h"
 
-#include <dirent.h>
-#include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "codec/saved_model.h"
 #include "complete.h"
+#include "folder.h"
 
 #define ARENA_MAX (256u << 20)
 /* Signatures that are compiled when a model is loaded, and most inputs or outputs of one. */
@@ -141,49 +139,10 @@ static void close_engine(tern_engine *e)
     free(e);
 }
 
-/* Path of a file below the model's folder; false when it is too long. */
-static bool file_exists(const char *directory, const char *name, uint64_t *size)
-{
-    char path[4096];
-    struct stat info;
-    int n = snprintf(path, sizeof path, "%s/%s", directory, name);
-    if (n < 0 || (size_t)n >= sizeof path || stat(path, &info) != 0)
-        return false;
-    *size += (uint64_t)info.st_size;
-    return true;
-}
-
-static bool has_saved_model(const char *directory)
-{
-    uint64_t size = 0;
-    return file_exists(directory, "saved_model.pb", &size) ||
-           file_exists(directory, "saved_model.pbtxt", &size);
-}
-
 static int probe(tern_engine *e, const char *directory)
 {
     (void)e;
     return tn_tf_complete(directory);
-}
-
-/* The graph and its variables, in however many shards. */
-static uint64_t size_on_disk(const char *directory)
-{
-    static const char prefix[] = "variables.data-";
-    char folder[4096], name[NAME_MAX + sizeof "variables/"];
-    uint64_t size = 0;
-    if (!file_exists(directory, "saved_model.pb", &size))
-        file_exists(directory, "saved_model.pbtxt", &size);
-    int n = snprintf(folder, sizeof folder, "%s/variables", directory);
-    DIR *shards = n > 0 && (size_t)n < sizeof folder ? opendir(folder) : NULL;
-    for (struct dirent *e; shards != NULL && (e = readdir(shards)) != NULL;)
-        if (strncmp(e->d_name, prefix, sizeof prefix - 1) == 0) {
-            snprintf(name, sizeof name, "variables/%s", e->d_name);
-            file_exists(directory, name, &size);
-        }
-    if (shards != NULL)
-        closedir(shards);
-    return size;
 }
 
 /* ---- load ---- */
@@ -329,27 +288,24 @@ static void compile(tern_engine_model *m, const tern_signature *s, const tn_tf_e
 static tern_code load(tern_engine *e, const tern_load_options *options, tern_engine_model **model,
                       tern_status *st)
 {
-    if (!has_saved_model(
-            options->directory)) /* TensorFlow Serving's words, which looks before TensorFlow does */
-        return tern_fail(
-            st, TERN_NOT_FOUND,
-            "Specified file path does not appear to contain a SavedModel bundle (should have a file "
-            "called `saved_model.pb`)\nSpecified file path: %s",
-            options->directory);
+    /* TensorFlow Serving's words, which looks before TensorFlow does. */
+    tern_code code = tn_folder_check(options->directory, st);
+    if (code != TERN_OK)
+        return code;
     tern_engine_model *m = calloc(1, sizeof *m);
     if (m == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
     m->engine = e;
     m->graph = TF_NewGraph();
     tn_arena_init(&m->arena, ARENA_MAX);
-    tern_code code = load_session(m, options, st);
+    code = load_session(m, options, st);
     if (code != TERN_OK) {
         unload(m);
         return code;
     }
     for (uint32_t i = 0; i < m->signatures.n_signatures && i < COMPILE_SIGNATURES; i++)
         compile(m, &m->signatures.signatures[i], &m->ends[i]);
-    m->bytes = size_on_disk(options->directory);
+    m->bytes = tn_folder_size(options->directory);
     *model = m;
     return TERN_OK;
 }

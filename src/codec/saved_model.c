@@ -297,8 +297,7 @@ static tn_str info_of(tn_str meta_graph)
     return TN_STR("");
 }
 
-tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_arena *arena,
-                              tern_signature_set *out, tern_status *st)
+tern_code tn_find_meta_graph(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_str *out, tern_status *st)
 {
     tn_pb r = tn_pb_from(bytes);
     tn_pb_field f = {0};
@@ -306,19 +305,27 @@ tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags,
     tern_code code = TERN_NOT_FOUND;
     bool whole = true;
     tn_buf_init(&seen, 2048);
-    while (code == TERN_NOT_FOUND && tn_pb_more(&r) && (whole = tn_pb_next(&r, &f)))
+    while (tn_pb_more(&r) && (whole = tn_pb_next(&r, &f)))
         if (f.number == SAVED_MODEL_META_GRAPHS && f.type == TN_PB_BYTES &&
             tags_match(info_of(f.bytes), tags, n_tags, &seen)) {
-            code = tn_read_meta_graph(f.bytes, arena, out, st);
-            goto out;
+            *out = f.bytes;
+            code = TERN_OK;
+            break;
         }
     if (!whole)
         code = broken(st, "the SavedModel");
-    else
+    else if (code != TERN_OK)
         code = tern_fail(st, TERN_NOT_FOUND,
                          "The SavedModel has no MetaGraph with these tags; it has %.*s (--saved_model_tags)",
                          TN_FMT(seen.len > 0 ? tn_buf_view(&seen) : TN_STR("none")));
-out:
     tn_buf_free(&seen);
     return code;
+}
+
+tern_code tn_read_saved_model(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_arena *arena,
+                              tern_signature_set *out, tern_status *st)
+{
+    tn_str meta_graph;
+    tern_code code = tn_find_meta_graph(bytes, tags, n_tags, &meta_graph, st);
+    return code == TERN_OK ? tn_read_meta_graph(meta_graph, arena, out, st) : code;
 }

@@ -17,6 +17,12 @@
 TERN_MUST_USE tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *out,
                                            tern_status *st);
 /*
+ * bytes: one serialized SavedModel. *out: its MetaGraphDef with exactly these tags, a slice of bytes.
+ * NOT_FOUND names the tags that are there.
+ */
+TERN_MUST_USE tern_code tn_find_meta_graph(tn_str bytes, const tn_str *tags, uint32_t n_tags, tn_str *out,
+                                           tern_status *st);
+/*
  * bytes: one serialized SavedModel; picks the MetaGraph whose tags are exactly `tags`. NOT_FOUND names the
  * tags that are there.
  */

@@ -12,8 +12,8 @@
  */
 #include <stdlib.h>
 
+#include "base/cores.h"
 #include "base/thread.h"
-#include "schedule/cores.h"
 #include "schedule/inside.h"
 
 #define LOOKS_MAX 64 /* batches of one queue that a call is compared with, besides the last one */

@@ -11,8 +11,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/cores.h"
 #include "base/thread.h"
-#include "schedule/cores.h"
 #include "schedule/cost.h"
 #include "schedule/inside.h"
 

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
+#include "base/cores.h"
 #include "model/life.h"
 #include "schedule/call.h"
-#include "schedule/cores.h"
 #include "schedule/cost.h"
 
 /* ---- Allocations, counted ---- */

@@ -1,10 +1,10 @@
 /*
- * schedule/cores.h - how many processors this process may use: the smaller of its CPU set (sched_setaffinity,
+ * base/cores.h - how many processors this process may use: the smaller of its CPU set (sched_setaffinity,
  * cpuset cgroup) and its cgroup's CPU quota (v2 cpu.max on the way up to the root, v1 cpu.cfs_quota_us),
  * rounded up.
  */
-#ifndef TN_SCHEDULE_CORES_H
-#define TN_SCHEDULE_CORES_H
+#ifndef TN_BASE_CORES_H
+#define TN_BASE_CORES_H
 
 #include "base/str.h"
 

@@ -1,8 +1,8 @@
 /*
  * complete.h - whether a SavedModel on disk is whole, or still being copied.
  */
-#ifndef TERN_ENGINES_TENSORFLOW_COMPLETE_H
-#define TERN_ENGINES_TENSORFLOW_COMPLETE_H
+#ifndef TERN_ENGINES_SAVED_MODEL_COMPLETE_H
+#define TERN_ENGINES_SAVED_MODEL_COMPLETE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /*
- * schedule/cores.c - processors of this process. See cores.h.
+ * base/cores.c - processors of this process. See cores.h.
  */
-#include "schedule/cores.h"
+#include "base/cores.h"
 
 #include <fcntl.h>
 #include <sched.h>

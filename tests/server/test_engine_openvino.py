@@ -1,0 +1,167 @@
+"""The OpenVINO engine through the running server: TensorFlow's answers, or a load that is refused by an operation's name.
+
+Floats agree to 1e-5 of the largest value, integers exactly. What is refused, --engine=auto gives to TensorFlow.
+"""
+import re
+
+import numpy as np
+import pytest
+
+from tern_server import ROOT, has_engine, make_models, run_together
+
+pytestmark = [pytest.mark.tensorflow,
+              pytest.mark.skipif(not has_engine("openvino"), reason="this build has no OpenVINO engine")]
+tern_grpc = pytest.importorskip("tern_grpc")
+grpc = tern_grpc.grpc
+HTML = ROOT / "models" / "html" / "saved_model"
+SERVED = ("dense", "convolution", "sequence", "tf1", "integers", "control")
+REFUSED = ("Assert", "AssignAddVariableOp", "Tanh", "StringLength", "Identity", "double", "uint32", "Mul", "AddV2", "FloorDiv",
+           "Sum", "GatherV2", "GatherNd", "MatrixDeterminant")
+
+
+@pytest.fixture(scope="module")
+def folders():
+    return make_models("openvino_models.py", "openvino")
+
+
+def config_file(folder, entries):
+    path = folder / "models.config"
+    text = "".join(f'config {{ name: "{n}" base_path: "{p}" model_platform: "tensorflow" }}\n' for n, p in entries.items())
+    path.write_text(f"model_config_list {{\n{text}}}\n", encoding="ascii")
+    return f"--model_config_file={path}"
+
+
+@pytest.fixture(scope="module")
+def server(start_shared, folders, tmp_path_factory):
+    entries = {n: folders / n for n in SERVED} | {"html": HTML}
+    return start_shared(config_file(tmp_path_factory.mktemp("config"), entries), "--engine=openvino")
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with tern_grpc.Client(server.grpc) as c:
+        yield c
+
+
+def random(shape, dtype="f4", seed=1):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def whole(shape, top, dtype="i4", seed=1):
+    return np.random.default_rng(seed).integers(0, top, size=shape).astype(dtype)
+
+
+def ask(client, model, inputs, signature="serving_default", **more):
+    return tern_grpc.outputs_of(client.predict(tern_grpc.predict_request(model, inputs, signature=signature, **more)))
+
+
+def assert_close(got, want):
+    assert got.keys() == want.keys()
+    for alias, value in want.items():
+        mine = got[alias]
+        assert (mine.dtype, mine.shape) == (value.dtype, value.shape), alias
+        if mine.dtype.kind != "f":
+            tern_grpc.assert_same(mine, value)
+        elif mine.size:
+            assert np.max(np.abs(mine - value)) <= 1e-5 * max(1.0, float(np.max(np.abs(value)))), alias
+
+
+BIG = np.array([2**31 - 1, -2**31, 2**24 + 1, -7, 0, 2**30 + 3], "i4")
+CASES = [
+    ("dense", "serving_default", {"x": random((9, 8))}),
+    ("dense", "serve", {"x": random((1, 8))}),
+    ("dense", "serving_default", {"x": random((0, 8))}),
+    ("convolution", "serving_default", {"image": random((2, 20, 31, 3))}),
+    ("sequence", "serving_default", {"ids": whole((3, 17), 50, "i8")}),
+    ("tf1", "serving_default", {"x": random((5, 4))}),
+    ("tf1", "scaled", {"x": random((5, 4)), "by": np.float32(-2.5)}),
+    ("tf1", "same", {"x": random((5, 4))}),
+    ("tf1", "unused", {"x": random((5, 4)), "by": np.float32(1)}),
+    ("control", "serving_default", {"x": random((3, 16)), "steps": np.int32(0)}),
+    ("control", "serving_default", {"x": random((70, 16)), "steps": np.int32(5)}),
+    ("integers", "serving_default", {"a": BIG, "b": BIG[::-1].copy()}),
+    *[("integers", name, {"x": np.array([0, 1, 5, 100], dtype)}) for name, dtype in (
+        ("int8", "i1"), ("uint8", "u1"), ("int16", "i2"), ("bool", "?"), ("float16", "f2"))],
+    ("integers", "int32", {"x": BIG}),
+    ("integers", "int64", {"x": BIG.astype("i8")}),
+]
+
+
+@pytest.mark.parametrize("model,signature,inputs", CASES, ids=[f"{i}-{m}-{s}" for i, (m, s, _) in enumerate(CASES)])
+def test_same_as_tensorflow(client, folders, model, signature, inputs):
+    want = tern_grpc.reference(folders / model / "1", signature)(inputs)
+    assert_close(ask(client, model, inputs, signature), want)
+
+
+def html_inputs(units, seed=1):
+    return {"attr_tokens": whole((1, units, 20), 100), "node_mask": np.ones((1, units), "f4"),
+            "numeric": whole((1, units, 60), 50), "page_meta": whole((1, 48), 50), "tag_path": whole((1, units, 12), 50),
+            "text_tokens": whole((1, units, 24), 100, seed=seed), "url_tokens": whole((1, 32), 50)}
+
+
+def test_html_model(client):
+    """Sizes that change from call to call, back and forth."""
+    reference = tern_grpc.reference(HTML / "1")
+    for units in (3, 250, 1, 250, 64):
+        inputs = html_inputs(units, seed=units)
+        assert_close(ask(client, "html", inputs), reference(inputs))
+
+
+def test_metadata_is_tensorflows(client, start, folders, tmp_path):
+    other = start(config_file(tmp_path, {n: folders / n for n in SERVED}))
+    with tern_grpc.Client(other.grpc) as c:
+        for name in SERVED:
+            assert client.metadata(name)[1] == c.metadata(name)[1]
+
+
+def test_subsets_of_outputs(client, folders):
+    inputs = {"x": random((5, 4))}
+    want = tern_grpc.reference(folders / "tf1" / "1")(inputs)
+    assert_close(ask(client, "tf1", inputs, output_filter=["again"]), {"again": want["again"]})
+
+
+def test_together(client, folders):
+    """Many at once on one model, each of another size; every answer is its own."""
+    reference = tern_grpc.reference(folders / "control" / "1")
+    inputs = [{"x": random((1 + 37 * i, 16), seed=i), "steps": np.int32(i % 4)} for i in range(8)]
+    wants = [reference(x) for x in inputs]
+
+    def ten_times(i):
+        for _ in range(10):
+            assert_close(ask(client, "control", inputs[i]), wants[i])
+
+    run_together([lambda i=i: ten_times(i) for i in range(8)])
+
+
+@pytest.mark.parametrize("model,inputs,words", [
+    ("dense", {"x": random((2, 7))}, "input \"x\" has shape [2,7], the model takes [-1,8]"),
+    ("dense", {"x": random((2, 8), "f8")}, "input \"x\" is double, the model takes float"),
+    ("sequence", {"ids": np.array([[1, 2**31]])}, "input \"ids\" has a value of 33554432 or more"),
+], ids=["shape", "dtype", "int64"])
+def test_what_does_not_fit(client, model, inputs, words):
+    with pytest.raises(grpc.RpcError) as failed:
+        ask(client, model, inputs)
+    assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert words in failed.value.details()
+
+
+def test_initialization_signature(client):
+    """As the TensorFlow engine has it: there, and nothing to run."""
+    with pytest.raises(grpc.RpcError) as failed:
+        ask(client, "dense", {}, "__saved_model_init_op")
+    assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_refused(start, folders, tmp_path):
+    """Each by a sentence with the operation's name, and the others are served."""
+    entries = {f"refused_{n}": folders / f"refused_{n}" for n in REFUSED} | {"dense": folders / "dense"}
+    server = start(config_file(tmp_path, entries), "--engine=openvino", "--max_num_load_retries=0",
+                   "--file_system_poll_wait_seconds=1", wait="listen")
+    server.until(lambda: server.get("/v1/models/dense").json()["model_version_status"][0]["state"] == "AVAILABLE", "dense")
+    for name in REFUSED:
+        server.until(lambda n=name: server.get(f"/v1/models/refused_{n}").json()["model_version_status"][0]["state"] == "END",
+                     f"refused_{name} ends")
+        status = server.get(f"/v1/models/refused_{name}").json()["model_version_status"][0]["status"]
+        assert status["error_code"] == "UNIMPLEMENTED", status
+        assert status["error_message"].startswith("OpenVINO does not serve this model: "), status
+        assert re.search(rf"\b{name}\b", status["error_message"]), status
