@@ -88,11 +88,11 @@ def patched(listener, monkeypatch):
     monkeypatch.setattr(requests, "request", requests.request)
     monkeypatch.setattr(rest, "_origins", set())
     plain = requests.api.request
-    rest.allow([listener.server_port])
-    rest.patch()
+    uri = f"http://localhost:{listener.server_port}/v1/models/m:predict"
+    rest.prepare(uri)
     quick = requests.api.request
     assert quick is not plain and requests.request is quick
-    rest.patch()
+    rest.prepare(uri)
     assert requests.api.request is quick
     listener.plain, listener.quick, listener.url = plain, quick, f"http://localhost:{listener.server_port}"
     return listener
@@ -167,8 +167,8 @@ def test_a_port_where_nobody_listens(patched):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    rest.allow([port])
     url = f"http://localhost:{port}/"
+    rest.prepare(url)
     assert error_of(patched.quick, url, {}) == error_of(patched.plain, url, {})
 
 
@@ -233,9 +233,10 @@ def test_a_forked_child_has_its_own_connections(patched):
 
 
 def test_requests_is_not_imported_for_it():
-    done = subprocess.run([sys.executable, "-c", "import sys\nfrom tern.worker import rest\nrest.allow([1])\nrest.patch()\n"
+    done = subprocess.run([sys.executable, "-c", "import sys\nfrom tern.worker import rest\nuri = 'http://localhost:1/v1'\nrest.prepare('')\nrest.prepare(uri)\n"
                            "assert 'requests' not in sys.modules and 'urllib3' not in sys.modules\nimport requests\n"
-                           "from requests import post\nbefore = requests.api.request\nrest.patch()\n"
+                           "from requests import post\nbefore = requests.api.request\nrest.prepare('http://far:80/')\n"
+                           "assert requests.request is before\nrest.prepare(uri)\n"
                            "assert post.__globals__['request'] is requests.request is not before\n"
                            "import inspect\nassert inspect.signature(requests.request) == inspect.signature(before)"],
                           env={**os.environ, "PYTHONPATH": str(PACKAGE)}, check=False, stderr=subprocess.PIPE, text=True)

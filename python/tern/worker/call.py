@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, 
 from urllib.parse import urlencode
 
 from tern.worker import arrays as _arrays
-from tern.worker import wire
+from tern.worker import rest, wire
 from tern.worker.context import CONTEXTS, Body, Response, _LazyChannel
 from tern.worker.memory import Room
 
@@ -179,6 +179,7 @@ class Call:
     def context(self) -> Any:
         frame, runtime = self.frame, self.runtime
         port = frame.text(wire.TAG_GRPC_PORT) or ""
+        rest.prepare(frame.text(wire.TAG_REST_URI) or "")
         values: Tuple[Any, ...] = (
             frame.text(wire.TAG_MODEL), frame.text(wire.TAG_VERSION), frame.text(wire.TAG_METHOD),
             frame.text(wire.TAG_REST_URI), port, None if runtime.several else _LazyChannel(port),

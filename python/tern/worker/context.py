@@ -44,7 +44,7 @@ def _context_class(fields: Sequence[str]) -> Type[Any]:
     base: Any = collections.namedtuple("Context", fields)  # type: ignore[misc,unused-ignore]
     place = fields.index("channel")
 
-    class Context(base):  # type: ignore[misc]
+    class Context(base):
         """The fields are the container's; the methods are Tern's own."""
 
         _call: Optional["Call"] = None
@@ -54,7 +54,7 @@ def _context_class(fields: Sequence[str]) -> Type[Any]:
             return self[place]
 
         def __getitem__(self, key: Any) -> Any:
-            value = tuple.__getitem__(self, key)
+            value: Any = tuple.__getitem__(self, key)
             if isinstance(value, _LazyChannel):
                 return channel_to(value.port)
             return tuple(map(self._real, value)) if isinstance(key, slice) else value
@@ -64,7 +64,8 @@ def _context_class(fields: Sequence[str]) -> Type[Any]:
             return channel_to(item.port) if isinstance(item, _LazyChannel) else item
 
         def __iter__(self) -> Iterator[Any]:
-            return (self._real(item) for item in tuple.__iter__(self))
+            items: Iterator[Any] = tuple.__iter__(self)
+            return map(self._real, items)
 
         def predict(self, inputs: Mapping[str, Any], model: Optional[str] = None, version: Optional[int] = None,
                     signature: Optional[str] = None, outputs: Optional[Iterable[str]] = None) -> Dict[str, Any]:

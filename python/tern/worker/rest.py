@@ -1,6 +1,6 @@
 """Keeps connections for scripts that call `requests.post(context.rest_uri, ...)`.
 
-Each such call makes a session of its own, with a TCP connection of its own. `patch` puts a function in the place of
+Each such call makes a session of its own, with a TCP connection of its own. `prepare` puts a function in the place of
 `requests.request` (which post, get and the others call) that does the same with one difference: for URLs of this server the
 call's session has an adapter whose connections stay open for the next call. All else is requests' own code: preparing, hooks,
 redirects, environment, errors, the Response. Sessions that a script makes, and other URLs, are not touched. Measured with a
@@ -14,7 +14,7 @@ Threads: any. After a fork the child starts with no connections.
 import functools
 import os
 import sys
-from typing import Any, Iterable, List, Set
+from typing import Any, List, Set
 
 _origins: Set[str] = set()
 _adapters: List[Any] = []
@@ -56,15 +56,20 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def allow(ports: Iterable[int]) -> None:
-    """URLs of these ports of localhost are this server's."""
-    _origins.update(f"http://localhost:{port}/" for port in ports)
+def _origin_of(url: Any) -> str:
+    """"http://localhost:8501/" of a URL there, or something that is in no set."""
+    return url[:url.find("/", 7) + 1] if isinstance(url, str) else ""
 
 
-def patch() -> None:
-    """Does it, once the script has imported requests. Costs next to nothing when there is nothing to do."""
+def prepare(rest_uri: str) -> None:
+    """Before a call whose context has this rest_uri. Costs next to nothing when there is nothing to do."""
+    origin = _origin_of(rest_uri)
+    if origin not in _origins:
+        if not origin.startswith("http://localhost:"):
+            return
+        _origins.add(origin)
     requests: Any = sys.modules.get("requests")
-    if requests is None or not _origins:
+    if requests is None:
         return
     own = getattr(getattr(requests, "api", None), "request", None)
     if own is None or hasattr(own, "__tern__") or not hasattr(requests, "request"):  # half imported, or done
@@ -74,7 +79,7 @@ def patch() -> None:
 
     @functools.wraps(own)
     def request(method: Any, url: Any, **kwargs: Any) -> Any:
-        origin = url[:url.find("/", 7) + 1] if isinstance(url, str) else ""
+        origin = _origin_of(url)
         if origin not in _origins:
             return own(method, url, **kwargs)
         with requests.sessions.Session() as session:
