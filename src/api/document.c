@@ -125,6 +125,16 @@ bool tn_document_takes(tn_server *server, const tn_target *target, tn_str conten
     return takes;
 }
 
+bool tn_document_take(tn_server *server, tn_exchange *ex, tn_str model, tn_str version)
+{
+    tn_target target = {.name = model, .has_version = version.ptr != NULL};
+    if ((target.has_version && !tn_str_i64(version, &target.version)) ||
+        !tn_document_takes(server, &target, tn_exchange_header(ex, "content-type")))
+        return false;
+    tn_document_call(server, ex, &target);
+    return true;
+}
+
 /*
  * Whether this model has a handler is known before its body is: what cannot be used is refused before it is
  * sent.

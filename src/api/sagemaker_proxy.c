@@ -10,6 +10,7 @@
  */
 #include "api/accept.h"
 #include "api/sagemaker.h"
+#include "api/surfaces.h"
 #include "api/tfserving_rest.h"
 #include "codec/js_text.h"
 #include "codec/json.h"
@@ -419,6 +420,17 @@ static void start(tn_server *server, tn_exchange *ex, tn_str path, body_form for
     tn_request_drop(r);
 }
 
+/* A type that the model's C handler takes goes there; in the container there is no such thing. */
+static bool call_handler(tn_server *server, tn_exchange *ex, tn_str path, tn_arena *arena)
+{
+    const tn_sagemaker_attributes a =
+        tn_sagemaker_attributes_read(tn_exchange_header(ex, "x-amzn-sagemaker-custom-attributes"));
+    tn_str name = a.model_name.ptr != NULL ? a.model_name : name_in_path(path, arena);
+    if (name.ptr == NULL)
+        name = server->sagemaker->default_model;
+    return tn_document_take(server, ex, name, a.model_version);
+}
+
 static void invoke(tn_server *server, tn_exchange *ex, tn_str path)
 {
     const tn_sagemaker *sm = server->sagemaker;
@@ -430,7 +442,9 @@ static void invoke(tn_server *server, tn_exchange *ex, tn_str path)
     const bool known = form_of(type, &form);
     const tn_str why = tn_arena_printf(&arena, "Unsupported Media Type: %.*s",
                                        TN_FMT(type.len > 0 ? type : TN_STR("Unknown")));
-    if (!known) {
+    if (call_handler(server, ex, path, &arena)) {
+        /* taken */
+    } else if (!known) {
         answer_error(server, ex, path, 415, why);
     } else if (form == FORM_NPY) {
         tn_buf text;

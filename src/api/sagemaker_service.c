@@ -174,7 +174,9 @@ static bool call_script(tn_server *server, tn_exchange *ex, tn_str name, bool fr
 static void call_model(tn_server *server, tn_exchange *ex, tn_str name, bool from_header,
                        const tn_service_attributes *attributes)
 {
-    if (call_script(server, ex, name, from_header, attributes))
+    /* A type that the model's C handler takes goes there, whatever its script would do. */
+    if (tn_document_take(server, ex, name, attributes->model_version) ||
+        call_script(server, ex, name, from_header, attributes))
         return;
     tn_str type = tn_exchange_header(ex, "content-type");
     const ptrdiff_t parameters = tn_str_chr(type, ';');

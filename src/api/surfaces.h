@@ -35,5 +35,9 @@ void tn_document_call(tn_server *server, tn_exchange *ex, const tn_target *targe
  * value): such a request is for tn_document_call(), whatever becomes of others.
  */
 bool tn_document_takes(tn_server *server, const tn_target *target, tn_str content_type);
+/*
+ * Both: true when the exchange was taken. version: digits, or absent; what is no number is not taken.
+ */
+bool tn_document_take(tn_server *server, tn_exchange *ex, tn_str model, tn_str version);
 
 #endif
