@@ -108,7 +108,7 @@ static void not_found(tn_server *server, tn_exchange *ex)
 static void no_uri(tn_server *server, tn_exchange *ex)
 {
     tern_status st;
-    tern_fail(&st, TERN_INVALID_ARGUMENT, TN_NO_URI);
+    tern_fail(&st, TERN_INVALID_ARGUMENT, "%s", TN_NO_URI);
     tn_http_error(server, ex, &st);
 }
 

@@ -176,40 +176,44 @@ static bool answered_extra(tn_server *server, tn_exchange *ex, const tn_target_p
     return true;
 }
 
+/* In the form of TensorFlow Serving's REST API. */
+static void refused_inside(tn_server *server, tn_exchange *ex, tern_code code, const char *why)
+{
+    tern_status st;
+    tern_fail(&st, code, "%s", why);
+    tn_http_error(server, ex, &st);
+}
+
 /*
  * /tfs/X goes to TensorFlow Serving's REST API as /X, query and all; header fields do not go along. What else
  * begins with /tfs is nothing there.
  */
-static void pass(tn_server *server, tn_exchange *ex, const tn_target_parts *parts, bool quoted)
+static void pass(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
 {
     static const tn_str prefix = TN_STR_INIT("/tfs");
     tn_arena arena;
     tn_arena_init(&arena, (size_t)server->limits.max_request_line_bytes * 8 + 4096);
-    const tn_str target = tn_sagemaker_inner_target(
-        &arena, tn_str_sub(parts->path, prefix.len, parts->path.len), parts->query, quoted);
+    const tn_str target =
+        tn_sagemaker_inner_target(&arena, tn_str_sub(parts->path, prefix.len, parts->path.len), parts->query);
     if (target.ptr == NULL)
         tn_sagemaker_refuse(server, ex, 500, "No memory for this request; try again later");
     else if (!tn_target_is_uri(target))
-        tn_sagemaker_refuse(server, ex, 400, "Bad Request: the path has a character that paths do not have");
+        refused_inside(server, ex, TERN_INVALID_ARGUMENT, TN_NO_URI);
     else if (!tn_str_istarts(target, TN_STR("/v1/")))
-        tn_sagemaker_refuse(server, ex, 404, "Not Found: models are under /tfs/v1/models/NAME");
+        refused_inside(server, ex, TERN_NOT_FOUND, "Not Found: models are under /tfs/v1/models/NAME");
     else
         tn_rest_pass(server, ex, target);
     tn_arena_free(&arena);
 }
 
-tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query, bool escape)
+tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query)
 {
     const ptrdiff_t end = tn_str_chr(path, '\n'); /* nginx's pattern takes one line */
     path = end >= 0 ? tn_str_sub(path, 0, (size_t)end) : path;
     char *out = tn_arena_alloc(arena, 3 * path.len + query.len + 2);
     if (out == NULL)
         return TN_STR_NONE;
-    size_t n = path.len;
-    if (escape)
-        n = tn_proxy_uri_escape(path, out);
-    else if (n > 0)
-        memcpy(out, path.ptr, n);
+    size_t n = tn_proxy_uri_escape(path, out);
     if (query.len > 0) {
         out[n++] = '?';
         memcpy(out + n, query.ptr, query.len);
@@ -219,7 +223,7 @@ tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query, boo
 }
 
 /* path: as nginx sees it. */
-static void dispatch(tn_server *server, tn_exchange *ex, const tn_target_parts *parts, bool quoted)
+static void dispatch(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
 {
     const tn_str path = parts->path;
     if (answered_extra(server, ex, parts))
@@ -228,7 +232,7 @@ static void dispatch(tn_server *server, tn_exchange *ex, const tn_target_parts *
         if (server->sagemaker->several)
             tn_sagemaker_refuse(server, ex, 502, "Bad Gateway: with several models, ask /models/NAME");
         else
-            pass(server, ex, parts, quoted);
+            pass(server, ex, parts);
         return;
     }
     if ((tn_str_starts(path, TN_STR("/ping")) || tn_str_starts(path, TN_STR("/invocations")) ||
@@ -248,7 +252,9 @@ tn_str tn_sagemaker_type(tn_str path)
 
 void tn_sagemaker_route(tn_server *server, tn_exchange *ex)
 {
-    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    const tn_str sent = tn_exchange_target(ex);
+    const ptrdiff_t fragment = tn_str_chr(sent, '#');
+    tn_target_parts parts = tn_target_split(fragment >= 0 ? tn_str_sub(sent, 0, (size_t)fragment) : sent);
     char few[1024], *path = few, trouble[TN_SAGEMAKER_TROUBLE_MAX];
     const size_t n = tn_sagemaker_trouble_get(server->sagemaker, trouble, sizeof trouble);
     size_t length;
@@ -265,9 +271,8 @@ void tn_sagemaker_route(tn_server *server, tn_exchange *ex)
         return;
     }
     if (parts.path.len > 0 && parts.path.ptr[0] == '/' && tn_proxy_uri_normal(parts.path, path, &length)) {
-        const bool quoted = tn_str_chr(parts.path, '%') >= 0;
         parts.path = (tn_str){path, length};
-        dispatch(server, ex, &parts, quoted);
+        dispatch(server, ex, &parts);
     } else {
         tn_sagemaker_refuse(server, ex, 400, "Bad Request: the path is broken, or leads above the root");
     }

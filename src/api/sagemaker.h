@@ -108,11 +108,8 @@ bool tn_sagemaker_service(tn_server *server, tn_exchange *ex, const tn_target_pa
 void tn_sagemaker_refuse(tn_server *server, tn_exchange *ex, int status, const char *why);
 /* Content-Type that nginx gives to an answer without one: by the path's extension, else application/json. */
 tn_str tn_sagemaker_type(tn_str path);
-/*
- * "PATH?QUERY" as nginx passes it on; escape: percent-encoded again. In the arena; absent when memory is
- * short.
- */
-tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query, bool escape);
+/* "PATH?QUERY" as nginx passes it on, percent-encoded again. In the arena; absent when memory is short. */
+tn_str tn_sagemaker_inner_target(tn_arena *arena, tn_str path, tn_str query);
 /*
  * All fields of that name (lower case), joined by ", ", as nginx gives them to code; absent when there is
  * none.

@@ -122,7 +122,7 @@ static tn_str target_of(tn_server *server, tn_exchange *ex, tn_str path, bool wi
     if (uri.ptr == NULL || inner == NULL || !tn_proxy_uri_inner(uri, inner, &n) || n < sizeof "/tfs" - 1)
         return TN_STR_NONE;
     return tn_sagemaker_inner_target(arena, (tn_str){inner + sizeof "/tfs" - 1, n - (sizeof "/tfs" - 1)},
-                                     query, true);
+                                     query);
 }
 
 /* ---- /ping ---- */

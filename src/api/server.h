@@ -75,14 +75,14 @@ typedef struct tn_target_parts {
     bool has_query;
 } tn_target_parts;
 
+/* What is said of the others. */
+#define TN_NO_URI                                                                                            \
+    "Bad Request: the target has a character that URIs do not have, or a % without two hexadecimal digits; " \
+    "write such bytes as %XX"
 /*
  * Whether each character may stand where it does in a path with query and fragment (RFC 3986, 3.3 to 3.5).
  * What may not is refused before anything else is looked at, as the original's HTTP library does.
  */
-#define TN_NO_URI                                                                                            \
-    "Bad Request: the target has a character that URIs do not have, or a %% without two hexadecimal "        \
-    "digits; "                                                                                               \
-    "write such bytes as %%XX"
 bool tn_target_is_uri(tn_str target);
 /* An absolute-form target ("http://host/path", RFC 9112, 3.2.2) is cut to its path. */
 tn_target_parts tn_target_split(tn_str target);

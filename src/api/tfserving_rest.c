@@ -502,7 +502,7 @@ static tern_code run_route(tn_request *r, tn_str target, rest_route *route, tern
 {
     tn_rest_state *state = r->surface_state;
     if (!tn_target_is_uri(target))
-        return tern_fail(st, TERN_INVALID_ARGUMENT, TN_NO_URI);
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s", TN_NO_URI);
     if (!tn_str_istarts(target, TN_STR("/v1/")))
         return tern_fail(st, TERN_NOT_FOUND, "Not Found");
     const bool matched = match_post(target, route);
