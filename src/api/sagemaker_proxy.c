@@ -29,12 +29,12 @@ typedef enum body_form { FORM_JSON, FORM_CSV, FORM_NPY } body_form;
 /* tn_request.surface_state */
 typedef struct proxy_state {
     tn_rest_state rest;
-    tn_str target;      /* of the REST request; absent: nginx would refuse it */
-    tn_str type;        /* of a JSON answer */
-    tn_str unsupported; /* the body of a 415, should an npy be none */
-    bool one_line;      /* the answer's line ends are taken out */
-    bool by_field;      /* CSV: from 2.20 on */
-    bool no_body;       /* not even an empty one */
+    tn_str target;                /* of the REST request; absent: nginx would refuse it */
+    tn_str type;                  /* of a JSON answer */
+    tn_str unsupported, own_type; /* body and type of a 415, should an npy be none */
+    bool one_line;                /* the answer's line ends are taken out */
+    bool by_field;                /* CSV: from 2.20 on */
+    bool no_body;                 /* not even an empty one */
     body_form form;
 } proxy_state;
 
@@ -89,6 +89,36 @@ static const char *fault_of(const tn_sagemaker_attributes *a, bool with_method)
     return NULL;
 }
 
+/* The header as JavaScript's text. */
+static tn_str attributes_text(const tn_exchange *ex, tn_arena *arena)
+{
+    tn_str header = tn_sagemaker_header(ex, "x-amzn-sagemaker-custom-attributes", arena);
+    if (tn_js_valid(header) == header.len)
+        return header;
+    char *good = tn_arena_alloc(arena, 3 * header.len);
+    size_t n = 0;
+    while (good != NULL && header.len > 0) {
+        const tn_str part = tn_js_part(&header);
+        memcpy(good + n, part.ptr, part.len);
+        n += part.len;
+    }
+    return (tn_str){good, n};
+}
+
+/* "/v1/models/NAME..." as nginx passes on what the code asks for; absent where it refuses that. */
+static tn_str passed_on(tn_str uri, tn_arena *arena)
+{
+    static const tn_str prefix = TN_STR_INIT("/tfs");
+    const ptrdiff_t mark = tn_str_chr(uri, '?');
+    const tn_str query = mark >= 0 ? tn_str_sub(uri, (size_t)mark + 1, uri.len) : TN_STR_NONE;
+    const tn_str path = mark >= 0 ? tn_str_sub(uri, 0, (size_t)mark) : uri;
+    char *inner = tn_arena_alloc(arena, path.len + 1);
+    size_t n;
+    if (path.ptr == NULL || inner == NULL || !tn_proxy_uri_inner(path, inner, &n))
+        return TN_STR_NONE;
+    return tn_sagemaker_inner_target(arena, tn_str_sub((tn_str){inner, n}, prefix.len, n), query);
+}
+
 /*
  * The target for TensorFlow Serving, in the arena: absent where nginx refuses it. *fault: see fault_of().
  */
@@ -96,33 +126,16 @@ static tn_str target_of(tn_server *server, tn_exchange *ex, tn_str path, bool wi
                         const char **fault)
 {
     const tn_sagemaker *sm = server->sagemaker;
-    tn_str header = tn_sagemaker_header(ex, "x-amzn-sagemaker-custom-attributes", arena);
-    if (tn_js_valid(header) < header.len) {
-        tn_str good = TN_STR("");
-        while (header.len > 0) {
-            const tn_str part = tn_js_part(&header);
-            good = tn_arena_printf(arena, "%.*s%.*s", TN_FMT(good), TN_FMT(part));
-        }
-        header = good;
-    }
-    const tn_sagemaker_attributes a = tn_sagemaker_attributes_read(header);
+    const tn_sagemaker_attributes a = tn_sagemaker_attributes_read(attributes_text(ex, arena));
     *fault = sm->generation >= TN_SAGEMAKER_2_20 ? fault_of(&a, with_method) : NULL;
     tn_str name = a.model_name.ptr != NULL ? a.model_name : name_in_path(path, arena);
     if (name.ptr == NULL)
         name = sm->default_model;
     const tn_str method = !with_method ? TN_STR("") : a.method.ptr != NULL ? a.method : TN_STR("predict");
-    tn_str uri = tn_arena_printf(arena, MODELS_PATH "%.*s%s%.*s%s%.*s", TN_FMT(name),
-                                 a.model_version.ptr != NULL ? "/versions/" : "", TN_FMT(a.model_version),
-                                 with_method ? ":" : "", TN_FMT(method));
-    const ptrdiff_t mark = tn_str_chr(uri, '?');
-    const tn_str query = mark >= 0 ? tn_str_sub(uri, (size_t)mark + 1, uri.len) : TN_STR_NONE;
-    uri = mark >= 0 ? tn_str_sub(uri, 0, (size_t)mark) : uri;
-    char *inner = tn_arena_alloc(arena, uri.len + 1);
-    size_t n;
-    if (uri.ptr == NULL || inner == NULL || !tn_proxy_uri_inner(uri, inner, &n) || n < sizeof "/tfs" - 1)
-        return TN_STR_NONE;
-    return tn_sagemaker_inner_target(arena, (tn_str){inner + sizeof "/tfs" - 1, n - (sizeof "/tfs" - 1)},
-                                     query);
+    return passed_on(tn_arena_printf(arena, MODELS_PATH "%.*s%s%.*s%s%.*s", TN_FMT(name),
+                                     a.model_version.ptr != NULL ? "/versions/" : "", TN_FMT(a.model_version),
+                                     with_method ? ":" : "", TN_FMT(method)),
+                     arena);
 }
 
 /* ---- /ping ---- */
@@ -213,7 +226,7 @@ static void on_body(tn_request *r)
     proxy_state *state = r->surface_state;
     const bool npy = state->form == FORM_NPY;
     if (npy && !tn_str_starts(tn_region_view(&r->body), TN_STR(NPY_MAGIC))) {
-        const tn_header type = {TN_STR("content-type"), TN_STR("application/json")};
+        const tn_header type = {TN_STR("content-type"), state->own_type};
         tn_response response = {.status = 415, .headers = &type, .n_headers = 1};
         tn_request_send_text(r, &response, state->unsupported, TERN_INVALID_ARGUMENT);
         return;
@@ -377,40 +390,50 @@ static bool wants_npy(const tn_sagemaker *sm, tn_str accept, body_form form)
     return tn_accept_choose(&media, TN_MEDIA_JSON) == TN_MEDIA_NPY;
 }
 
-static void start(tn_server *server, tn_exchange *ex, tn_str path, body_form form, tn_str unsupported)
+/* What the head says. NULL: no memory. *fault: see fault_of(). */
+static proxy_state *read_head(tn_server *server, tn_exchange *ex, tn_str path, body_form form,
+                              tn_arena *arena, const char **fault)
 {
     const tn_sagemaker *sm = server->sagemaker;
+    proxy_state *state = tn_arena_zalloc(arena, sizeof *state);
+    if (state == NULL)
+        return NULL;
+    state->form = form;
+    state->type = state->own_type = tn_sagemaker_type(path);
+    state->by_field = sm->generation >= TN_SAGEMAKER_2_20;
+    state->no_body = !tn_exchange_is_http2(ex) && !tn_exchange_is_inner(ex) &&
+                     tn_exchange_header(ex, "content-length").ptr == NULL &&
+                     tn_exchange_header(ex, "transfer-encoding").ptr == NULL;
+    state->target = target_of(server, ex, path, true, arena, fault);
+    const tn_str accept = tn_sagemaker_header(ex, "accept", arena);
+    read_accept(sm, accept, state, arena);
+    state->rest.wants = (tn_rest_wants){.body = form == FORM_NPY ? TN_MEDIA_NPY : TN_MEDIA_JSON,
+                                        .answer = wants_npy(sm, accept, form) ? TN_MEDIA_NPY : TN_MEDIA_JSON};
+    state->rest.finish = finish;
+    return state;
+}
+
+/* unsupported: the 415 that an npy gets which is none. */
+static void start(tn_server *server, tn_exchange *ex, tn_str path, body_form form, tn_str unsupported)
+{
     tn_request *r = tn_request_new(server, ex, &proxy_surface, tn_rest_predict_steps());
+    const char *fault = NULL;
     if (r == NULL)
         return;
-    tn_arena *arena = &r->call.arena;
-    proxy_state *state = tn_arena_zalloc(arena, sizeof *state);
-    const char *fault = NULL;
-    if (state != NULL) {
+    proxy_state *state = read_head(server, ex, path, form, &r->call.arena, &fault);
+    const bool nothing = state != NULL && state->no_body && form == FORM_CSV;
+    if (state != NULL && !nothing && fault == NULL && state->target.ptr != NULL) {
+        state->unsupported = tn_arena_dup(&r->call.arena, unsupported);
+        if (server->sagemaker->generation >= TN_SAGEMAKER_2_20)
+            state->own_type = TN_STR("application/json");
         r->surface_state = state;
-        state->form = form;
-        state->unsupported = tn_arena_dup(arena, unsupported);
-        state->type = tn_sagemaker_type(path);
-        state->by_field = sm->generation >= TN_SAGEMAKER_2_20;
-        state->no_body = !tn_exchange_is_http2(ex) && !tn_exchange_is_inner(ex) &&
-                         tn_exchange_header(ex, "content-length").ptr == NULL &&
-                         tn_exchange_header(ex, "transfer-encoding").ptr == NULL;
-        state->target = target_of(server, ex, path, true, arena, &fault);
-        const tn_str accept = tn_sagemaker_header(ex, "accept", arena);
-        read_accept(sm, accept, state, arena);
-        state->rest.wants =
-            (tn_rest_wants){.body = form == FORM_NPY ? TN_MEDIA_NPY : TN_MEDIA_JSON,
-                            .answer = wants_npy(sm, accept, form) ? TN_MEDIA_NPY : TN_MEDIA_JSON};
-        state->rest.finish = finish;
-        if (fault == NULL && state->target.ptr != NULL && !(state->no_body && form == FORM_CSV)) {
-            tn_request_read_body(r, on_body);
-            return;
-        }
+        tn_request_read_body(r, on_body);
+        return;
     }
     r->ex = NULL;
     if (state == NULL)
         tn_sagemaker_refuse(server, ex, 503, "No memory for this request; try again later");
-    else if (state->no_body && form == FORM_CSV)
+    else if (nothing)
         tn_sagemaker_refuse(server, ex, 500, "Internal Server Error: text/csv without a body");
     else if (fault != NULL)
         answer_error(server, ex, path, 400, tn_str_from(fault));

@@ -87,16 +87,6 @@ static tern_code join(tn_parts *p, const char *folder, const char *name, const c
     return *out != NULL ? TERN_OK : tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
 }
 
-/* The same, or NULL where there is no such thing. */
-static tern_code join_existing(tn_parts *p, const char *folder, const char *name, const char **out,
-                               tern_status *st)
-{
-    tern_code code = join(p, folder, name, out, st);
-    if (code == TERN_OK && access(*out, F_OK) != 0)
-        *out = NULL;
-    return code;
-}
-
 /* ---- groups of variables ---- */
 
 /* 2.19 stands for all before it, too. */
@@ -112,6 +102,31 @@ static tn_sagemaker_generation generation_of(const char *text)
     }
     const unsigned long minor = strtoul(end + 1, NULL, 10);
     return major < 2 || (major == 2 && minor < 20) ? TN_SAGEMAKER_2_19 : TN_SAGEMAKER_2_20;
+}
+
+/* What lies in the code folder. */
+static tern_code read_code(tn_parts *p, tern_status *st)
+{
+    tn_sagemaker *sm = &p->sagemaker;
+    const struct {
+        const char *name, **out;
+    } files[] = {{"inference.py", &sm->script},
+                 {"requirements.txt", &sm->requirements},
+                 {"lib", &sm->lib},
+                 {"wheels", &sm->wheels}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        tern_code code = join(p, sm->code, files[i].name, files[i].out, st);
+        if (code != TERN_OK)
+            return code;
+        if (access(*files[i].out, F_OK) != 0)
+            *files[i].out = NULL;
+    }
+    sm->service = sm->several || sm->script != NULL || sm->lib != NULL || sm->requirements != NULL;
+    if (sm->lib != NULL && sm->requirements != NULL) {
+        tn_warn("sagemaker", "modules come from %s; requirements.txt is ignored", sm->lib);
+        sm->requirements = NULL;
+    }
+    return TERN_OK;
 }
 
 static tern_code read_folders(tn_parts *p, tern_status *st)
@@ -133,24 +148,8 @@ static tern_code read_folders(tn_parts *p, tern_status *st)
         code = join(p, sm->base, "models", &sm->models, st);
     if (code == TERN_OK)
         code = join(p, sm->several ? sm->base : sm->model, "code", &sm->code, st);
-    if (code == TERN_OK)
-        code = join_existing(p, sm->code, "inference.py", &sm->script, st);
-    if (code == TERN_OK)
-        code = join_existing(p, sm->code, "requirements.txt", &sm->requirements, st);
-    if (code == TERN_OK)
-        code = join_existing(p, sm->code, "lib", &sm->lib, st);
-    if (code == TERN_OK)
-        code = join_existing(p, sm->code, "wheels", &sm->wheels, st);
-    if (code != TERN_OK)
-        return code;
-    sm->service = sm->several || sm->script != NULL || sm->lib != NULL || sm->requirements != NULL;
-    if (sm->lib != NULL && sm->requirements != NULL) {
-        tn_warn("sagemaker", "modules come from %s; requirements.txt is ignored", sm->lib);
-        sm->requirements = NULL;
-    }
-    return TERN_OK;
+    return code == TERN_OK ? read_code(p, st) : code;
 }
-
 static tern_code read_scripts(tn_parts *p, tern_status *st)
 {
     tn_sagemaker *sm = &p->sagemaker;
@@ -214,6 +213,23 @@ bad:
                      text);
 }
 
+static tern_code choose_ports(tn_parts *p, tern_status *st)
+{
+    tn_sagemaker *sm = &p->sagemaker;
+    const bool any = sm->has_port_range && sm->port_low == 0; /* free ones: for tests */
+    int *grpc = tn_arena_array(&p->arena, (size_t)sm->instances, sizeof *grpc);
+    int *rest = tn_arena_array(&p->arena, (size_t)sm->instances, sizeof *rest);
+    if (grpc == NULL || rest == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
+    for (int32_t i = 0; i < sm->instances; i++) {
+        grpc[i] = any ? 0 : sm->has_port_range ? sm->port_low + 2 * i : DEFAULT_GRPC_PORT;
+        rest[i] = any ? 0 : sm->has_port_range ? sm->port_low + 2 * i + 1 : DEFAULT_REST_PORT;
+    }
+    sm->grpc_ports = grpc;
+    sm->rest_ports = rest;
+    return TERN_OK;
+}
+
 static tern_code read_ports(tn_parts *p, tern_status *st)
 {
     tn_sagemaker *sm = &p->sagemaker;
@@ -230,19 +246,7 @@ static tern_code read_ports(tn_parts *p, tern_status *st)
                       sm->several ? "SAGEMAKER_MULTI_MODEL=true" : "SAGEMAKER_TFS_INSTANCE_COUNT above 1");
     if (code != TERN_OK)
         return code;
-    int *ports = tn_arena_array(&p->arena, 2 * (size_t)sm->instances, sizeof *ports);
-    if (ports == NULL)
-        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to start");
-    for (int32_t i = 0; i < sm->instances; i++) {
-        const bool any = sm->has_port_range && sm->port_low == 0; /* any free ones: for tests */
-        ports[i] = !sm->has_port_range ? DEFAULT_GRPC_PORT : any ? 0 : sm->port_low + 2 * i;
-        ports[sm->instances + i] = !sm->has_port_range ? DEFAULT_REST_PORT
-                                   : any               ? 0
-                                                       : sm->port_low + 2 * i + 1;
-    }
-    sm->grpc_ports = ports;
-    sm->rest_ports = ports + sm->instances;
-    return TERN_OK;
+    return choose_ports(p, st);
 }
 
 /* ---- batching ---- */

@@ -38,26 +38,32 @@ static bool settle(const char *out, size_t *n)
     return true;
 }
 
+/*
+ * The byte at path[*i], decoded (an encoded '%', '#' or '?' stands for itself); *i moves to its last one.
+ * false: none that may be here.
+ */
+static bool decode(tn_str path, size_t *i, char *c)
+{
+    *c = path.ptr[*i];
+    if (*c != '%')
+        return (unsigned char)*c >= ' ' && *c != 0x7F;
+    const int high = path.len - *i > 2 ? hex(path.ptr[*i + 1]) : -1;
+    const int low = path.len - *i > 2 ? hex(path.ptr[*i + 2]) : -1;
+    if (high < 0 || low < 0 || high + low == 0)
+        return false;
+    *c = (char)(high * 16 + low);
+    *i += 2;
+    return true;
+}
+
 bool tn_proxy_uri_normal(tn_str path, char *out, size_t *length)
 {
     size_t n = 0;
     for (size_t i = 0; i < path.len && path.ptr[i] != '#'; i++) {
-        char c = path.ptr[i];
-        bool itself = false;
-        if ((c >= 0 && c < ' ') || c == 0x7F)
+        char c;
+        if (!decode(path, &i, &c))
             return false;
-        if (c == '%') {
-            const int high = path.len - i > 2 ? hex(path.ptr[i + 1]) : -1;
-            const int low = path.len - i > 2 ? hex(path.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return false;
-            c = (char)(high * 16 + low);
-            if (c == '\0')
-                return false;
-            itself = c == '%' || c == '#' || c == '?';
-            i += 2;
-        }
-        if (c == '/' && !itself) {
+        if (c == '/') {
             if (!settle(out, &n))
                 return false;
             if (n > 0 && out[n - 1] == '/')

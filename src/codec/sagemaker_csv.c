@@ -101,7 +101,7 @@ static bool next(reader *r, tn_str *part, uint32_t *code_point)
     return false;
 }
 
-/* RFC 8259, 6: a number. States of what has been read so far. */
+/* RFC 8259, 6: a number with blanks around it, as states of what has been read and sorts of what comes. */
 typedef enum number_state {
     AT_START,
     MINUS,
@@ -113,47 +113,47 @@ typedef enum number_state {
     EXPONENT_SIGN,
     EXPONENT_DIGITS,
     AFTER, /* blanks */
-    NONE
+    NONE,
+    STATES
 } number_state;
 
-static bool may_end(number_state s)
+typedef enum sort { DIGIT_0, DIGIT, DASH, PLUS, DOT, LETTER_E, BLANK, OTHER, SORTS } sort;
+
+static sort sort_of(uint32_t c)
 {
-    return s == ZERO || s == WHOLE || s == FRACTION || s == EXPONENT_DIGITS;
+    switch (c) {
+    case '0':
+        return DIGIT_0;
+    case '-':
+        return DASH;
+    case '+':
+        return PLUS;
+    case '.':
+        return DOT;
+    case 'e':
+    case 'E':
+        return LETTER_E;
+    default:
+        return c >= '1' && c <= '9' ? DIGIT : tn_js_is_space(c) ? BLANK : OTHER;
+    }
 }
 
-static number_state on_digit(number_state s, uint32_t c)
+static number_state step(number_state s, sort c)
 {
-    static const number_state then[] = {
-        [AT_START] = WHOLE,
-        [MINUS] = WHOLE,
-        [ZERO] = NONE,
-        [WHOLE] = WHOLE,
-        [POINT] = FRACTION,
-        [FRACTION] = FRACTION,
-        [EXPONENT] = EXPONENT_DIGITS,
-        [EXPONENT_SIGN] = EXPONENT_DIGITS,
-        [EXPONENT_DIGITS] = EXPONENT_DIGITS,
-        [AFTER] = NONE,
-        [NONE] = NONE,
+    static const unsigned char then[STATES][SORTS] = {
+        [AT_START] = {ZERO, WHOLE, MINUS, NONE, NONE, NONE, AT_START, NONE},
+        [MINUS] = {ZERO, WHOLE, NONE, NONE, NONE, NONE, NONE, NONE},
+        [ZERO] = {NONE, NONE, NONE, NONE, POINT, EXPONENT, AFTER, NONE},
+        [WHOLE] = {WHOLE, WHOLE, NONE, NONE, POINT, EXPONENT, AFTER, NONE},
+        [POINT] = {FRACTION, FRACTION, NONE, NONE, NONE, NONE, NONE, NONE},
+        [FRACTION] = {FRACTION, FRACTION, NONE, NONE, NONE, EXPONENT, AFTER, NONE},
+        [EXPONENT] = {EXPONENT_DIGITS, EXPONENT_DIGITS, EXPONENT_SIGN, EXPONENT_SIGN, NONE, NONE, NONE, NONE},
+        [EXPONENT_SIGN] = {EXPONENT_DIGITS, EXPONENT_DIGITS, NONE, NONE, NONE, NONE, NONE, NONE},
+        [EXPONENT_DIGITS] = {EXPONENT_DIGITS, EXPONENT_DIGITS, NONE, NONE, NONE, NONE, AFTER, NONE},
+        [AFTER] = {NONE, NONE, NONE, NONE, NONE, NONE, AFTER, NONE},
+        [NONE] = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE},
     };
-    return c == '0' && (s == AT_START || s == MINUS) ? ZERO : then[s];
-}
-
-static number_state step(number_state s, uint32_t c)
-{
-    if (c >= '0' && c <= '9')
-        return on_digit(s, c);
-    if (c == '-' && s == AT_START)
-        return MINUS;
-    if ((c == '-' || c == '+') && s == EXPONENT)
-        return EXPONENT_SIGN;
-    if (c == '.' && (s == ZERO || s == WHOLE))
-        return POINT;
-    if ((c == 'e' || c == 'E') && (s == ZERO || s == WHOLE || s == FRACTION))
-        return EXPONENT;
-    if (tn_js_is_space(c))
-        return s == AT_START ? AT_START : may_end(s) || s == AFTER ? AFTER : NONE;
-    return NONE;
+    return (number_state)then[s][c];
 }
 
 static bool is_number(tn_str field)
@@ -163,8 +163,8 @@ static bool is_number(tn_str field)
     tn_str part;
     uint32_t c;
     while (s != NONE && next(&r, &part, &c))
-        s = step(s, c);
-    return may_end(s) || s == AFTER;
+        s = step(s, sort_of(c));
+    return s == ZERO || s == WHOLE || s == FRACTION || s == EXPONENT_DIGITS || s == AFTER;
 }
 
 /* Most fields: no quotes, nothing to escape. */
