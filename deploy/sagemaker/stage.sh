@@ -18,6 +18,9 @@ if [ ! -d "$tern/lib/tern/tensorflow" ]; then
 fi
 mv "$tern/lib/tern/tensorflow" "$out/tensorflow/usr/local/lib/tern/"
 find "$out" -type f \( -name '*.so' -o -name '*.so.2' -o -path '*/bin/tern' \) -exec strip --strip-unneeded {} +
+# Python's compiled form, so that no worker has to make it; without times, so that the same sources make the same files.
+find "$tern/lib/tern/python" -name __pycache__ -prune -exec rm -rf {} +
+python3 -m compileall -q --invalidation-mode unchecked-hash -s "$out/tern" "$tern/lib/tern/python"
 install -m 755 "$root/deploy/sagemaker/entrypoint.sh" "$tern/bin/tern-entrypoint"
 install -d "$out/tern/opt/ml/model" "$out/tern/models" "$tern/share/doc/tern"
 install -m 644 "$root/LICENSE" "$tern/share/doc/tern/"
