@@ -9,10 +9,12 @@
 #include "api/sagemaker_load.h"
 
 #include <limits.h>
+#include <unistd.h>
 
 #include "api/sagemaker_folder.h"
 #include "api/sagemaker_service.h"
 #include "api/sagemaker_table.h"
+#include "api/script.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -20,13 +22,14 @@
 #include "codec/python_text.h"
 #include "codec/service_request.h"
 
-#define MAX_BODY      (1u << 20)
-#define MAX_DEPTH     200
-#define TICK_NS       TN_NS_PER_S
-#define DESCRIPTORS   9 /* that a Python service has open for sure: what os.path.exists() says of them */
-#define NO_MEMORY     "Memory exhausted: not enough memory to start TFS instance"
-#define NO_PORTS      "Memory exhausted: no available ports to load the model."
-#define SHUTTING_DOWN "The server is shutting down"
+#define MAX_BODY       (1u << 20)
+#define MAX_DEPTH      200
+#define TICK_NS        TN_NS_PER_S
+#define SCRIPT_LOOK_NS (20 * TN_NS_PER_MS)
+#define DESCRIPTORS    9 /* that a Python service has open for sure: what os.path.exists() says of them */
+#define NO_MEMORY      "Memory exhausted: not enough memory to start TFS instance"
+#define NO_PORTS       "Memory exhausted: no available ports to load the model."
+#define SHUTTING_DOWN  "The server is shutting down"
 
 typedef struct load {
     tn_model_op op;
@@ -39,6 +42,8 @@ typedef struct load {
     tn_folder folder;
     int64_t memory_left;
     bool ports_open;
+    const char *code; /* the folder of its script, or NULL: it has none */
+    tn_script_pool *pool;
     int64_t until_ns, absent_ns;
 } load;
 
@@ -49,10 +54,21 @@ static bool from_2_20(const tn_request *r)
     return r->server->sagemaker->generation >= TN_SAGEMAKER_2_20;
 }
 
+/* The script is not looked at any more; remove: nor to be kept. */
+static void end_script(load *l, bool remove)
+{
+    tn_server *server = l->op.request->server;
+    if (l->pool != NULL && remove)
+        tn_scripts_remove(server->scripts, l->op.name);
+    tn_script_pool_release(l->pool);
+    l->pool = NULL;
+}
+
 static void end_failed(load *l, tn_op_form form, int status, tn_str text)
 {
     tn_sagemaker_models *s = l->op.request->server->sagemaker->loaded;
     tn_loaded *entry = l->entry;
+    end_script(l, true);
     if (entry != NULL)
         tn_warn("sagemaker", "model %.*s was not loaded from %.*s: status %d, %.*s", TN_FMT(l->op.name),
                 TN_FMT(l->url), status, TN_FMT(text));
@@ -70,6 +86,7 @@ static void end_loaded(load *l)
         tn_arena_printf(&l->op.request->call.arena,
                         "Successfully loaded model %.*s, listening on rest port %d and grpc port %d.",
                         TN_FMT(l->op.name), e->rest[e->n - 1]->bound, e->grpc[e->n - 1]->bound);
+    end_script(l, false);
     tn_table_loaded(s, l->entry);
     tn_model_op_end(&l->op, TN_OP_SUCCESS, 200, text);
 }
@@ -192,24 +209,14 @@ static void load_model(load *l)
                tn_arena_dup(&r->call.arena, (tn_str){st.message, st.length}));
 }
 
-/* ---- the folder ---- */
+/* ---- what comes before ---- */
 
-static void looked(tn_task *task)
+/* The script is there, if there is one. */
+static void check_and_load(load *l)
 {
-    load *l = TN_CONTAINER(task, load, task);
     tn_request *r = l->op.request;
     const tn_sagemaker *sm = r->server->sagemaker;
-    if (l->url_raises)
-        end_failed(l, TN_OP_FALCON, 500, TN_STR("the url is no string"));
-    else if (!l->folder.valid)
-        end_failed(l, TN_OP_ERROR, 404,
-                   TN_OP_TEXT_OF(r, TN_STR("Could not find valid base path "), l->url,
-                                 TN_STR(" for servable "), l->op.name));
-    else if (!tn_service_is_model_name(l->op.name))
-        end_failed(l, TN_OP_ERROR, 400, tn_model_bad_name(r, l->op.name));
-    else if (!l->ports_open)
-        end_failed(l, TN_OP_ERROR, 507, TN_STR(NO_PORTS));
-    else if (sm->batching && !from_2_20(r)) /* it writes a file into a folder that it has not made */
+    if (sm->batching && !from_2_20(r)) /* it writes a file into a folder that it has not made */
         end_failed(l, TN_OP_TEXT, 500, TN_STR("No such file or directory"));
     else if (l->folder.n == 0 || l->folder.strange)
         end_failed(l, TN_OP_TEXT, 408,
@@ -223,6 +230,76 @@ static void looked(tn_task *task)
         load_model(l);
 }
 
+/*
+ * Python does not say when it is ready, but to who waits: the loop looks again and again, for as long as a
+ * load takes.
+ */
+static void on_script_tick(tn_timer *timer)
+{
+    load *l = TN_CONTAINER(timer, load, timer);
+    tn_request *r = l->op.request;
+    tern_status why;
+    const tn_script_state state = tn_script_pool_state(l->pool, &why);
+    if (state == TN_SCRIPT_READY)
+        check_and_load(l);
+    else if (state == TN_SCRIPT_BROKEN)
+        end_failed(l, TN_OP_FALCON, 500, (tn_str){why.message, why.length});
+    else if (atomic_load(&r->server->draining))
+        end_failed(l, TN_OP_ERROR, 503, TN_STR(SHUTTING_DOWN));
+    else
+        tn_timer_start(r->loop, timer, tn_now_ns() + SCRIPT_LOOK_NS, on_script_tick);
+}
+
+/*
+ * The script is imported before the model is loaded; what goes wrong there is an exception that nobody
+ * catches.
+ */
+static void import_script(load *l)
+{
+    tn_request *r = l->op.request;
+    tern_status st;
+    if (l->code == NULL || r->server->scripts == NULL) {
+        check_and_load(l);
+        return;
+    }
+    if (tn_scripts_add(r->server->scripts, l->op.name, l->code, false, NULL, NULL, &st) == TERN_OK)
+        l->pool = tn_scripts_find(r->server->scripts, l->op.name);
+    if (l->pool != NULL)
+        on_script_tick(&l->timer);
+    else
+        end_failed(l, TN_OP_ERROR, 503, tn_arena_dup(&r->call.arena, (tn_str){st.message, st.length}));
+}
+
+static void looked(tn_task *task)
+{
+    load *l = TN_CONTAINER(task, load, task);
+    tn_request *r = l->op.request;
+    if (l->url_raises)
+        end_failed(l, TN_OP_FALCON, 500, TN_STR("the url is no string"));
+    else if (!l->folder.valid)
+        end_failed(l, TN_OP_ERROR, 404,
+                   TN_OP_TEXT_OF(r, TN_STR("Could not find valid base path "), l->url,
+                                 TN_STR(" for servable "), l->op.name));
+    else if (!tn_service_is_model_name(l->op.name))
+        end_failed(l, TN_OP_ERROR, 400, tn_model_bad_name(r, l->op.name));
+    else if (!l->ports_open)
+        end_failed(l, TN_OP_ERROR, 507, TN_STR(NO_PORTS));
+    else
+        import_script(l);
+}
+
+/* BASE/models/NAME/model/code, where there is an inference.py in it; the url does not count. */
+static const char *script_folder(load *l)
+{
+    tn_request *r = l->op.request;
+    if (!tn_service_is_model_name(l->op.name))
+        return NULL;
+    const tn_str folder = tn_arena_printf(&r->call.arena, "%s/%.*s/model/code", r->server->sagemaker->models,
+                                          TN_FMT(l->op.name));
+    const tn_str script = tn_arena_printf(&r->call.arena, "%.*s/inference.py", TN_FMT(folder));
+    return script.ptr != NULL && access(script.ptr, F_OK) == 0 ? folder.ptr : NULL;
+}
+
 /* On the table's thread, which alone has the request and its arena meanwhile. */
 static void look(tn_task *task)
 {
@@ -234,6 +311,7 @@ static void look(tn_task *task)
         tn_folder_look(l->url.ptr, &r->call.arena, &l->folder);
     l->ports_open = l->folder.valid && tn_table_open_ports(s, l->entry);
     l->memory_left = tn_memory_left();
+    l->code = script_folder(l);
     l->task.run = looked;
     tn_loop_post(r->loop, &l->task);
 }

@@ -8,6 +8,7 @@
 
 #include "api/sagemaker_load.h"
 #include "api/sagemaker_service.h"
+#include "api/script.h"
 #include "base/status.h"
 #include "codec/python_text.h"
 #include "codec/service_request.h"
@@ -281,14 +282,12 @@ void tn_sagemaker_describe(tn_server *server, tn_exchange *ex, tn_str name)
         tn_service_error(server, ex, 500, TN_STR_NONE, TN_STR_NONE);
 }
 
-/*
- * While nothing is being loaded or unloaded, what can be asked is loaded: then nobody takes the lock.
- */
 bool tn_sagemaker_ports_of(tn_server *server, tn_str name, int *rest, int *grpc)
 {
     return tn_table_find(server->sagemaker->loaded, name, rest, grpc);
 }
 
+/* While nothing is being loaded or unloaded, what can be asked is loaded: then nobody takes the lock. */
 bool tn_sagemaker_may_invoke(tn_server *server, tn_exchange *ex, tn_str name)
 {
     tn_sagemaker_models *s = server->sagemaker->loaded;
@@ -315,6 +314,8 @@ static void begin_unload(tn_model_op *op)
     tn_loaded *entry = tn_table_leave(s, op->name, &op->waiter, &waits);
     if (entry != NULL) {
         tn_models_remove(r->server->models, op->name); /* it may be gone already: by gRPC */
+        if (r->server->scripts != NULL)
+            tn_scripts_remove(r->server->scripts, op->name);
         tn_table_gone(s, entry);
         tn_model_op_end(op, TN_OP_SUCCESS, 200,
                         TN_OP_TEXT_OF(r, TN_STR("Successfully unloaded model "), op->name, TN_STR(".")));

@@ -25,8 +25,8 @@
 
 typedef struct service_state {
     tn_rest_state rest;
-    bool reading;     /* the body is on its way */
-    bool asked;       /* it is there */
+    tn_str target;
+    bool asked;       /* the body is there */
     bool undecodable; /* and is no UTF-8 */
 } service_state;
 
@@ -61,8 +61,7 @@ static void answer_error(tn_request *r, const tern_status *st)
 {
     tn_buf body;
     tn_buf_init(&body, (size_t)r->server->limits.max_response_bytes);
-    const service_state *state = r->surface_state;
-    if (st->length > 0 || (state != NULL && state->asked)) /* else it has no text, as in the original */
+    if (st->length > 0) /* else it has none, as in the original */
         tn_http_request_error_body(r, st, &body);
     const tn_str text = body.len > 0 ? tn_buf_view(&body) : TN_STR("");
     if (from_2_20(r->server))
@@ -71,20 +70,6 @@ static void answer_error(tn_request *r, const tern_status *st)
         answer_as_wanted(r, NULL, 0, text);
     tn_buf_free(&body);
 }
-
-static void service_error(tn_request *r, const tern_status *st)
-{
-    const service_state *state = r->surface_state;
-    const tn_str text = {st->message, st->length};
-    if (state != NULL && state->undecodable && !r->submitted)
-        tn_service_request_own_error(r, 500, text);
-    else if (state == NULL || (state->reading && !state->asked))
-        tn_service_request_error(r, tn_code_http(st->code), TN_STR_NONE, text);
-    else
-        answer_error(r, st);
-}
-
-static const tn_surface service_surface = {.answer = service_answer, .error = service_error};
 
 /* bytes.decode("utf-8") */
 static tern_code decode_text(tn_request *r, tern_status *st)
@@ -101,22 +86,51 @@ static tern_code decode_text(tn_request *r, tern_status *st)
     return code;
 }
 
+static void service_error(tn_request *r, const tern_status *st)
+{
+    service_state *state = r->surface_state;
+    tern_status why = *st;
+    if (state != NULL && state->asked && state->rest.prepare != NULL && !r->submitted) {
+        state->rest.prepare = NULL; /* nobody has looked at the body: its fault comes first */
+        if (decode_text(r, &why) == TERN_OK)
+            why = *st;
+    }
+    const tn_str text = {why.message, why.length};
+    if (state != NULL && state->undecodable && !r->submitted)
+        tn_service_request_own_error(r, 500, text);
+    else if (state == NULL || !state->asked)
+        tn_service_request_error(r, tn_code_http(st->code), TN_STR_NONE, text);
+    else
+        answer_error(r, st);
+}
+
+static const tn_surface service_surface = {.answer = service_answer, .error = service_error};
+
 static void on_body(tn_request *r)
 {
     service_state *state = r->surface_state;
     state->asked = true;
-    tn_rest_go(r);
+    tn_rest_run(r, state->target);
 }
 
 static void default_handler(tn_server *server, tn_exchange *ex, tn_str target)
 {
-    tn_request *r = tn_rest_begin(server, ex, target, &service_surface, sizeof(service_state));
+    tern_status st;
+    tn_request *r = tn_request_new(server, ex, &service_surface, tn_rest_predict_steps());
     if (r == NULL)
         return;
-    service_state *state = r->surface_state;
-    state->rest.prepare = decode_text;
-    state->reading = true;
-    tn_request_read_body(r, on_body);
+    service_state *state = tn_arena_zalloc(&r->call.arena, sizeof *state);
+    r->surface_state = state;
+    if (state != NULL) {
+        state->rest.prepare = decode_text;
+        state->target = tn_arena_dup(&r->call.arena, target);
+    }
+    if (state != NULL && state->target.ptr != NULL) {
+        tn_request_read_body(r, on_body);
+    } else {
+        (void)tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
+        tn_request_fail(r, &st);
+    }
 }
 
 /* The types that 2.20 takes without a script. */

@@ -542,23 +542,6 @@ tern_code tn_rest_aim(tn_request *r, tn_str target, tern_status *st)
     return route_of(r, target, st);
 }
 
-tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
-                          size_t state_size)
-{
-    tern_status st;
-    tn_request *r = tn_request_new(server, ex, surface, &predict_steps);
-    if (r == NULL)
-        return NULL;
-    r->surface_state = tn_arena_zalloc(&r->call.arena, state_size);
-    tern_code code = r->surface_state != NULL ? route_of(r, target, &st)
-                                              : tern_fail(&st, TERN_RESOURCE_EXHAUSTED,
-                                                          "No memory for this request; try again later");
-    if (code == TERN_OK)
-        return r;
-    tn_request_fail(r, &st);
-    return NULL;
-}
-
 void tn_rest_run(tn_request *r, tn_str target)
 {
     tern_status st;

@@ -24,27 +24,20 @@ typedef struct tn_rest_state {
 } tn_rest_state;
 
 /*
- * A call as a POST to this target (path and query, as on the wire) of a REST port would be, for another
- * surface's
- * exchange: the body is JSON and so is the answer, whatever the head says. Comes back without a body: next is
- * tn_request_read_body(), or whatever puts one into r->body, then tn_rest_go(). The answer, as the REST port
- * would send it, is in tn_rest_state.answer.chunks when surface->answer is called; errors have the REST
- * port's code and text (tn_http_request_error_body()). state_size: of the surface's state, which begins with
- * a tn_rest_state; zeroed.
- * NULL: was answered, by surface->error where the target is none ("Malformed request: POST /x").
- */
-tn_request *tn_rest_begin(tn_server *server, tn_exchange *ex, tn_str target, const tn_surface *surface,
-                          size_t state_size);
-/*
- * For a request that exists already, whose state begins with a tn_rest_state: sets the call's steps and the
- * target. INVALID_ARGUMENT where the target is none.
+ * For a request of another surface, which begins with tn_rest_predict_steps() and whose state begins with a
+ * tn_rest_state, zeroed but for its functions: sets the call's steps and the target (path and query, as on
+ * the wire). INVALID_ARGUMENT where the target is none ("Malformed request: POST /x").
  */
 TERN_MUST_USE tern_code tn_rest_aim(tn_request *r, tn_str target, tern_status *st);
-/* The body is complete. On the loop. */
+/*
+ * The call, as a POST of r->body to that target of a REST port would be: with a zeroed state body and answer
+ * are JSON, whatever the head says. The answer, as the REST port would send it, is in
+ * tn_rest_state.answer.chunks when surface->answer is called; errors have the REST port's code and text
+ * (tn_http_request_error_body()). On the loop.
+ */
 void tn_rest_go(tn_request *r);
 /*
- * The same for a request of the surface's own that has its body and its state, whose wants count: errors of
- * the target come after the body. target: alive until the answer. On the loop.
+ * tn_rest_aim() and tn_rest_go(): errors of the target come after the body. target: alive until the answer.
  */
 void tn_rest_run(tn_request *r, tn_str target);
 /*
