@@ -410,8 +410,8 @@ static int read_request(tn_request *r, load *l, bool *string)
     tern_status st;
     if (text.len > MAX_BODY)
         return 413;
-    if (!tn_str_is_utf8(text) || tn_json_parse(text, MAX_DEPTH, &r->call.arena, &root, &st) != TERN_OK ||
-        root->type != TN_JSON_OBJECT)
+    if (!tn_str_is_utf8(text) || tn_str_starts(text, TN_STR("\xEF\xBB\xBF")) ||
+        tn_json_parse(text, MAX_DEPTH, &r->call.arena, &root, &st) != TERN_OK || root->type != TN_JSON_OBJECT)
         return 500;
     const tn_json *name = member(root, TN_STR("model_name")), *url = member(root, TN_STR("url"));
     if (name == NULL || url == NULL)

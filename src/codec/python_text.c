@@ -175,9 +175,18 @@ static bool is_whole(tn_str number)
     return true;
 }
 
+/* NaN, Infinity and -Infinity, which JSON has not and json.loads() takes. */
+static bool is_letters(tn_str number)
+{
+    const char last = number.len > 0 ? number.ptr[number.len - 1] : '0';
+    return last < '0' || last > '9';
+}
+
 static void put_number(tn_buf *out, const tn_json *v)
 {
-    if (!is_whole(v->string))
+    if (is_letters(v->string))
+        tn_buf_z(out, tn_str_chr(v->string, 'N') >= 0 ? "nan" : v->string.ptr[0] == '-' ? "-inf" : "inf");
+    else if (!is_whole(v->string))
         put_float(out, v->number);
     else
         tn_buf_str(out, tn_str_eq(v->string, TN_STR("-0")) ? TN_STR("0") : v->string);
@@ -231,7 +240,7 @@ bool tn_python_truth(const tn_json *value)
     case TN_JSON_BOOL:
         return value->boolean;
     case TN_JSON_NUMBER:
-        return value->number != 0;
+        return value->number != 0 || is_letters(value->string);
     case TN_JSON_STRING:
         return value->string.len > 0;
     default:

@@ -213,7 +213,8 @@ def test_a_port_of_somebody_else_is_left_out(start, model):
                                   b'{"model_name": "\xff", "url": "/x"}', '{"model_name": "x", "url": null}',
                                   '{"model_name": "x", "url": 5}', '{"model_name": "x", "url": ["/x"]}',
                                   '{"model_name": ["x"], "url": "/x"}', '{"model_name": "x", "url": "/x"} more',
-                                  '{"model_name": "x", "url": 1.5}', '{"model_name": "x", "url": true}', "[" * 5000])
+                                  '{"model_name": "x", "url": 1.5}', '{"model_name": "x", "url": true}', "[" * 5000, b'\xef\xbb\xbf{"model_name": "x", "url": "/x"}',
+                                  '{"model_name": {"x": NaN}, "url": "/x"}'])
 def test_what_the_service_stumbles_over_is_500(server, body):
     assert kept(server.ask("POST", "/models", data=body)) == FALCON
 
@@ -457,3 +458,61 @@ def test_the_end_comes_while_models_are_loaded(start, model):
         caller.join(PATIENCE)
     server.stop()
     assert [a.status_code for a in answers] == [503, 503, 503]
+
+
+# ---- scripts
+
+
+SCRIPT = '''
+import sys
+def handler(data, context):
+    return "%s:%%s:%%s:%%s" %% (context.model_name, context.rest_uri.split("/v1/")[1], data.read().decode()), "text/plain"
+'''
+
+
+def test_a_model_brings_its_own_script(start, model, tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(SCRIPT % "universal")
+    server = start()
+    for name in ("own", "plain"):
+        model(name)
+    code = tmp_path / "models" / "own" / "model" / "code"
+    code.mkdir()
+    (code / "inference.py").write_text(SCRIPT % "first")
+    for name in ("own", "plain"):
+        assert server.load(name, tmp_path / "models" / name / "model").status_code == 200
+    assert server.ask("POST", "/models/own/invoke", data="x").text == "first:own:models/own:predict:x"
+    assert server.ask("POST", "/models/plain", data="x").text == "universal:plain:models/plain:predict:x"
+    server.ask("DELETE", "/models/own")
+    assert server.ask("POST", "/models/own/invoke", data="x").status_code == 404
+    (code / "inference.py").write_text(SCRIPT % "second")
+    assert server.load("own", tmp_path / "models" / "own" / "model").status_code == 200
+    assert server.ask("POST", "/models/own/invoke", data="x").text == "second:own:models/own:predict:x"
+
+
+def test_a_script_finds_its_model_at_its_uri(start, model, tmp_path):
+    folder = model("m")
+    (folder / "code" / "lib").mkdir(parents=True)
+    (folder / "code" / "lib" / "helper_of_m.py").write_text("FACTOR = 3\n")
+    (folder / "code" / "inference.py").write_text('''
+import json, urllib.request, helper_of_m
+def handler(data, context):
+    body = json.dumps({"instances": [helper_of_m.FACTOR * float(data.read())]}).encode()
+    with urllib.request.urlopen(urllib.request.Request(context.rest_uri, data=body)) as answer:
+        return answer.read(), "application/json"
+''')
+    server = start()
+    assert server.load("m", folder).status_code == 200
+    assert server.ask("POST", "/models/m/invoke", data="2").json() == {"predictions": [5.0]}
+
+
+@pytest.mark.parametrize("script", ["raise RuntimeError('no')", "def input_handler(data, context): pass", "not python"])
+def test_a_script_that_cannot_be_imported(start, model, tmp_path, script):
+    folder = model("m")
+    (folder / "code").mkdir()
+    (folder / "code" / "inference.py").write_text(script)
+    server = start()
+    assert kept(server.load("m", folder)) == FALCON
+    assert server.invoke("m").status_code == 404
+    (folder / "code" / "inference.py").write_text(SCRIPT % "good")
+    assert server.load("m", folder).status_code == 200

@@ -109,6 +109,8 @@ static void values_are_written_as_str_does(void **state)
         {"1e-5", "1e-05", true},
         {"0.0001", "0.0001", true},
         {"1E300", "1e+300", true},
+        {"NaN", "nan", true},
+        {"-Infinity", "-inf", true},
         {"[]", "[]", false},
         {"{}", "{}", false},
         {"[1, \"a\", null]", "[1, 'a', None]", true},
