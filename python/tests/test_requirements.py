@@ -260,6 +260,22 @@ def test_sigterm_ends_pip_and_what_it_started(code, tmp_path):
     wait_until(lambda: not alive(int(started.read_text())))
 
 
+def test_sigkill_ends_pip_and_what_it_started_too(code, tmp_path):
+    make_sdist(code.wheels, "sleepy", SLEEPER)
+    code.write("sleepy\n")
+    started = tmp_path / "started"
+    process = code.start(STARTED=str(started))
+    wait_until(lambda: started.exists() and started.read_text())
+    process.kill()
+    process.wait()
+    wait_until(lambda: not alive(int(started.read_text())))
+    process.stdout.close()
+    process.stderr.close()
+    make_wheel(code.wheels, "first_module", "ANSWER = 1\n")
+    code.write("first_module\n")
+    assert code.run("--timeout", "60")[0] == 0
+
+
 def test_no_place_to_write(code):
     code.write("pytest\n")
     status, folders, said = code.run(TERN_CACHE_DIR="/dev/null/cache")

@@ -1,4 +1,4 @@
-"""The scripts and tests of docs/scripts.md do what the page says."""
+"""The scripts and tests of docs/scripts.md do what the page says: without a server, and in workers of one."""
 import os
 import re
 import subprocess
@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import example_models
+from sagemaker_server import SageMaker, write_model
 from tern_server import ROOT
 
 PAGE = (ROOT / "docs" / "scripts.md").read_text(encoding="utf-8")
@@ -14,7 +16,7 @@ PACKAGE = str(ROOT / "python")
 sys.path.insert(0, PACKAGE)
 testing = pytest.importorskip("tern.testing")
 np = pytest.importorskip("numpy")
-pytestmark = pytest.mark.tensorflow
+pytestmark = pytest.mark.example
 
 # name: (body, content type, what comes back as text)
 CALLS = {
@@ -25,6 +27,10 @@ CALLS = {
     "stream": (b"one two", None, "eno owt "),
     "grpc": (b"1 2", None, "[2.5, 3.0]"),
 }
+
+
+def same(body, expected):
+    return re.sub(r"\s+", " ", body.decode("latin-1")) == re.sub(r"\s+", " ", expected)
 
 
 @pytest.fixture
@@ -39,8 +45,9 @@ def code(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def server(start_shared, models):
-    return start_shared("--model_name=half_plus_two", f"--model_base_path={models / 'half_plus_two_tf2'}")
+def server(start_shared, tmp_path_factory):
+    folder = example_models.write(tmp_path_factory.mktemp("models") / "half_plus_two")
+    return start_shared("--model_name=half_plus_two", f"--model_base_path={folder}", "--engine=example")
 
 
 def test_every_block_is_used():
@@ -63,7 +70,7 @@ def test_scripts(code, server, name):
     with testing.Endpoint(code(name), server=server.url, grpc_port=server.grpc, model_name="half_plus_two") as endpoint:
         answer = endpoint.invoke(body, content_type=kind, reraise=True)
     assert answer.status == 200
-    assert re.sub(r"\s+", " ", answer.body.decode("latin-1")) == re.sub(r"\s+", " ", expected)
+    assert same(answer.body, expected)
 
 
 def test_grpc_script_without_tensorflow(code, server):
@@ -75,3 +82,23 @@ def test_grpc_script_without_tensorflow(code, server):
     done = subprocess.run([sys.executable, "-c", "\n".join(lines), code("grpc"), server.url, str(server.grpc)], check=True, text=True,
                           env={**os.environ, "PYTHONPATH": f"{PACKAGE}:{PACKAGE}/tests"}, stdout=subprocess.PIPE)
     assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_scripts_in_workers(tmp_path, name):
+    body, kind, expected = CALLS[name]
+    write_model(tmp_path / "base" / "model" / "half_plus_two")
+    folder = tmp_path / "base" / "model" / "code"
+    folder.mkdir()
+    first = "import sys\nsys.path.append({!r})\nimport hidden\nhidden.hide('tensorflow', 'tensorflow_serving')\n" if name == "grpc" else ""
+    (folder / "inference.py").write_text(first.format(PACKAGE + "/tests") + BLOCKS["script", name], encoding="utf-8")
+    server = SageMaker(tmp_path / "server", tmp_path / "base", env={"TERN_PYTHON": sys.executable})
+    try:
+        for _ in range(3):
+            answer = server.ask("POST", "/invocations", data=body, headers={"Content-Type": kind} if kind else {})
+            assert answer.status_code == 200, (answer.text, server.log[-3000:])
+            assert same(answer.content, expected)
+        if name == "stream":
+            assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "direction=back"
+    finally:
+        server.stop()

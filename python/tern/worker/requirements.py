@@ -260,6 +260,31 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def _guarded(group: int) -> Iterator[None]:
+    """Meanwhile a process stands by that ends the group if this one is killed before it could."""
+    read, write = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        try:
+            os.close(write)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            if not os.read(read, 1):  # nobody holds the other end any more
+                os.killpg(group, signal.SIGTERM)
+                time.sleep(1)
+                os.killpg(group, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.close(read)
+    try:
+        yield
+    finally:
+        os.write(write, b".")
+        os.close(write)
+        os.waitpid(guard, 0)
+
+
 def _make_environment(folder: str, code: str) -> List[str]:
     """A virtual environment without pip, which sees the interpreter's packages after its own. Returns its folders."""
     try:
@@ -289,8 +314,9 @@ def _run_pip(folder: str, code: str, deadline: float) -> None:
     process = subprocess.Popen(command, cwd=code, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, start_new_session=True)
     try:
-        output = _Output(process)
-        returned = _wait(process, output, started, deadline)
+        with _guarded(process.pid):
+            output = _Output(process)
+            returned = _wait(process, output, started, deadline)
     except BaseException:
         _stop(process)
         raise

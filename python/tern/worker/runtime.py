@@ -230,10 +230,12 @@ def _arguments(arguments: Optional[List[str]]) -> argparse.Namespace:
 def _prepare_path(options: argparse.Namespace) -> None:
     if options.requirements:
         from tern.worker import requirements
-        for folder in reversed(requirements.folders_of(options.code)):
+        folders = requirements.folders_of(options.code)
+        for folder in reversed(folders):
             if folder in sys.path:
                 sys.path.remove(folder)
             sys.path.insert(0, folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)  # for processes that the script starts
 
 
 def _stubs() -> None:
