@@ -7,6 +7,7 @@
  * the server takes nothing from it but what it has checked.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -26,6 +27,9 @@
 #define SETUP_MAX  ((size_t)64 << 20)
 #define FDS_MAX    16
 #define NEED_MIN   ((size_t)64 << 10)
+/* What malloc() keeps of what was freed: the next document wants as much, and pages cost more than they hold. */
+#define KEPT_FREE  (512 << 20)
+#define MMAP_FROM  (32 << 20) /* the most that glibc takes */
 
 typedef struct mapping {
     uint64_t id;
@@ -423,6 +427,8 @@ static tern_code get_ready(worker *w, const char *path, tern_status *st)
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
+    mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
+    mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
     w->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, PAGE_FD, 0);
     if (w->page == MAP_FAILED)
         return tern_fail(st, TERN_FAILED_PRECONDITION,
