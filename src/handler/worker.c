@@ -27,9 +27,11 @@
 #define SETUP_MAX  ((size_t)64 << 20)
 #define FDS_MAX    16
 #define NEED_MIN   ((size_t)64 << 10)
-/* What malloc() keeps of what was freed: the next document wants as much, and pages cost more than they hold. */
-#define KEPT_FREE  (512 << 20)
-#define MMAP_FROM  (32 << 20) /* the most that glibc takes */
+/*
+ * What malloc() keeps of what was freed: the next document wants as much, and pages cost more than they hold.
+ */
+#define KEPT_FREE (512 << 20)
+#define MMAP_FROM (32 << 20) /* the most that glibc takes */
 
 typedef struct mapping {
     uint64_t id;
