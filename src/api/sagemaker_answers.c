@@ -56,6 +56,8 @@ static void send(answer *a, tn_server *server, tn_exchange *ex)
 
 static void send_request(answer *a, tn_request *r)
 {
+    if (a->status == 429 || a->status == 503) /* as tn_http_send() has it */
+        a->headers[a->n_headers++] = (tn_header){TN_STR("retry-after"), TN_STR("1")};
     tn_response response = {.status = a->status, .headers = a->headers, .n_headers = a->n_headers};
     tn_request_send_text(r, &response, tn_buf_view(&a->body), code_of(a->status));
     tn_buf_free(&a->body);

@@ -508,6 +508,7 @@ static void start_worker(tn_script_pool *pool, int64_t now)
             continue;
         if (!tn_worker_start(w, &st)) {
             pool->trouble = st;
+            pool->trouble.code = TERN_FAILED_PRECONDITION;
             pool->failed_starts++;
             tn_warn("script", "%s: %s", pool->name, st.message);
             tn_script_pause(pool);

@@ -22,6 +22,7 @@
 #define SOCKET_BYTES  (1 << 20)
 #define CAPACITY_MAX  10000
 #define TRIES_MAX     3
+#define FAILED_STARTS 3 /* in a row, after which a pool that was ready counts as broken */
 #define LATER_MAX_S   300
 
 /* ---- start ---- */
@@ -522,6 +523,11 @@ static void note_pause(tn_script_worker *w, tn_worker_state was, const char *how
     tn_script_pool *pool = w->pool;
     if (was == TN_WORKER_STARTING || (was == TN_WORKER_KILLED && w->capacity == 0)) {
         pool->failed_starts++;
+        /* One that was killed on its way says nothing against those that come. */
+        if (pool->trouble.code == TERN_OK && pool->was_ready && pool->failed_starts < FAILED_STARTS) {
+            tn_script_pause(pool);
+            return;
+        }
         if (pool->trouble.code == TERN_OK)
             tern_fail(&pool->trouble, TERN_FAILED_PRECONDITION,
                       "A worker of %s ended before it was ready: %s", pool->name, how);

@@ -47,7 +47,6 @@ class Call:
         self.id = frame.call
         self.cancelled = False
         self._rooms: Dict[int, Room] = {}
-        self._inputs: Optional[Room] = None  # the segment that the body lies in
 
     # ---- memory
 
@@ -91,11 +90,12 @@ class Call:
     def reuse_inputs(self) -> None:
         """The body has been read for the last time: its memory is free for the answer."""
         for room in self._rooms.values():
-            if room.let_go():
+            if room.is_free():
                 room.used = 0
 
     def kept(self) -> List[wire.Field]:
-        return [wire.ref(wire.TAG_KEPT, room.ref(0, 0)) for room in self._rooms.values() if not room.let_go()]
+        return [wire.ref(wire.TAG_KEPT, room.ref(0, 0)) for room in self._rooms.values()
+                if not room.is_free()]
 
     def body_fields(self, data: Any, tag: int, tag_ref: int) -> List[wire.Field]:
         size = len(data)
@@ -196,35 +196,28 @@ class Call:
         context = self.context()
         try:
             fields = self._run(context)
-            fields += self.kept()
         except Lost:
             raise
         except BaseException as error:  # SystemExit, too: a script cannot take other calls along by it
-            fields = self._error(error) + self.kept()
+            fields = self._error(error)
         finally:
             context._call = None
+        fields += self.kept()
         made = wire.frame(wire.ANSWER, self.id, fields)
         if len(made) > wire.FRAME_MAX:
             made = wire.frame(wire.ANSWER, self.id, failure(500, "The handler's header fields are too long"))
         return made
 
     def _run(self, context: Any) -> List[wire.Field]:
+        """What a script was given is referred to in its own frame only: what it has not kept is gone afterwards."""
         script = self.runtime.script
         if (self.frame.number(wire.TAG_STAGE) or STAGE_START) == STAGE_OUTPUT:
-            response = self._response()
-            try:
-                assert script.output_handler is not None
-                result = script.output_handler(response, context)
-            finally:
-                response.give_back()
-            return self._answer(result, (response,))
-        data = Body(self.body(self.frame))
+            assert script.output_handler is not None
+            return self._answer(script.output_handler(self._response(), context))
         if script.handler is not None:
-            result = script.handler(data, context)
-            return self._answer(result, (data,))
+            return self._answer(script.handler(Body(self.body(self.frame)), context))
         assert script.input_handler is not None
-        processed = script.input_handler(data, context)
-        return self._input(processed, data)
+        return self._input(script.input_handler(Body(self.body(self.frame)), context))
 
     def _response(self) -> Response:
         frame = self.frame
@@ -239,17 +232,16 @@ class Call:
 
     # ---- results
 
-    def _input(self, processed: Any, data: Body) -> List[wire.Field]:
+    def _input(self, processed: Any) -> List[wire.Field]:
         stage = [wire.u64(wire.TAG_STAGE, STAGE_START)]
         if _arrays.is_arrays(processed):
             return stage + self.tensor_fields(processed, wire.FRAME_MAX // 2)
         content = _form_data(processed)
-        data.give_back()
         del processed
         self.reuse_inputs()
         return stage + self.body_fields(content, wire.TAG_BODY, wire.TAG_BODY_REF)
 
-    def _answer(self, result: Any, used: Tuple[Any, ...]) -> List[wire.Field]:
+    def _answer(self, result: Any) -> List[wire.Field]:
         headers: Mapping[str, Any] = {}
         if isinstance(result, (tuple, list)) and len(result) == 3 and isinstance(result[2], Mapping):
             body, kind, headers = result
@@ -263,8 +255,6 @@ class Call:
         content, trouble = _content(body)
         if trouble is not None:
             return trouble
-        for item in used:
-            item.give_back()
         del body, result
         self.reuse_inputs()
         return fields + self.body_fields(content, wire.TAG_BODY, wire.TAG_BODY_REF)

@@ -41,7 +41,7 @@ class _LazyChannel:
 
 
 def _context_class(fields: Sequence[str]) -> Type[Any]:
-    base: Any = collections.namedtuple("Context", fields)  # type: ignore[misc,unused-ignore]
+    base: Any = collections.namedtuple("Context", fields)  # type: ignore[misc]
     place = fields.index("channel")
 
     class Context(base):
@@ -97,7 +97,6 @@ class Body(io.BufferedIOBase):
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self._at = 0
-        self.viewed: List[memoryview] = []
 
     def readable(self) -> bool:
         return True
@@ -113,9 +112,7 @@ class Body(io.BufferedIOBase):
 
     def view(self) -> memoryview:
         """All of it, read-only, without a copy."""
-        made = self._view.toreadonly()
-        self.viewed.append(made)
-        return made
+        return self._view.toreadonly()
 
     def read(self, size: Optional[int] = -1, /) -> bytes:
         if size is None or size < 0:
@@ -164,10 +161,6 @@ class Body(io.BufferedIOBase):
     @property
     def eof(self) -> bool:
         return self._at >= len(self._view)
-
-    def give_back(self) -> None:
-        self._view = memoryview(b"")
-        self._at = 0
 
 
 class Headers(Dict[str, str]):
@@ -308,6 +301,3 @@ class Response(Mapping[str, Any]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-    def give_back(self) -> None:
-        self._view = memoryview(b"")

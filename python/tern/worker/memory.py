@@ -5,9 +5,11 @@ the segment is reported as kept, and the server does not use it again.
 """
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
-from typing import Any, Dict, List, Optional
+import sys
+from typing import Any, Dict, Optional
 
 from tern.worker.wire import Ref
 
@@ -37,22 +39,22 @@ class Segments:
 
 
 class Room:
-    """A segment within one call: what is taken of it, and the views that were given out."""
+    """A segment within one call: what is taken of it, and the views that were given out.
 
-    __slots__ = ("segment", "size", "used", "_map", "_views", "_address")
+    All views come from one object of the call's own, so that its reference count tells whether any is left.
+    """
+
+    __slots__ = ("segment", "size", "used", "_whole")
 
     def __init__(self, segments: Segments, segment: int) -> None:
         self.segment = segment
-        self._map: Any = segments.map(segment)
-        self.size = len(self._map)
+        whole = segments.map(segment)
+        self.size = len(whole)
         self.used = 0
-        self._views: List[memoryview] = []
-        self._address: Optional[int] = None
+        self._whole: Any = (ctypes.c_char * self.size).from_buffer(whole)
 
     def view(self, offset: int, size: int) -> memoryview:
-        made = memoryview(self._map)[offset:offset + size]
-        self._views.append(made)
-        return made
+        return memoryview(self._whole).cast("B")[offset:offset + size]
 
     def take(self, size: int) -> Optional[int]:
         """Offset of so many bytes that nobody uses yet, 64-byte aligned."""
@@ -64,24 +66,12 @@ class Room:
 
     def find(self, address: int, size: int) -> Optional[int]:
         """Offset of memory that lies in here."""
-        if self._address is None:
-            import ctypes
-            whole = (ctypes.c_char * self.size).from_buffer(self._map)
-            self._address = ctypes.addressof(whole)
-            del whole
-        offset = address - self._address
+        offset = address - ctypes.addressof(self._whole)
         return offset if 0 <= offset and size <= self.size - offset else None
 
-    def let_go(self) -> bool:
+    def is_free(self) -> bool:
         """False: something still looks at it."""
-        left = []
-        for view in self._views:
-            try:
-                view.release()
-            except BufferError:
-                left.append(view)
-        self._views = left
-        return not left
+        return sys.getrefcount(self._whole) <= 2
 
     def ref(self, offset: int, size: int) -> Ref:
         return Ref(self.segment, offset, size)
