@@ -30,6 +30,7 @@ static void free_unqueued(tn_async_job *job)
     job->inner = NULL;
     if (inner != NULL)
         tn_exchange_abandon(inner);
+    tn_tap_close(job->tap, false);
     tn_async_job_free(job);
 }
 
@@ -91,21 +92,11 @@ static bool read_input(tn_async_job *job, const tn_exchange *ex, char *why)
     return true;
 }
 
-static bool is_file_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
-}
-
 /* The text as a file's name. */
 static tn_str as_name(tn_arena *arena, tn_str text)
 {
-    tn_str name = tn_arena_dup(arena, text);
-    char *c = (char *)(uintptr_t)name.ptr;
-    for (size_t i = 0; i < name.len; i++)
-        if (!is_file_char(c[i]) || (i == 0 && c[i] == '.'))
-            c[i] = '_';
-    return name;
+    char name[TN_BENEATH_NAME];
+    return tn_arena_dup(arena, (tn_str){name, tn_beneath_name(text, name)});
 }
 
 static bool read_id(tn_async_job *job, const tn_exchange *ex, char *why)
@@ -236,6 +227,7 @@ static void submit(tn_async_job *job)
         refuse(job, TN_FAULT_UNAVAILABLE, "No memory for this request; try again");
         return;
     }
+    job->tap = tn_tap_open(server, job->inner, job->envelope.endpoint, job->envelope.variant);
     job->expires_ns = tn_now_ns() + job->ttl_s * TN_NS_PER_S;
     job->outer = NULL;
     /* What the answer says, before a thread has the job and may end it. */

@@ -78,6 +78,8 @@ static bool on_send(tn_taker *taker, const tn_response *response)
 {
     tn_async_job *job = job_of(taker);
     job->inner = NULL;
+    tn_tap_answer(job->tap, response);
+    job->tap = NULL;
     pthread_mutex_lock(&job->lock);
     job->status = response->status;
     job->held = *response;
@@ -90,6 +92,7 @@ static bool on_send(tn_taker *taker, const tn_response *response)
 static void on_stream(tn_taker *taker, const tn_response *head)
 {
     tn_async_job *job = job_of(taker);
+    tn_tap_head(job->tap, head);
     pthread_mutex_lock(&job->lock);
     job->status = head->status;
     pthread_cond_signal(&job->changed);
@@ -99,6 +102,7 @@ static void on_stream(tn_taker *taker, const tn_response *head)
 static bool on_write(tn_taker *taker, const void *bytes, size_t n)
 {
     tn_async_job *job = job_of(taker);
+    tn_tap_output(job->tap, bytes, n);
     pthread_mutex_lock(&job->lock);
     tn_buf_append(&job->waiting, bytes, n);
     bool good = !job->waiting.failed;
@@ -129,6 +133,8 @@ static void on_finish(tn_taker *taker, bool broken)
 {
     tn_async_job *job = job_of(taker);
     job->inner = NULL;
+    tn_tap_close(job->tap, !broken);
+    job->tap = NULL;
     pthread_mutex_lock(&job->lock);
     job->finished = true;
     job->broken = broken;
@@ -171,6 +177,7 @@ static void begin_step(tn_task *task)
 static void body_step(tn_task *task)
 {
     tn_async_job *job = job_of_task(task);
+    tn_tap_input(job->tap, job->piece, job->n_piece);
     if (job->inner != NULL)
         tn_exchange_inner_body(job->inner, job->piece, job->n_piece);
     step_done(job);
@@ -200,6 +207,8 @@ static void leave_step(tn_task *task)
     job->inner = NULL;
     if (inner != NULL)
         tn_exchange_abandon(inner);
+    tn_tap_close(job->tap, false);
+    job->tap = NULL;
     if (job->whole && job->held.release != NULL)
         job->held.release(job->held.release_arg, true);
     step_done(job);

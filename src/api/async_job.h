@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "api/async.h"
+#include "api/capture.h"
 
 /* Longest inline body (service model: AsyncBodyBlob). */
 #define TN_ASYNC_BODY 128000
@@ -32,6 +33,7 @@ typedef struct tn_async_job {
     tn_sink sink;
     tn_buf body; /* inline */
     tn_exchange *inner;
+    tn_tap *tap; /* of the data capture, or NULL */
     tn_taker taker;
     tn_str target;
     const tn_header *fields;

@@ -72,10 +72,16 @@ static void describe(tn_invocation *i, const tn_exchange *ex, tn_str name)
 void tn_invocation_free(tn_relay *relay)
 {
     tn_invocation *i = tn_invocation_of(relay);
+    tn_tap_close(i->tap, false);
     if (i->holds && i->held.release != NULL)
         i->held.release(i->held.release_arg, false);
     tn_buf_free(&i->frame);
     free(i);
+}
+
+void tn_invocation_body(tn_relay *relay, const char *bytes, size_t n)
+{
+    tn_tap_input(tn_invocation_of(relay)->tap, bytes, n);
 }
 
 /* ---- What the model is asked ---- */
@@ -255,6 +261,7 @@ static void begin(tn_server *server, tn_exchange *ex, endpoint_call call, tn_str
         free(i);
         return;
     }
+    i->tap = tn_tap_open(server, ex, i->envelope.endpoint, i->envelope.variant);
     tn_relay_enter(relay);
     tn_endpoints_hand_over(server, relay->inner);
     tn_relay_leave(relay);
@@ -348,6 +355,8 @@ static bool send_answer(tn_relay *relay, const tn_response *response)
     tn_header fields[TN_INVOCATION_FIELDS];
     if (tn_invocation_refused(i, response))
         return false;
+    tn_tap_answer(i->tap, response);
+    i->tap = NULL;
     tn_response more = *response;
     more.status = 200;
     more.headers = fields;
@@ -384,6 +393,7 @@ static void stream_answer(tn_relay *relay, const tn_response *head)
     tn_header fields[TN_INVOCATION_FIELDS];
     if (tn_invocation_collects(i, head))
         return;
+    tn_tap_head(i->tap, head);
     tn_response more = *head;
     more.status = 200;
     more.n_headers = tn_invocation_fields(i, head, false, fields, TN_INVOCATION_FIELDS);
@@ -394,7 +404,10 @@ static void stream_answer(tn_relay *relay, const tn_response *head)
 static bool write_answer(tn_relay *relay, const void *bytes, size_t n)
 {
     tn_invocation *i = tn_invocation_of(relay);
-    return i->status != 0 ? tn_invocation_collect(i, bytes, n) : tn_relay_pass_write(relay, bytes, n);
+    if (i->status != 0)
+        return tn_invocation_collect(i, bytes, n);
+    tn_tap_output(i->tap, bytes, n);
+    return tn_relay_pass_write(relay, bytes, n);
 }
 
 static size_t room_for_answer(const tn_relay *relay)
@@ -405,6 +418,8 @@ static size_t room_for_answer(const tn_relay *relay)
 static void finish_answer(tn_relay *relay, bool broken)
 {
     tn_invocation *i = tn_invocation_of(relay);
+    tn_tap_close(i->tap, !broken && i->status == 0);
+    i->tap = NULL;
     if (i->status != 0)
         tn_invocation_collected(i);
     else
@@ -416,4 +431,5 @@ const tn_relay_kind tn_invocation_kind = {.send = send_answer,
                                           .write = write_answer,
                                           .room = room_for_answer,
                                           .finish = finish_answer,
-                                          .free = tn_invocation_free};
+                                          .free = tn_invocation_free,
+                                          .body = tn_invocation_body};

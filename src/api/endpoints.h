@@ -12,6 +12,7 @@
 #ifndef TN_API_ENDPOINTS_H
 #define TN_API_ENDPOINTS_H
 
+#include "api/capture.h"
 #include "api/envelope.h"
 #include "api/relay.h"
 #include "codec/event_stream.h"
@@ -25,7 +26,8 @@ typedef struct tn_invocation {
     tn_relay relay;
     tn_envelope envelope; /* its slices are the texts below */
     char name[TN_ENDPOINT_NAME], variant[TN_ENDPOINT_VARIANT], region[TN_ENDPOINT_REGION], request_id[36];
-    int status; /* of a streamed answer that is not good: its begin is kept in `frame` */
+    tn_tap *tap; /* of the data capture, or NULL */
+    int status;  /* of a streamed answer that is not good: its begin is kept in `frame` */
     /* Of a response stream: the answer that is cut into parts. */
     tn_buf frame;
     tn_response held; /* body and release of a whole answer, until it was written */
@@ -57,6 +59,7 @@ bool tn_invocation_collect(tn_invocation *i, const void *bytes, size_t n);
 void tn_invocation_collected(tn_invocation *i);
 /* For both kinds of relay. */
 void tn_invocation_free(tn_relay *relay);
+void tn_invocation_body(tn_relay *relay, const char *bytes, size_t n);
 static inline tn_invocation *tn_invocation_of(const tn_relay *relay)
 {
     return (tn_invocation *)((uintptr_t)relay - offsetof(tn_invocation, relay));

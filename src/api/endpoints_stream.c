@@ -65,6 +65,8 @@ static bool send_answer(tn_relay *relay, const tn_response *response)
     tn_invocation *i = tn_invocation_of(relay);
     if (tn_invocation_refused(i, response))
         return false;
+    tn_tap_answer(i->tap, response);
+    i->tap = NULL;
     begin(i, response);
     i->held = *response;
     if (pour(i)) {
@@ -82,8 +84,10 @@ static bool send_answer(tn_relay *relay, const tn_response *response)
 static void stream_answer(tn_relay *relay, const tn_response *head)
 {
     tn_invocation *i = tn_invocation_of(relay);
-    if (!tn_invocation_collects(i, head))
-        begin(i, head);
+    if (tn_invocation_collects(i, head))
+        return;
+    tn_tap_head(i->tap, head);
+    begin(i, head);
 }
 
 static bool write_answer(tn_relay *relay, const void *bytes, size_t n)
@@ -92,6 +96,7 @@ static bool write_answer(tn_relay *relay, const void *bytes, size_t n)
     const char *at = bytes;
     if (i->status != 0)
         return tn_invocation_collect(i, bytes, n);
+    tn_tap_output(i->tap, bytes, n);
     while (n > 0) {
         size_t part = n < TN_EVENT_PART_MAX ? n : TN_EVENT_PART_MAX;
         if (!write_part(i, at, part))
@@ -115,6 +120,8 @@ static size_t room_for_answer(const tn_relay *relay)
 static void finish_answer(tn_relay *relay, bool broken)
 {
     tn_invocation *i = tn_invocation_of(relay);
+    tn_tap_close(i->tap, !broken && i->status == 0);
+    i->tap = NULL;
     if (i->status != 0) {
         tn_invocation_collected(i);
         return;
@@ -135,4 +142,5 @@ const tn_relay_kind tn_invocation_stream_kind = {.send = send_answer,
                                                  .write = write_answer,
                                                  .room = room_for_answer,
                                                  .finish = finish_answer,
-                                                 .free = tn_invocation_free};
+                                                 .free = tn_invocation_free,
+                                                 .body = tn_invocation_body};

@@ -6,6 +6,7 @@
  * tern_stage_seconds, tern_version_*) go with it. What has not happened yet has no series.
  */
 #include "api/async.h"
+#include "api/capture.h"
 #include "api/metrics.h"
 #include "base/status.h"
 #include "observe/process.h"
@@ -79,6 +80,18 @@ static void write_access_log(page *p)
         counts.written);
     one(p, "tern_access_log_dropped_total", "counter",
         "Lines of the access log that were dropped, for its file was too slow or cannot be written.",
+        counts.dropped);
+}
+
+static void write_capture(page *p)
+{
+    if (p->server->capture == NULL)
+        return;
+    tn_capture_counts counts = tn_capture_count(p->server->capture->writer);
+    one(p, "tern_data_capture_records_total", "counter", "Requests whose data were captured.",
+        counts.written);
+    one(p, "tern_data_capture_dropped_total", "counter",
+        "Requests whose data were drawn and lost: too long, or no room to wait, or not to be written.",
         counts.dropped);
 }
 
@@ -446,6 +459,7 @@ void tn_metrics_tern(tn_server *server, tn_buf *out)
     write_server(&p);
     write_access_log(&p);
     write_async(&p);
+    write_capture(&p);
     write_models(&p);
     if (server->stats != NULL)
         write_model_totals(&p);

@@ -2,6 +2,7 @@
  * api/route.c - the first look at a request: which surface answers. See api/server.h and api/surfaces.h.
  */
 #include "api/access.h"
+#include "api/capture.h"
 #include "api/endpoints.h"
 #include "api/http.h"
 #include "api/sagemaker.h"
@@ -135,6 +136,13 @@ static bool known_method(tn_str method)
     return false;
 }
 
+/* A request whose data are captured comes here a second time. */
+static void invocation(tn_server *server, tn_exchange *ex)
+{
+    tn_target_parts parts = tn_target_split(tn_exchange_target(ex));
+    (void)tn_sagemaker_on_request(server, ex, &parts); /* its paths are all there */
+}
+
 void tn_server_on_request(void *context, tn_exchange *ex)
 {
     tn_server *server = context;
@@ -165,6 +173,8 @@ void tn_server_on_request(void *context, tn_exchange *ex)
         return;
     }
     if (server->rest_extensions && tn_endpoints_on_request(server, ex, &parts))
+        return;
+    if (tn_capture_route(server, ex, &parts, invocation))
         return;
     if (tn_metrics_on_request(server, ex, &parts) || tn_sagemaker_on_request(server, ex, &parts))
         return;

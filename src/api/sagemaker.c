@@ -6,6 +6,7 @@
  * type is a document for the handler.
  */
 #include "api/sagemaker.h"
+#include "api/capture.h"
 
 #include <stdlib.h>
 
@@ -262,7 +263,7 @@ void tn_sagemaker_route(tn_server *server, tn_exchange *ex)
         refuse(server, ex, 503, (tn_str){trouble, n}, TERN_UNAVAILABLE);
         return;
     }
-    if (refused_head(server, ex))
+    if (refused_head(server, ex) || tn_capture_route(server, ex, &parts, tn_sagemaker_route))
         return;
     if (server->sagemaker->extras && tn_endpoints_on_request(server, ex, &parts))
         return;

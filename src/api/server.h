@@ -48,8 +48,9 @@ typedef struct tn_server {
     int64_t rest_timeout_ms;        /* --rest_api_timeout_in_ms; 0: none */
     struct tn_script_host *scripts; /* Python workers (api/script.h), or NULL */
     tn_str default_model;           /* of /invocations and /ping */
-    struct tn_async *async;         /* --async_dir: api/async.h; else NULL */
-    struct tn_sagemaker *sagemaker; /* called serve, or --sagemaker: api/sagemaker.h; else NULL */
+    const struct tn_capture_settings *capture; /* --data_capture_dir: api/capture.h; else NULL */
+    struct tn_async *async;                    /* --async_dir: api/async.h; else NULL */
+    struct tn_sagemaker *sagemaker;            /* called serve, or --sagemaker: api/sagemaker.h; else NULL */
     /* TensorFlow Serving's own path when it is configured, or absent; /metrics is always there */
     tn_str metrics_path;
     int64_t started_ns; /* wall clock */

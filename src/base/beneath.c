@@ -32,6 +32,22 @@ bool tn_beneath_is_good(tn_str path)
     return true;
 }
 
+size_t tn_beneath_name(tn_str text, char *to)
+{
+    size_t n = 0;
+    for (; n < text.len && n < TN_BENEATH_NAME; n++) {
+        char c = text.ptr[n];
+        bool stays = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '_' || (c == '.' && n > 0);
+        to[n] = c;
+        if (!stays)
+            to[n] = '_';
+    }
+    if (n == 0)
+        to[n++] = '_';
+    return n;
+}
+
 static int open_below(int folder, tn_str name, int flags)
 {
     char text[NAME_MAX_BYTES + 1];

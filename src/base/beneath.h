@@ -13,6 +13,13 @@
 /* Longest path, with its '/'. */
 #define TN_BENEATH_MAX 2048
 
+/* Most bytes of a name that is made of a stranger's text. */
+#define TN_BENEATH_NAME 128
+/*
+ * Such a name: letters, digits, '-', '_' and '.' stay (a '.' not at the front), anything else becomes '_'.
+ * Writes at most TN_BENEATH_NAME bytes and returns how many; at least one. Pure.
+ */
+size_t tn_beneath_name(tn_str text, char *to);
 /* Whether a path has the form above; names no file system. Pure. */
 bool tn_beneath_is_good(tn_str path);
 /*

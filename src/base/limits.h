@@ -33,6 +33,9 @@
       "shared memory of a script's workers that is kept for later calls")                                    \
     X(script_start_ms, 300000, "time for a worker of a handler script to get ready")                         \
     X(max_async_queue, 1000, "asynchronous invocations that wait; more are refused with 503")                \
+    X(max_capture_bytes, 6291456, "input or output of a request whose data are captured; else it is not")    \
+    X(max_capture_queue_bytes, INT64_C(67108864), "captured data that wait for their file; more is dropped") \
+    X(max_capture_file_bytes, INT64_C(67108864), "size at which a file of captured data is ended")           \
     X(max_batch_rows, 64, "rows of one batch with --batching=auto")                                          \
     X(max_batch_bytes, INT64_C(268435456),                                                                   \
       "one input of a batch, put together; a call that is larger runs alone")                                \

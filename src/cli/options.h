@@ -106,6 +106,12 @@
     X(INT, num_loops, 0, 1, "Tern", "event loops; 0: one a core")                                            \
     X(INT, num_executors, 0, 1, "Tern", "threads that run models; 0: one a core, at least 2")                \
     X(TEXT, log_level, "info", 1, "Tern", "debug, info, warning or error")                                   \
+    X(TEXT, data_capture_dir, "", 1, "Tern",                                                                 \
+      "folder of captured data, in the form of SageMaker's Model Monitor; default: nothing is captured")     \
+    X(FLOAT, data_capture_percent, 100, 1, "Tern", "share of the requests whose data are captured")          \
+    X(TEXT, data_capture_csv_types, "text/csv", 1, "Tern", "content types that are captured as CSV")         \
+    X(TEXT, data_capture_json_types, "application/json", 1, "Tern",                                          \
+      "the same as JSON; others are captured in base64")                                                     \
     X(TEXT, async_dir, "", 1, "Tern",                                                                        \
       "folder of asynchronous invocations: s3://BUCKET/KEY is FOLDER/BUCKET/KEY; default: there are none")   \
     X(TEXT, async_output, "", 1, "Tern",                                                                     \

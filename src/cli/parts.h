@@ -23,6 +23,7 @@
 #include <signal.h>
 
 #include "api/async.h"
+#include "api/capture.h"
 #include "api/sagemaker.h"
 #include "api/server.h"
 #include "api/warmup.h"
@@ -54,6 +55,7 @@ typedef struct tn_parts {
     tn_batch_options batching;
     tn_server server;
     tn_config_poll *config_poll; /* or NULL */
+    tn_capture_settings capture; /* --data_capture_dir */
     tn_warmup_options warmup;
     int rest_port, grpc_port;
     tn_sagemaker sagemaker; /* --sagemaker */
@@ -134,7 +136,7 @@ TERN_MUST_USE tern_code tn_parts_models(tn_parts *p, tern_status *st);
 TERN_MUST_USE tern_code tn_parts_server(tn_parts *p, tern_status *st);
 /* server.access_log and what belongs to it. */
 TERN_MUST_USE tern_code tn_parts_access_log(tn_parts *p, tern_status *st);
-/* server.async: what SageMaker's runtime API needs (cli/runtime.c). */
+/* server.async and server.capture: what SageMaker's runtime API needs (cli/runtime.c). */
 TERN_MUST_USE tern_code tn_parts_runtime(tn_parts *p, tern_status *st);
 /*
  * Opens the ports and writes --port_file. Serving manner: a REST port that cannot be opened, or a broken

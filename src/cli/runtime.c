@@ -37,7 +37,28 @@ static tern_code make_async(tn_parts *p, tern_status *st)
     return code;
 }
 
+static tern_code make_capture(tn_parts *p, tern_status *st)
+{
+    const tn_options *o = &p->o;
+    const tn_limits *limits = &p->server.limits;
+    tn_capture_settings *settings = &p->capture;
+    if (!(o->data_capture_percent >= 0 && o->data_capture_percent <= 100))
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "--data_capture_percent=%g: use 0 to 100",
+                         o->data_capture_percent);
+    if (o->data_capture_dir[0] == '\0')
+        return TERN_OK;
+    settings->share = o->data_capture_percent / 100;
+    settings->csv_types = tn_str_from(o->data_capture_csv_types);
+    settings->json_types = tn_str_from(o->data_capture_json_types);
+    tern_code code = tn_capture_new(o->data_capture_dir, (size_t)limits->max_capture_queue_bytes,
+                                    (size_t)limits->max_capture_file_bytes, &settings->writer, st);
+    if (code == TERN_OK)
+        p->server.capture = settings;
+    return code;
+}
+
 tern_code tn_parts_runtime(tn_parts *p, tern_status *st)
 {
-    return make_async(p, st);
+    tern_code code = make_capture(p, st);
+    return code == TERN_OK ? make_async(p, st) : code;
 }

@@ -153,6 +153,7 @@ static void stop_serving(tn_parts *p, int result)
         tn_script_host_leave(s->scripts);
         tn_schedule_leave(s->schedule);
         tn_models_leave(s->models);
+        tn_capture_flush(p->capture.writer);
         tn_log_writer_flush(s->access_log);
         fflush(NULL);
         _exit(result);
@@ -170,6 +171,7 @@ static void stop_serving(tn_parts *p, int result)
     tn_net_free(s->net);
     tn_sagemaker_models_free(p->sagemaker.loaded);
     tn_script_host_free(s->scripts);
+    tn_capture_free(p->capture.writer);
     tn_log_writer_free(s->access_log);
     tn_tls_free(p->tls);
     const int64_t last_ns = tn_now_ns() + LAST_REFERENCES_NS;
