@@ -21,8 +21,9 @@ static void end(tn_call *call, tn_arena *arena)
     *arena = call->arena;
 }
 
-tern_code tn_api_run_predict(tn_server *server, tn_version *v, tn_str message, tn_arena *arena,
-                             tern_status *st)
+tern_code tn_api_use_predict(tn_server *server, tn_version *v, tn_str message,
+                             tern_code (*use)(void *context, tn_call *call, tern_status *st), void *context,
+                             tn_arena *arena, tern_status *st)
 {
     const tn_pb_predict_limits limits = {.max_tensor_bytes = server->limits.max_body_bytes,
                                          .max_inputs = server->limits.max_inputs,
@@ -38,9 +39,21 @@ tern_code tn_api_run_predict(tn_server *server, tn_version *v, tn_str message, t
     if (code == TERN_OK)
         code = tn_predict_bind(server, &call, reader, st);
     if (code == TERN_OK)
-        code = tn_call_run_now(&call, TERN_RUN_CALLER_THREAD, 0, st);
+        code = use(context, &call, st);
     end(&call, arena);
     return code;
+}
+
+static tern_code run_here(void *context, tn_call *call, tern_status *st)
+{
+    (void)context;
+    return tn_call_run_now(call, TERN_RUN_CALLER_THREAD, 0, st);
+}
+
+tern_code tn_api_run_predict(tn_server *server, tn_version *v, tn_str message, tn_arena *arena,
+                             tern_status *st)
+{
+    return tn_api_use_predict(server, v, message, run_here, NULL, arena, st);
 }
 
 static tern_code decode(const tn_server *server, tn_call *call, tn_infer_what what, tn_str message,

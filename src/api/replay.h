@@ -18,6 +18,13 @@
 
 TERN_MUST_USE tern_code tn_api_run_predict(tn_server *server, tn_version *v, tn_str message, tn_arena *arena,
                                            tern_status *st);
+/*
+ * As tn_api_run_predict(), but instead of the run use(context, call) is called, with its inputs and outputs
+ * set.
+ */
+TERN_MUST_USE tern_code tn_api_use_predict(tn_server *server, tn_version *v, tn_str message,
+                                           tern_code (*use)(void *context, tn_call *call, tern_status *st),
+                                           void *context, tn_arena *arena, tern_status *st);
 TERN_MUST_USE tern_code tn_api_run_classify(tn_server *server, tn_version *v, tn_str message, tn_arena *arena,
                                             tern_status *st);
 TERN_MUST_USE tern_code tn_api_run_regress(tn_server *server, tn_version *v, tn_str message, tn_arena *arena,

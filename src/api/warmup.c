@@ -21,6 +21,8 @@
 typedef struct warmup {
     const tn_warmup_options *options;
     tn_version *version;
+    tn_warmup_use *use; /* of predict requests; NULL: they and the others are run */
+    void *context;
     tn_arena arena;
     char path[PATH_MAX];
     int fd;
@@ -51,6 +53,11 @@ static tn_str request_of(ProtobufCBinaryData bytes)
 static tern_code replay(warmup *w, const Tensorflow__Serving__PredictionLog *log, tern_status *st)
 {
     tn_server *server = w->options->server;
+    if (w->use != NULL)
+        return log->log_type_case == TENSORFLOW__SERVING__PREDICTION_LOG__LOG_TYPE_PREDICT_LOG
+                   ? tn_api_use_predict(server, w->version, request_of(log->predict_log->request), w->use,
+                                        w->context, &w->arena, st)
+                   : TERN_OK;
     switch (log->log_type_case) {
     case TENSORFLOW__SERVING__PREDICTION_LOG__LOG_TYPE_PREDICT_LOG:
         return tn_api_run_predict(server, w->version, request_of(log->predict_log->request), &w->arena, st);
@@ -83,7 +90,7 @@ static tern_code run_record(warmup *w, tn_str record, tern_status *st)
         tensorflow__serving__prediction_log__unpack(NULL, record.len, (const uint8_t *)record.ptr);
     if (log == NULL)
         return unparsable(w, record, st);
-    int64_t times = w->options->iterations > 0 ? w->options->iterations : 1;
+    int64_t times = w->options->iterations > 0 && w->use == NULL ? w->options->iterations : 1;
     for (int64_t i = 0; i < times && code == TERN_OK; i++)
         code = atomic_load_explicit(&w->options->server->draining, memory_order_relaxed)
                    ? tern_fail(st, TERN_UNAVAILABLE, "The server is shutting down")
@@ -151,24 +158,36 @@ static tern_code run_records(warmup *w, tern_status *st)
     return code;
 }
 
+/* *none: there is no file. Else it is open, and the arena made, when this succeeds. */
+static tern_code open_file(warmup *w, bool *none, tern_status *st)
+{
+    struct stat info;
+    int n = snprintf(w->path, sizeof w->path, "%s/" TN_WARMUP_FILE, w->version->directory);
+    *none = true;
+    if (n < 0 || (size_t)n >= sizeof w->path)
+        return TERN_OK;
+    /* Without waiting for a pipe's other end. */
+    w->fd = open(w->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (w->fd < 0)
+        return errno == ENOENT || errno == ENOTDIR ? TERN_OK : file_error(w, errno, st);
+    if (fstat(w->fd, &info) != 0 || !(S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
+        close(w->fd);
+        return tern_fail(st, TERN_FAILED_PRECONDITION, "%s; Not a regular file", w->path);
+    }
+    *none = false;
+    tn_arena_init(&w->arena, (size_t)w->options->server->limits.max_call_arena_bytes);
+    return TERN_OK;
+}
+
 tern_code tn_warmup(const tn_warmup_options *options, tn_version *v, tern_status *st)
 {
     warmup w = {.options = options, .version = v};
-    struct stat info;
-    int n = snprintf(w.path, sizeof w.path, "%s/" TN_WARMUP_FILE, v->directory);
-    if (n < 0 || (size_t)n >= sizeof w.path)
-        return TERN_OK;
-    /* Without waiting for a pipe's other end. */
-    w.fd = open(w.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (w.fd < 0)
-        return errno == ENOENT || errno == ENOTDIR ? TERN_OK : file_error(&w, errno, st);
-    if (fstat(w.fd, &info) != 0 || !(S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
-        close(w.fd);
-        return tern_fail(st, TERN_FAILED_PRECONDITION, "%s; Not a regular file", w.path);
-    }
-    tn_arena_init(&w.arena, (size_t)options->server->limits.max_call_arena_bytes);
+    bool none;
+    tern_code code = open_file(&w, &none, st);
+    if (code != TERN_OK || none)
+        return code;
     int64_t start = tn_now_ns();
-    tern_code code = run_records(&w, st);
+    code = run_records(&w, st);
     tn_arena_free(&w.arena);
     close(w.fd);
     if (v->stats.model != NULL)
@@ -176,5 +195,19 @@ tern_code tn_warmup(const tn_warmup_options *options, tn_version *v, tern_status
     if (code == TERN_OK)
         tn_info("model", "%.*s version %lld: warmed up with %d records in %.2f s", TN_FMT(v->model),
                 (long long)v->number, w.records, (double)(tn_now_ns() - start) / 1e9);
+    return code;
+}
+
+tern_code tn_warmup_each(const tn_warmup_options *options, tn_version *v, tn_warmup_use *use, void *context,
+                         tern_status *st)
+{
+    warmup w = {.options = options, .version = v, .use = use, .context = context};
+    bool none;
+    tern_code code = open_file(&w, &none, st);
+    if (code != TERN_OK || none)
+        return code;
+    code = run_records(&w, st);
+    tn_arena_free(&w.arena);
+    close(w.fd);
     return code;
 }

@@ -26,4 +26,10 @@ typedef struct tn_warmup_options {
  */
 TERN_MUST_USE tern_code tn_warmup(const tn_warmup_options *options, tn_version *v, tern_status *st);
 
+/* What is done with a recorded request, decoded for v. An error ends the reading. */
+typedef tern_code tn_warmup_use(void *context, tn_call *call, tern_status *st);
+/* The predict requests among the records, in their order; nothing is run. Likewise otherwise. */
+TERN_MUST_USE tern_code tn_warmup_each(const tn_warmup_options *options, tn_version *v, tn_warmup_use *use,
+                                       void *context, tern_status *st);
+
 #endif

@@ -1,4 +1,5 @@
 /* cli/batching.c - the flags of batching, and what a version gets when it is loaded. See cli/parts.h. */
+#include "api/auto.h"
 #include "cli/parts.h"
 #include "server_config.pb-c.h"
 
@@ -54,6 +55,14 @@ tern_code tn_parts_batching(tn_parts *p, tern_status *st)
                          "server_options.batching_parameters_file is set without setting "
                          "server_options.enable_batching to true.");
     return tn_batch_params_read(o->batching_parameters_file, &p->arena, &b->params, st);
+}
+
+tern_code tn_parts_load(void *parts, tn_version *v, const tern_load_options *load, tern_status *st)
+{
+    tn_parts *p = parts;
+    const tn_auto_options options = {
+        .engines = p->engines, .warmup = p->warmup, .records = p->o.enable_model_warmup};
+    return tn_auto_load(&options, v, load, st);
 }
 
 tern_code tn_parts_attach(void *parts, tn_version *v, tern_status *st)

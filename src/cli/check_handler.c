@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/parts.h"
 #include "handler/attached.h"
+#include "model/extra.h"
 
 #define ARENA_MAX ((size_t)1 << 30)
 
@@ -132,7 +133,7 @@ static tern_code attach(bench *b, tern_status *st)
                                     .max_tensor_bytes = INT64_MAX,
                                     .model = b->version.model,
                                     .version = b->version.number};
-    tern_code code = tn_handler_config(options.directory, &b->arena, &options.config, st);
+    tern_code code = tn_extra_read(options.directory, &b->arena, &options.config, st);
     if (code == TERN_OK)
         code = tn_handler_attach(&b->attached, &options, st);
     if (code == TERN_OK)

@@ -68,7 +68,7 @@ tern_code tn_parts_models(tn_parts *p, tern_status *st)
         .load_retry_interval_us = o->load_retry_interval_micros,
         .labels_for_unavailable = o->allow_version_labels_for_unavailable_models,
         .replace_moved = p->manner == TN_MANNER_TERN,
-        .hooks = {.context = p, .attach = tn_parts_attach, .detach = tn_parts_detach},
+        .hooks = {.context = p, .load = tn_parts_load, .attach = tn_parts_attach, .detach = tn_parts_detach},
         .stats = p->server.stats,
     };
     p->warmup = (tn_warmup_options){.server = &p->server, .iterations = o->num_request_iterations_for_warmup};

@@ -93,7 +93,8 @@
     X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \
     X(TEXT, batching, "", 1, "Tern",                                                                         \
       "off; auto: a free executor runs together what waits for it; serving: --enable_batching")              \
-    X(TEXT, engine, "tensorflow", 1, "Tern", "engine of models that name none")                              \
+    X(TEXT, engine, "tensorflow", 1, "Tern",                                                                 \
+      "engine of models that name none; auto: the fastest that answers right")                               \
     X(TEXT, engine_path, "", 1, "Tern",                                                                      \
       "folders of engine plugins, separated by ':'; default: beside the program")                            \
     X(TEXT, handler_path, "", 1, "Tern",                                                                     \

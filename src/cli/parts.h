@@ -122,6 +122,7 @@ int tn_parts_wait(tn_parts *p, const sigset_t *stop);
 /* p->batching; errors in TensorFlow Serving's words. */
 TERN_MUST_USE tern_code tn_parts_batching(tn_parts *p, tern_status *st);
 /* tn_model_hooks with the parts as context: queues of calls, handlers. */
+tern_code tn_parts_load(void *parts, tn_version *v, const tern_load_options *load, tern_status *st);
 tern_code tn_parts_attach(void *parts, tn_version *v, tern_status *st);
 void tn_parts_detach(void *parts, tn_version *v);
 static inline bool tn_parts_hears_hangup(const tn_options *o)

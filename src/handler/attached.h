@@ -28,9 +28,6 @@ static inline const char *tn_handler_types(const tn_handler_attached *a)
 
 /* plugin.c: opens and checks a plugin. It stays open. */
 TERN_MUST_USE tern_code tn_handler_open(const char *path, const tern_handler_api **api, tern_status *st);
-/* plugin.c: assets.extra/tern.json of a version folder, in the arena. Absent when there is none. */
-TERN_MUST_USE tern_code tn_handler_config(const char *directory, tn_arena *arena, tn_str *text,
-                                          tern_status *st);
 /* host.c: the table that handlers get. Static. */
 const tern_handler_host *tn_handler_host(void);
 /* job.c: attach() of attached->api, held to the contract; sets attached->handler. */

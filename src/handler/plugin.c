@@ -7,12 +7,9 @@
  * would pull away.
  */
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,12 +18,11 @@
 #include "codec/json.h"
 #include "engine/engine.h"
 #include "handler/attached.h"
+#include "model/extra.h"
 
-#define NAME_MAX_BYTES   64
-#define CONFIG_MAX_BYTES (1 << 20)
-#define CONFIG_FILE      "assets.extra/tern.json"
-#define MODEL_CODE       "code/handler.so"
-#define STOP_POLL_NS     2000000
+#define NAME_MAX_BYTES 64
+#define MODEL_CODE     "code/handler.so"
+#define STOP_POLL_NS   2000000
 /* The table of ABI 1 ends with release(). */
 #define TABLE_SIZE_ABI_1 (offsetof(tern_handler_api, release) + sizeof(((tern_handler_api *)NULL)->release))
 
@@ -227,41 +223,6 @@ static tern_code find_plugin(tn_handlers *h, tn_str name, char *path, size_t siz
 
 /* ---- assets.extra/tern.json ---- */
 
-tern_code tn_handler_config(const char *directory, tn_arena *arena, tn_str *text, tern_status *st)
-{
-    *text = TN_STR_NONE;
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/" CONFIG_FILE, directory);
-    int fd = n > 0 && (size_t)n < sizeof path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
-    if (fd < 0)
-        return n > 0 && (size_t)n < sizeof path && errno != ENOENT && errno != ENOTDIR
-                   ? tern_fail(st, TERN_UNAVAILABLE, "%s: %s", path, strerror(errno))
-                   : TERN_OK;
-    tern_code code = TERN_OK;
-    struct stat info;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > CONFIG_MAX_BYTES) {
-        code = tern_fail(st, TERN_INVALID_ARGUMENT, "%s: no file, or larger than %d bytes", path,
-                         CONFIG_MAX_BYTES);
-        goto out;
-    }
-    char *bytes = tn_arena_alloc(arena, (size_t)info.st_size + 1);
-    if (bytes == NULL) {
-        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for %s", path);
-        goto out;
-    }
-    size_t length = 0;
-    ssize_t got = 1;
-    while (length < (size_t)info.st_size &&
-           (got = read(fd, bytes + length, (size_t)info.st_size - length)) > 0)
-        length += (size_t)got;
-    if (got < 0)
-        code = tern_fail(st, TERN_UNAVAILABLE, "%s: %s", path, strerror(errno));
-    *text = (tn_str){bytes, length};
-out:
-    close(fd);
-    return code;
-}
-
 /* "handler_isolation": whether it is to have processes of its own. */
 static tern_code wanted_isolation(const tn_json *root, const char *directory, bool *isolate, tern_status *st)
 {
@@ -272,7 +233,8 @@ static tern_code wanted_isolation(const tn_json *root, const char *directory, bo
     if (*isolate || (word->type == TN_JSON_STRING && tn_str_eq(word->string, TN_STR("none"))))
         return TERN_OK;
     return tern_fail(st, TERN_INVALID_ARGUMENT,
-                     "%s/" CONFIG_FILE ": \"handler_isolation\" must be \"process\" or \"none\"", directory);
+                     "%s/" TN_EXTRA_FILE ": \"handler_isolation\" must be \"process\" or \"none\"",
+                     directory);
 }
 
 /* The handler that the text asks for; absent when it asks for none. */
@@ -283,9 +245,9 @@ static tern_code wanted_handler(tn_str text, const char *directory, tn_arena *ar
     tern_status parse;
     const tn_json *root;
     if (tn_json_parse(text, 64, arena, &root, &parse) != TERN_OK)
-        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" CONFIG_FILE ": %s", directory, parse.message);
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" TN_EXTRA_FILE ": %s", directory, parse.message);
     if (root->type != TN_JSON_OBJECT)
-        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" CONFIG_FILE ": not an object", directory);
+        return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" TN_EXTRA_FILE ": not an object", directory);
     if (wanted_isolation(root, directory, isolate, st) != TERN_OK)
         return TERN_INVALID_ARGUMENT;
     const tn_json *handler = tn_json_get(root, "handler");
@@ -294,7 +256,7 @@ static tern_code wanted_handler(tn_str text, const char *directory, tn_arena *ar
     if (handler->type != TN_JSON_STRING ||
         (!is_name(handler->string) && !tn_str_eq(handler->string, TN_STR(MODEL_CODE))))
         return tern_fail(st, TERN_INVALID_ARGUMENT,
-                         "%s/" CONFIG_FILE
+                         "%s/" TN_EXTRA_FILE
                          ": \"handler\" must be a name of letters, digits, '-' and '_', or \"" MODEL_CODE
                          "\"",
                          directory);
@@ -355,7 +317,7 @@ static tern_code choose(tn_handlers *h, const tn_version *v, tn_arena *arena, ch
     tn_str name = TN_STR_NONE;
     c->path[0] = '\0';
     c->isolate = h->config.isolate;
-    tern_code code = tn_handler_config(v->directory, arena, &c->text, st);
+    tern_code code = tn_extra_read(v->directory, arena, &c->text, st);
     if (code == TERN_OK && c->text.ptr != NULL)
         code = wanted_handler(c->text, v->directory, arena, &name, &c->isolate, st);
     if (code != TERN_OK)
@@ -412,7 +374,7 @@ tern_code tn_handlers_attach(void *handlers, tn_version *v, tern_status *st)
 {
     v->attached = NULL;
     tn_arena arena = {0};
-    tn_arena_init(&arena, 16 * CONFIG_MAX_BYTES);
+    tn_arena_init(&arena, 16 * TN_EXTRA_MAX);
     tern_code code = attach(handlers, v, &arena, st);
     tn_arena_free(&arena);
     return code;

@@ -15,6 +15,7 @@
  * the calls of other models, and so does an unload (base/low.h).
  */
 #include "model/life.h"
+#include "model/extra.h"
 
 #include <stdlib.h>
 
@@ -360,6 +361,7 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
 
 typedef struct load_work {
     tn_models *m;
+    bool choose; /* the engine: TN_ENGINE_AUTO */
     tn_box *box;
     tern_status *st;
     tern_code code;
@@ -371,7 +373,7 @@ static void load_low(void *arg)
     load_work *w = arg;
     tn_models *m = w->m;
     tn_version *v = &w->box->version;
-    const tern_engine_api *api = v->engine->api;
+    const tn_model_hooks *hooks = &m->options.hooks;
     tern_load_options options = {
         .struct_size = sizeof options,
         .directory = w->box->directory,
@@ -379,29 +381,47 @@ static void load_low(void *arg)
         .n_tags = m->options.n_tags,
     };
     int64_t start = tn_now_ns();
-    w->code = api->load(v->engine->self, &options, &v->loaded, w->st);
+    w->code = w->choose ? hooks->load(hooks->context, v, &options, w->st)
+                        : v->engine->api->load(v->engine->self, &options, &v->loaded, w->st);
     if (m->options.stats != NULL)
         tn_stats_engine_load(m->options.stats, v->stats.model, w->box->directory, w->code == TERN_OK,
                              tn_now_ns() - start);
     if (w->code != TERN_OK)
         return;
-    v->signatures = api->signatures(v->loaded);
-    if (m->options.hooks.attach != NULL) {
-        w->code = m->options.hooks.attach(m->options.hooks.context, v, w->st);
+    v->signatures = v->engine->api->signatures(v->loaded);
+    if (hooks->attach != NULL) {
+        w->code = hooks->attach(hooks->context, v, w->st);
         if (w->code != TERN_OK)
-            api->unload(v->loaded);
+            v->engine->api->unload(v->loaded);
     }
+}
+
+/* Whose engine counts: the configuration's, the version's own (model/extra.h), the server's. */
+static tern_code open_engine(tn_models *m, tn_box *box, bool *choose, tern_status *st)
+{
+    tn_arena arena;
+    tn_str name = box->held->config.engine;
+    tern_code code = TERN_OK;
+    tn_arena_init(&arena, 16 * TN_EXTRA_MAX);
+    if (name.len == 0)
+        code = tn_extra_engine(box->directory, &arena, &name, st);
+    if (name.len == 0)
+        name = m->options.default_engine;
+    *choose = m->options.hooks.load != NULL && tn_str_eq(name, TN_STR(TN_ENGINE_AUTO));
+    if (code == TERN_OK)
+        code = tn_engines_get(m->options.engines, *choose ? TN_STR(TN_ENGINE_REFERENCE) : name,
+                              &box->version.engine, st);
+    tn_arena_free(&arena);
+    return code;
 }
 
 /* Engine, and the rest in a thread that gives way. Without the lock. */
 static tern_code load(tn_models *m, tn_box *box, tern_status *st)
 {
-    const tn_model_config *config = &box->held->config;
-    tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
-    tern_code code = tn_engines_get(m->options.engines, name, &box->version.engine, st);
+    load_work work = {.m = m, .box = box, .st = st};
+    tern_code code = open_engine(m, box, &work.choose, st);
     if (code != TERN_OK)
         return code;
-    load_work work = {.m = m, .box = box, .st = st};
     tn_low_run("tern-loading", load_low, &work);
     return work.code;
 }

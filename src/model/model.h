@@ -106,7 +106,16 @@ typedef struct tn_model_hooks {
     void *context;
     tern_code (*attach)(void *context, tn_version *v, tern_status *st);
     void (*detach)(void *context, tn_version *v);
+    /*
+     * For the engine TN_ENGINE_AUTO: loads the version with the engine that suits it, and sets v->engine,
+     * which is TN_ENGINE_REFERENCE at first, and v->loaded. NULL: there is no such engine.
+     */
+    tern_code (*load)(void *context, tn_version *v, const tern_load_options *options, tern_status *st);
 } tn_model_hooks;
+
+/* The name that lets hooks.load choose, and the engine whose answers are right. */
+#define TN_ENGINE_AUTO      "auto"
+#define TN_ENGINE_REFERENCE "tensorflow"
 
 typedef struct tn_models_options {
     tn_engines *engines;

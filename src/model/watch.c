@@ -129,6 +129,8 @@ static bool recognised(tn_models *m, const tn_model_config *config, const char *
     const tn_engine *engine;
     tern_status st;
     tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
+    if (tn_str_eq(name, TN_STR(TN_ENGINE_AUTO)))
+        name = TN_STR(TN_ENGINE_REFERENCE);
     if (tn_engines_get(m->options.engines, name, &engine, &st) != TERN_OK || engine->api->probe == NULL)
         return true;
     return engine->api->probe(engine->self, path) != 0;

@@ -47,25 +47,20 @@ def convolution(folder):
 def sequence(folder):
     """Token ids of int64 to a recurrent layer and to attention; a class as int64 beside floats."""
     keras.utils.set_random_seed(3)
+    ids = keras.Input((None,), dtype="int64", name="ids")
+    x = keras.layers.GRU(16, return_sequences=True)(keras.layers.Embedding(50, 16)(ids))
+    x = keras.layers.LayerNormalization()(x + keras.layers.MultiHeadAttention(2, 8)(x, x))
+    scores = keras.layers.Dense(4, activation="softmax")(keras.ops.mean(x, axis=1))
+    model = keras.Model(ids, {"scores": scores, "vectors": x})
 
-    class Sequence(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed = keras.layers.Embedding(50, 16)
-            self.recur = keras.layers.GRU(16, return_sequences=True)
-            self.attend = keras.layers.MultiHeadAttention(2, 8)
-            self.norm, self.out = keras.layers.LayerNormalization(), keras.layers.Dense(4)
-            self.predict(tf.zeros([1, 2], tf.int64))
+    @tf.function(input_signature=[spec(tf.int64, [None, None], "ids")])
+    def predict(ids):
+        out = model(ids, training=False)
+        return out | {"best": tf.argmax(out["scores"], axis=-1)}
 
-        @tf.function(input_signature=[spec(tf.int64, [None, None], "ids")])
-        def predict(self, ids):
-            x = self.recur(self.embed(ids))
-            x = self.norm(x + self.attend(x, x))
-            scores = tf.nn.softmax(self.out(tf.reduce_mean(x, axis=1)))
-            return {"scores": scores, "best": tf.argmax(scores, axis=-1), "vectors": x}
-
-    m = Sequence()
-    tf.saved_model.save(m, str(folder / "sequence" / "1"), signatures={"serving_default": m.predict})
+    holder = tf.Module()
+    holder.weights, holder.predict = [v.value for v in model.weights], predict
+    tf.saved_model.save(holder, str(folder / "sequence" / "1"), signatures={"serving_default": predict})
 
 
 def tf1(folder):

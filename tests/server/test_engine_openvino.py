@@ -2,7 +2,9 @@
 
 Floats agree to 1e-5 of the largest value, integers exactly. What is refused, --engine=auto gives to TensorFlow.
 """
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -157,11 +159,67 @@ def test_refused(start, folders, tmp_path):
     entries = {f"refused_{n}": folders / f"refused_{n}" for n in REFUSED} | {"dense": folders / "dense"}
     server = start(config_file(tmp_path, entries), "--engine=openvino", "--max_num_load_retries=0",
                    "--file_system_poll_wait_seconds=1", wait="listen")
-    server.until(lambda: server.get("/v1/models/dense").json()["model_version_status"][0]["state"] == "AVAILABLE", "dense")
+
+    def version(model):
+        return server.get(f"/v1/models/{model}").json().get("model_version_status", [{"state": "NONE"}])[0]
+
+    server.until(lambda: version("dense")["state"] == "AVAILABLE", "dense")
     for name in REFUSED:
-        server.until(lambda n=name: server.get(f"/v1/models/refused_{n}").json()["model_version_status"][0]["state"] == "END",
-                     f"refused_{name} ends")
-        status = server.get(f"/v1/models/refused_{name}").json()["model_version_status"][0]["status"]
+        server.until(lambda n=name: version(f"refused_{n}")["state"] == "END", f"refused_{name} ended")
+        status = version(f"refused_{name}")["status"]
         assert status["error_code"] == "UNIMPLEMENTED", status
         assert status["error_message"].startswith("OpenVINO does not serve this model: "), status
-        assert re.search(rf"\b{name}\b", status["error_message"]), status
+        word = {"StringLength": "strings", "uint32": "dtype"}.get(name, name)  # these two are told at the input
+        assert re.search(rf"\b{word}\b", status["error_message"]), status
+
+
+def engines_of(server):
+    """{model: the engine that serves it}, by the metrics."""
+    text = server.get("/metrics").text
+    return {m: e for m, e in re.findall(r'^tern_version_info\{model="(\w+)",version="1",engine="(\w+)"', text, re.M)}
+
+
+def test_auto(start, folders, tmp_path):
+    """Every model is served; TensorFlow where OpenVINO refuses, and the log says why each was chosen."""
+    names = ("dense", "sequence", "refused_StringLength", "refused_AssignAddVariableOp", "refused_Identity")
+    server = start(config_file(tmp_path, {n: folders / n for n in names}), "--engine=auto")
+    served = engines_of(server)
+    assert served.keys() == set(names)
+    assert {served[n] for n in names if n.startswith("refused")} == {"tensorflow"}
+    for name in names:
+        assert f"{name} version 1: {served[name]} of 2 engines" in server.log
+    assert "openvino: not kept: OpenVINO does not serve this model: " in server.log
+    with tern_grpc.Client(server.grpc) as c:
+        for name, inputs in (("dense", {"x": random((4, 8))}), ("sequence", {"ids": whole((2, 9), 50, "i8")})):
+            assert_close(ask(c, name, inputs), tern_grpc.reference(folders / name / "1")(inputs))
+        texts = np.array([b"a", b"bcd"], object)
+        assert ask(c, "refused_StringLength", {"x": texts})["y"].tolist() == [1, 3]
+
+
+def test_auto_by_warmup_records(start, folders, tmp_path):
+    """The recorded requests are what is tried: one whose ids are out of range for made inputs, too."""
+    from tensorflow_serving.apis import prediction_log_pb2
+    import tensorflow as tf
+    shutil.copytree(folders / "sequence", tmp_path / "sequence")
+    (tmp_path / "sequence" / "1" / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "sequence/1/assets.extra/tf_serving_warmup_requests")) as records:
+        for rows in (1, 3, 2):
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(tern_grpc.predict_request("sequence", {"ids": whole((rows, 7), 50, "i8")}))
+            records.write(log.SerializeToString())
+    server = start("--model_name=sequence", f"--model_base_path={tmp_path / 'sequence'}", "--engine=auto")
+    assert re.search(r"sequence version 1: \w+ of 2 engines, after 3 requests on each", server.log)
+
+
+@pytest.mark.parametrize("flag,wanted,serves", [
+    ("tensorflow", {"engine": "openvino"}, "openvino"),
+    ("openvino", {"engine": "tensorflow", "other": 1}, "tensorflow"),
+    ("openvino", {"handler": None}, "openvino"),
+])
+def test_engine_of_a_version(start, folders, tmp_path, flag, wanted, serves):
+    """assets.extra/tern.json says which engine its version wants."""
+    shutil.copytree(folders / "dense", tmp_path / "dense")
+    (tmp_path / "dense" / "1" / "assets.extra").mkdir()
+    (tmp_path / "dense" / "1" / "assets.extra" / "tern.json").write_text(json.dumps(wanted), encoding="ascii")
+    server = start("--model_name=dense", f"--model_base_path={tmp_path / 'dense'}", f"--engine={flag}")
+    assert engines_of(server) == {"dense": serves}
