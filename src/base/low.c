@@ -28,6 +28,7 @@ typedef struct low_work {
     void (*fn)(void *arg);
     void *arg;
     sem_t named; /* tid is known */
+    sem_t ended; /* fn has returned */
     pid_t tid;
     bool idle; /* SCHED_IDLE to begin with */
 } low_work;
@@ -83,6 +84,7 @@ static void *low_main(void *arg)
     pthread_setname_np(pthread_self(), work->name);
     sem_post(&work->named);
     work->fn(work->arg);
+    sem_post(&work->ended);
     return NULL;
 }
 
@@ -94,8 +96,9 @@ static int64_t used_ns(clockid_t clock)
 }
 
 /* Returns when it has ended. Whenever it is starved it has SCHED_OTHER for one period. */
-static void look_after(pthread_t thread, pid_t tid)
+static void look_after(pthread_t thread, low_work *work)
 {
+    const pid_t tid = work->tid;
     clockid_t clock;
     bool idle = true;
     int64_t before_ns = 0, at_ns = tn_now_ns();
@@ -107,8 +110,13 @@ static void look_after(pthread_t thread, pid_t tid)
         const int64_t next_ns = at_ns + PERIOD_NS;
         const struct timespec until = {.tv_sec = (time_t)(next_ns / TN_NS_PER_S),
                                        .tv_nsec = next_ns % TN_NS_PER_S};
-        if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until) != ETIMEDOUT)
+        int error;
+        while ((error = sem_clockwait(&work->ended, CLOCK_MONOTONIC, &until)) != 0 && errno == EINTR)
+            continue;
+        if (error == 0) {
+            pthread_join(thread, NULL); /* which TSan knows, unlike pthread_clockjoin_np() */
             return;
+        }
         const int64_t now_ns = tn_now_ns(), has_ns = used_ns(clock);
         const bool starved = has_ns - before_ns < (now_ns - at_ns) / ENOUGH;
         idle = !(idle && starved);
@@ -138,6 +146,7 @@ void tn_low_run(const char *name, void (*fn)(void *arg), void *arg)
         .name = name, .fn = fn, .arg = arg, .idle = sched_getscheduler(0) != SCHED_IDLE && can_be_idle()};
     pthread_t thread;
     sem_init(&work.named, 0, 0);
+    sem_init(&work.ended, 0, 0);
     atomic_fetch_add(&running_idle, 1);
     if (pthread_create(&thread, NULL, low_main, &work) != 0) {
         fn(arg);
@@ -146,10 +155,11 @@ void tn_low_run(const char *name, void (*fn)(void *arg), void *arg)
     } else {
         while (sem_wait(&work.named) != 0)
             ;
-        look_after(thread, work.tid);
+        look_after(thread, &work);
     }
     /* The last one looks: another's own thread is not to be touched. */
     if (atomic_fetch_sub(&running_idle, 1) == 1 && work.idle)
         free_children();
     sem_destroy(&work.named);
+    sem_destroy(&work.ended);
 }
