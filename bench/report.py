@@ -1,4 +1,4 @@
-"""bench/report/: report.json (all numbers), report.md (tables), plot.png and plot.svg."""
+"""bench/report/: report.json (all numbers), report.md (tables), plot.png and plot.svg, sagemaker.png."""
 import json
 import os
 import platform
@@ -114,6 +114,9 @@ def markdown(result):
     if result.get("life"):
         import life
         lines += life.section(result["life"])
+    if result.get("sagemaker"):
+        import sagemaker
+        lines += sagemaker.section(result["sagemaker"])
     for text in result.get("notes", []):
         lines += [f"Note: {text}", ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -190,3 +193,6 @@ def write(result, folder):
     (folder / "report.md").write_text(markdown(result), encoding="utf-8")
     if result["cases"]:
         plot(result, folder)
+    if result.get("sagemaker"):
+        import sagemaker
+        sagemaker.plot(result["sagemaker"], folder)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Measures Tern against the bare engine, and against the way it replaces (Flask with Keras), in one interleaved run.
 
-    make bench            about ten minutes; QUICK=1 about three
+    make bench            about fifteen minutes; QUICK=1 about five
 
 For each payload every contestant has its turn once a round, the order turning by one each round, so that what the machine
 does meanwhile hits all alike. A ratio is taken within each round, to the limit of that round, and its median over the
 rounds is told: the limit is the bare engine for tensors (bench/bare_engine.c: same library, same inputs, no server), and
-the C features plus the bare engine for raw HTML. Writes bench/report/: report.md, report.json, plot.png, plot.svg.
+the C features plus the bare engine for raw HTML. Writes bench/report/: report.md, report.json, plot.png, plot.svg, sagemaker.png.
 """
 import argparse
 import os
@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+DEPS = Path(os.environ.get("TERN_DEPS", ROOT / ".deps"))
 sys.path[:0] = [str(HERE), *(str(ROOT / f) for f in ("tests/server", "models/html", "models/html/train"))]
 
 import payloads as p  # noqa: E402
@@ -164,17 +165,17 @@ def arguments():
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("TERN_SHARED", ROOT.parent / "shared")))
     parser.add_argument("--rounds", type=int, default=3 if quick else 9)
     parser.add_argument("--out", type=Path, default=HERE / "report")
-    parser.add_argument("--only", help="parts by name, separated by commas: median,largest,widest,heavy,small,life")
+    parser.add_argument("--only", help="parts by name, separated by commas: median,largest,widest,heavy,small,life,sagemaker")
     args = parser.parse_args()
     args.build, args.shared = args.build.resolve(), args.shared.resolve()
-    args.seconds = 2 if quick else 4
+    args.seconds, args.quick = 2 if quick else 4, quick
     return args
 
 
 def main():
     args, progress, busy = arguments(), Progress(), os.getloadavg()[0]
     os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
-    only = set((args.only or "median,largest,widest,heavy,small,life").split(","))
+    only = set((args.only or "median,largest,widest,heavy,small,life,sagemaker").split(","))
     progress.step("loading TensorFlow, making the payloads")
     import features
     import life
@@ -183,7 +184,8 @@ def main():
     import tensorflow
     import tern_grpc
     extractor = features.Extractor()
-    pages = [x for x in page_payloads(args, extractor, features, tern_grpc, progress) if x.name in only]
+    pages = only & {"median", "largest", "widest"}
+    pages = pages and [x for x in page_payloads(args, extractor, features, tern_grpc, progress) if x.name in only]
     result = {"machine": report.machine(), "tensorflow": tensorflow.__version__, "rounds": args.rounds, "cases": [], "notes": []}
     if busy > 0.7 * (os.cpu_count() or 1):
         result["notes"].append(f"the machine was busy with something else at the start (load {busy:.1f}).")
@@ -196,12 +198,16 @@ def main():
             result["cases"] += run_group([payload], folder, False, extractor, args, work, progress)
         if "small" in only:
             progress.step("measuring: small model")
-            result["small"] = small.measure(args.build, ROOT / ".deps", work, 3, args.seconds, progress)
+            result["small"] = small.measure(args.build, DEPS, work, 3, args.seconds, progress)
             if not any("nginx" in row["what"] for row in result["small"]):
                 result["notes"].append("nginx was not to be had, so there is no comparison with it.")
         if "life" in only:
             progress.step("measuring: loads beside traffic")
             result["life"] = life.measure(args.build, work, args.rounds, args.seconds, progress)
+        if "sagemaker" in only:
+            import sagemaker
+            progress.step("measuring: SageMaker endpoint")
+            result["sagemaker"] = sagemaker.measure(args.build, DEPS, work / "sagemaker", args.rounds, args.quick, progress)
     report.write(result, args.out)
     progress.step(f"written: {args.out / 'report.md'}")
     print((args.out / "report.md").read_text(encoding="utf-8"))
