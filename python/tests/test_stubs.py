@@ -190,6 +190,11 @@ def test_install_twice_and_uninstall():
         hide=BOTH) == "1 tern.serving_stubs"
 
 
+def test_the_environment_keeps_them_out(monkeypatch):
+    monkeypatch.setenv("TERN_SERVING_STUBS", "0")
+    assert script("try: import tensorflow", "except ImportError: print('not there')", hide=BOTH) == "not there"
+
+
 def test_local_files(tmp_path):
     (tmp_path / "labels.txt").write_text("één\n", encoding="utf-8")
     assert script(

@@ -214,8 +214,10 @@ def handler(data, context):
 
 
 def test_several_models_have_no_channel(run):
-    endpoint = run("def handler(data, context):\n    return repr((context.model_name, context.channel)), 'a/b'", several=True, model_name="one")
-    assert endpoint.invoke().text == "('one', None)"
+    source = "def handler(data, context):\n    return repr((context.model_name, context.channel, context.rest_uri[-18:])), 'a/b'"
+    endpoint = run(source, several=True, model_name="one")
+    for attributes in (None, "tfs-model-name=two"):
+        assert endpoint.invoke(custom_attributes=attributes).text == "('one', None, 'models/one:predict')"
 
 
 def test_code_goes_as_it_came(write, monkeypatch):

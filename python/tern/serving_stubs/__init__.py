@@ -13,11 +13,13 @@ needed only then, for the parts that use them.
 
 Messages have the originals' full names and field numbers (they are made from Tern's own proto files), so serialised bytes,
 text and JSON are the same. `tf.make_tensor_proto` and `tf.make_ndarray` give the same bytes and arrays as TensorFlow's.
-Not here: operations, eager tensors, sessions, Keras. Asking for them is an AttributeError that says what to do.
+Not here: operations, eager tensors, sessions, Keras. Asking for them is an AttributeError that says what to do. A package that
+only looks whether there is a TensorFlow may be misled by that: TERN_SERVING_STUBS=0 in the environment keeps the stand-ins out.
 """
 
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 import types
 from typing import Optional, Sequence
@@ -55,7 +57,7 @@ _finder = _Finder()
 
 def install() -> None:
     """Makes the stand-ins importable where the real modules are not. A second call does nothing."""
-    if _finder not in sys.meta_path:
+    if _finder not in sys.meta_path and os.environ.get("TERN_SERVING_STUBS") != "0":
         sys.meta_path.append(_finder)
 
 

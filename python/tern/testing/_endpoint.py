@@ -241,8 +241,7 @@ class Endpoint:
             attributes = _service.read_attributes(custom_attributes, self.generation)
         except ValueError:
             raise self._refuse(500, None, accept) from None
-        default = self.model_name
-        url = self._model.url + _service.model_path(attributes, default, self.generation)
+        url = self._model.url + _service.model_path(attributes, self.model_name, self.generation, self._several)
         name = self.model_name if self._several else attributes.get("tfs-model-name")
         texts = ((wire.TAG_MODEL, name), (wire.TAG_VERSION, attributes.get("tfs-model-version")),
                  (wire.TAG_METHOD, attributes.get("tfs-method")), (wire.TAG_REST_URI, url),

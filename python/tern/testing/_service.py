@@ -34,11 +34,9 @@ def read_attributes(field: Optional[str], generation: str) -> Dict[str, str]:
     return found
 
 
-def model_path(attributes: Mapping[str, str], default: str, generation: str) -> str:
-    """The path in context.rest_uri; raises Refused for what 2.20 does not let through."""
-    name = attributes.get("tfs-model-name") or default
-    if generation == "2.19":
-        name = attributes.get("tfs-model-name", default)
+def model_path(attributes: Mapping[str, str], default: str, generation: str, several: bool = False) -> str:
+    """The path in context.rest_uri; raises Refused for what 2.20 does not let through. Of several models it is the default."""
+    name = default if several else attributes.get("tfs-model-name") or default
     version, method = attributes.get("tfs-model-version"), attributes.get("tfs-method", "predict")
     if generation != "2.19":
         fault = None
