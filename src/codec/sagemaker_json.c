@@ -13,6 +13,8 @@ static bool has_key(tn_str text)
 {
     static const tn_str keys[] = {TN_STR_INIT("instances\""), TN_STR_INIT("inputs\""),
                                   TN_STR_INIT("examples\"")};
+    if (text.len == 0)
+        return false;
     const char *end = text.ptr + text.len, *quote = text.ptr;
     while (quote != NULL && quote < end && (quote = memchr(quote, '"', (size_t)(end - quote))) != NULL) {
         const tn_str rest = {quote + 1, (size_t)(end - quote) - 1};
