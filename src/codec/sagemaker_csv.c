@@ -117,43 +117,39 @@ typedef enum number_state {
     STATES
 } number_state;
 
-typedef enum sort { DIGIT_0, DIGIT, DASH, PLUS, DOT, LETTER_E, BLANK, OTHER, SORTS } sort;
+typedef enum sort { OTHER, DIGIT_0, DIGIT, DASH, PLUS, DOT, LETTER_E, BLANK, SORTS } sort;
 
 static sort sort_of(uint32_t c)
 {
-    switch (c) {
-    case '0':
-        return DIGIT_0;
-    case '-':
-        return DASH;
-    case '+':
-        return PLUS;
-    case '.':
-        return DOT;
-    case 'e':
-    case 'E':
-        return LETTER_E;
-    default:
-        return c >= '1' && c <= '9' ? DIGIT : tn_js_is_space(c) ? BLANK : OTHER;
-    }
+    static const unsigned char sorts[128] = {
+        ['0'] = DIGIT_0,  ['1' ... '9'] = DIGIT, ['-'] = DASH,
+        ['+'] = PLUS,     ['.'] = DOT,           ['e'] = LETTER_E,
+        ['E'] = LETTER_E, [' '] = BLANK,         ['\t' ... '\r'] = BLANK,
+    };
+    return c < 128 ? (sort)sorts[c] : tn_js_is_space(c) ? BLANK : OTHER;
 }
 
 static number_state step(number_state s, sort c)
 {
     static const unsigned char then[STATES][SORTS] = {
-        [AT_START] = {ZERO, WHOLE, MINUS, NONE, NONE, NONE, AT_START, NONE},
-        [MINUS] = {ZERO, WHOLE, NONE, NONE, NONE, NONE, NONE, NONE},
-        [ZERO] = {NONE, NONE, NONE, NONE, POINT, EXPONENT, AFTER, NONE},
-        [WHOLE] = {WHOLE, WHOLE, NONE, NONE, POINT, EXPONENT, AFTER, NONE},
-        [POINT] = {FRACTION, FRACTION, NONE, NONE, NONE, NONE, NONE, NONE},
-        [FRACTION] = {FRACTION, FRACTION, NONE, NONE, NONE, EXPONENT, AFTER, NONE},
-        [EXPONENT] = {EXPONENT_DIGITS, EXPONENT_DIGITS, EXPONENT_SIGN, EXPONENT_SIGN, NONE, NONE, NONE, NONE},
-        [EXPONENT_SIGN] = {EXPONENT_DIGITS, EXPONENT_DIGITS, NONE, NONE, NONE, NONE, NONE, NONE},
-        [EXPONENT_DIGITS] = {EXPONENT_DIGITS, EXPONENT_DIGITS, NONE, NONE, NONE, NONE, AFTER, NONE},
-        [AFTER] = {NONE, NONE, NONE, NONE, NONE, NONE, AFTER, NONE},
+        [AT_START] = {NONE, ZERO, WHOLE, MINUS, NONE, NONE, NONE, AT_START},
+        [MINUS] = {NONE, ZERO, WHOLE, NONE, NONE, NONE, NONE, NONE},
+        [ZERO] = {NONE, NONE, NONE, NONE, NONE, POINT, EXPONENT, AFTER},
+        [WHOLE] = {NONE, WHOLE, WHOLE, NONE, NONE, POINT, EXPONENT, AFTER},
+        [POINT] = {NONE, FRACTION, FRACTION, NONE, NONE, NONE, NONE, NONE},
+        [FRACTION] = {NONE, FRACTION, FRACTION, NONE, NONE, NONE, EXPONENT, AFTER},
+        [EXPONENT] = {NONE, EXPONENT_DIGITS, EXPONENT_DIGITS, EXPONENT_SIGN, EXPONENT_SIGN, NONE, NONE, NONE},
+        [EXPONENT_SIGN] = {NONE, EXPONENT_DIGITS, EXPONENT_DIGITS, NONE, NONE, NONE, NONE, NONE},
+        [EXPONENT_DIGITS] = {NONE, EXPONENT_DIGITS, EXPONENT_DIGITS, NONE, NONE, NONE, NONE, AFTER},
+        [AFTER] = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, AFTER},
         [NONE] = {NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE},
     };
     return (number_state)then[s][c];
+}
+
+static bool is_end(number_state s)
+{
+    return s == ZERO || s == WHOLE || s == FRACTION || s == EXPONENT_DIGITS || s == AFTER;
 }
 
 static bool is_number(tn_str field)
@@ -164,30 +160,28 @@ static bool is_number(tn_str field)
     uint32_t c;
     while (s != NONE && next(&r, &part, &c))
         s = step(s, sort_of(c));
-    return s == ZERO || s == WHOLE || s == FRACTION || s == EXPONENT_DIGITS || s == AFTER;
-}
-
-/* Most fields: no quotes, nothing to escape. */
-static bool is_plain(tn_str field)
-{
-    return field.len == 0 ||
-           (memchr(field.ptr, '"', field.len) == NULL && memchr(field.ptr, '\\', field.len) == NULL);
+    return is_end(s);
 }
 
 static void put_string(tn_text_out *out, tn_str field)
 {
-    reader r = {.left = field};
-    tn_str part;
-    uint32_t c;
+    bool inside = false;
     tn_text_char(out, '"');
-    if (is_plain(field))
-        tn_text_str(out, field);
-    else
-        while (next(&r, &part, &c)) {
-            if (c == '"' || c == '\\')
-                tn_text_char(out, '\\');
-            tn_text_str(out, part);
+    for (size_t from = 0, i = 0; from < field.len; from = ++i) {
+        while (i < field.len && field.ptr[i] != '"' && field.ptr[i] != '\\')
+            i++;
+        tn_text_add(out, field.ptr + from, i - from);
+        if (i == field.len)
+            break;
+        const bool doubled = inside && field.ptr[i] == '"' && i + 1 < field.len && field.ptr[i + 1] == '"';
+        if (field.ptr[i] == '"' && !doubled) {
+            inside = !inside;
+            continue;
         }
+        tn_text_char(out, '\\');
+        tn_text_char(out, field.ptr[i]);
+        i += doubled;
+    }
     tn_text_char(out, '"');
 }
 
@@ -201,22 +195,67 @@ static void put_number(tn_text_out *out, tn_str field)
             tn_text_str(out, part);
 }
 
+/* A field of a line without quotes, most of which are plain numbers; the slow ways say the same of all. */
+static void put_plain(tn_text_out *out, tn_str field)
+{
+    tn_str inner = field;
+    number_state s = AT_START;
+    bool ascii = true;
+    while (inner.len > 0 && tn_ascii_space(inner.ptr[0]))
+        inner = tn_str_sub(inner, 1, inner.len);
+    while (inner.len > 0 && tn_ascii_space(inner.ptr[inner.len - 1]))
+        inner.len--;
+    for (size_t i = 0; i < inner.len && s != NONE; i++) {
+        ascii = (unsigned char)inner.ptr[i] < 0x80;
+        s = ascii ? step(s, sort_of((unsigned char)inner.ptr[i])) : NONE;
+    }
+    if (is_end(s))
+        tn_text_str(out, inner);
+    else if (!ascii && is_number(field))
+        put_number(out, field); /* blanks beyond ASCII */
+    else if (memchr(field.ptr, '\\', field.len) != NULL)
+        put_string(out, field);
+    else {
+        tn_text_char(out, '"');
+        tn_text_str(out, field);
+        tn_text_char(out, '"');
+    }
+}
+
+static void put_field(tn_text_out *out, tn_str field, bool quotes)
+{
+    if (!quotes)
+        put_plain(out, field);
+    else if (is_number(field))
+        put_number(out, field);
+    else
+        put_string(out, field);
+}
+
+static tn_str cut_plain(tn_str *rest)
+{
+    const tn_str line = *rest;
+    const char *comma = memchr(line.ptr, ',', line.len);
+    const size_t n = comma != NULL ? (size_t)(comma - line.ptr) : line.len;
+    *rest = comma != NULL ? tn_str_sub(line, n + 1, line.len) : TN_STR_NONE;
+    return tn_str_sub(line, 0, n);
+}
+
+/* line: not empty. */
 static void put_line_by_field(tn_text_out *out, tn_str line)
 {
+    const bool quotes = memchr(line.ptr, '"', line.len) != NULL;
     tn_str rest = line;
-    tn_str field = cut_field(&rest);
+    tn_str field = quotes ? cut_field(&rest) : cut_plain(&rest);
     const bool columns = rest.ptr != NULL;
     if (columns)
         tn_text_char(out, '[');
     for (;;) {
-        if (is_number(field))
-            put_number(out, field);
-        else
-            put_string(out, field);
+        put_field(out, field, quotes);
         if (rest.ptr == NULL)
             break;
         tn_text_char(out, ',');
-        field = cut_field(&rest);
+        field = quotes ? cut_field(&rest) : cut_plain(&rest);
     }
     if (columns)
         tn_text_char(out, ']');
