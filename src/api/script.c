@@ -50,7 +50,8 @@ static void cancel(tn_request *r)
         return;
     }
     /* ex is still there when it was the deadline: then the worker is at fault. */
-    if (tn_script_cancel(&s->job, r->ex != NULL))
+    s->never_began = tn_script_cancel(&s->job, r->ex != NULL);
+    if (s->never_began)
         tn_loop_post(r->loop, &s->task);
 }
 
@@ -436,8 +437,8 @@ static void script_error(tn_request *r, const tern_status *st)
         tn_buf_free(&body);
     } else if (r->submitted) {
         tern_status late;
-        tern_fail(&late, st->code,
-                  "The handler did not answer within %lld s (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS)",
+        tern_fail(&late, st->code, "%s within %lld s (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS)",
+                  s->never_began ? "No worker of the script had room" : "The handler did not answer",
                   (long long)(s->time_ns / TN_NS_PER_S));
         fail(s, st->code == TERN_DEADLINE_EXCEEDED ? &late : st);
     } else {

@@ -53,6 +53,7 @@ typedef struct tn_script_request {
     tn_script_run run;
     tn_chunk chunk; /* the answer */
     bool streaming, waits_for_room;
+    bool never_began; /* its time was over while it waited for a worker */
 } tn_script_request;
 
 /* ---- script_frames.c ---- */

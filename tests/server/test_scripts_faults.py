@@ -122,6 +122,8 @@ def test_a_call_that_hangs_is_504_and_its_worker_replaced(start, kind, what):
     answer = server.invoke(what)
     assert answer.status_code == 504 and "SAGEMAKER_GUNICORN_TIMEOUT_SECONDS" in answer.json()["error"]
     server.until(lambda: not os.path.exists(f"/proc/{first}"), "the worker had ended")
+    # The next one starts now: a call that waits for it has its second, too.
+    server.until(lambda: server.invoke("x").status_code == 200, "another worker was ready")
     assert fine(server) != first
 
 
