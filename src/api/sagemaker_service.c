@@ -113,7 +113,27 @@ static void on_body(tn_request *r)
     tn_rest_run(r, state->target);
 }
 
-static void default_handler(tn_server *server, tn_exchange *ex, tn_str target)
+/* What requests.post() asks the model server for, in the arena. {NULL, 0} when memory is short. */
+static tn_str target_of(tn_arena *arena, tn_str name, bool from_header, const tn_service_attributes *a)
+{
+    tn_buf path, target;
+    if (tn_service_is_plain(name, a))
+        return tn_arena_printf(arena, "/v1/models/%.*s%s%.*s:%.*s", TN_FMT(name),
+                               a->model_version.len > 0 ? "/versions/" : "", TN_FMT(a->model_version),
+                               TN_FMT(a->method.ptr != NULL ? a->method : TN_STR("predict")));
+    tn_buf_init(&path, 2 * HEADER_MAX);
+    tn_buf_init(&target, 16 * HEADER_MAX);
+    tn_service_rest_path(&path, name, a);
+    tn_service_target(&target, tn_buf_view(&path), from_header);
+    const tn_str copy =
+        path.failed || target.failed ? TN_STR_NONE : tn_arena_dup(arena, tn_buf_view(&target));
+    tn_buf_free(&path);
+    tn_buf_free(&target);
+    return copy;
+}
+
+static void default_handler(tn_server *server, tn_exchange *ex, tn_str name, bool from_header,
+                            const tn_service_attributes *attributes)
 {
     tern_status st;
     tn_request *r = tn_request_new(server, ex, &service_surface, tn_rest_predict_steps());
@@ -123,7 +143,7 @@ static void default_handler(tn_server *server, tn_exchange *ex, tn_str target)
     r->surface_state = state;
     if (state != NULL) {
         state->rest.prepare = decode_text;
-        state->target = tn_arena_dup(&r->call.arena, target);
+        state->target = target_of(&r->call.arena, name, from_header, attributes);
     }
     if (state != NULL && state->target.ptr != NULL) {
         tn_request_read_body(r, on_body);
@@ -195,21 +215,10 @@ static void call_model(tn_server *server, tn_exchange *ex, tn_str name, bool fro
     tn_str type = tn_exchange_header(ex, "content-type");
     const ptrdiff_t parameters = tn_str_chr(type, ';');
     type = tn_str_trim(parameters >= 0 ? tn_str_sub(type, 0, (size_t)parameters) : type);
-    if (from_2_20(server) && !is_taken(type)) {
+    if (from_2_20(server) && !is_taken(type))
         refuse_type(server, ex, type);
-        return;
-    }
-    tn_buf path, target;
-    tn_buf_init(&path, 2 * HEADER_MAX);
-    tn_buf_init(&target, 16 * HEADER_MAX);
-    tn_service_rest_path(&path, name, attributes);
-    tn_service_target(&target, tn_buf_view(&path), from_header);
-    if (path.failed || target.failed)
-        tn_service_error(server, ex, 503, TN_STR_NONE, TN_STR("No memory for this request; try again later"));
     else
-        default_handler(server, ex, tn_buf_view(&target));
-    tn_buf_free(&path);
-    tn_buf_free(&target);
+        default_handler(server, ex, name, from_header, attributes);
 }
 
 /* model: of the path, or absent where the attributes or the default say it. */

@@ -7,6 +7,7 @@
  * The runtime (python/tern/worker) lies beside the program and comes last on the path.
  */
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ struct tn_script_host {
     tn_scripts *scripts;
     pthread_mutex_t lock;
     site *sites;
+    atomic_uint n_sites;    /* so that who has no script takes no lock */
     char package[PATH_MAX]; /* folder of the package tern, or "" */
 };
 
@@ -191,6 +193,7 @@ static site *take_out(tn_script_host *h, tn_str name)
         site *s = *at;
         if (tn_str_eq((tn_str){s->name, s->len}, name)) {
             *at = s->next;
+            atomic_fetch_sub(&h->n_sites, 1);
             return s;
         }
     }
@@ -263,6 +266,7 @@ tern_code tn_scripts_add(tn_script_host *h, tn_str name, const char *code_folder
     site *old = take_out(h, name);
     s->next = h->sites;
     h->sites = s;
+    atomic_fetch_add(&h->n_sites, 1);
     pthread_mutex_unlock(&h->lock);
     end_site(old);
     return TERN_OK;
@@ -279,6 +283,8 @@ void tn_scripts_remove(tn_script_host *h, tn_str name)
 tn_script_pool *tn_scripts_find(tn_script_host *h, tn_str name)
 {
     tn_script_pool *pool = NULL;
+    if (atomic_load(&h->n_sites) == 0)
+        return NULL;
     pthread_mutex_lock(&h->lock);
     for (site *s = h->sites; s != NULL && pool == NULL; s = s->next)
         if (tn_str_eq((tn_str){s->name, s->len}, name))

@@ -122,6 +122,21 @@ static bool is_allowed(char c, bool query)
     return is_unreserved(c) || (c != '\0' && strchr("!$&'()*+,;=:@/", c) != NULL) || (query && c == '?');
 }
 
+static bool is_plain(tn_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!is_unreserved(s.ptr[i]))
+            return false;
+    return true;
+}
+
+bool tn_service_is_plain(tn_str name, const tn_service_attributes *a)
+{
+    return is_plain(name) && is_plain(a->model_version) && is_plain(a->method) &&
+           !tn_str_eq(name, TN_STR(".")) && !tn_str_eq(name, TN_STR("..")) &&
+           !tn_str_eq(a->model_version, TN_STR("..")) && !tn_str_eq(a->model_version, TN_STR("."));
+}
+
 static void put_encoded(tn_buf *out, unsigned char c)
 {
     static const char hex[] = "0123456789ABCDEF";

@@ -31,6 +31,8 @@ bool tn_service_is_model_name(tn_str name);
  * Appends "/v1/models/NAME[/versions/V]:METHOD", as it stands in a script's context.rest_uri behind the port.
  */
 void tn_service_rest_path(tn_buf *out, tn_str name, const tn_service_attributes *a);
+/* Whether that path is its own target: it has nothing that tn_service_target() would change. */
+bool tn_service_is_plain(tn_str name, const tn_service_attributes *a);
 /*
  * Appends the request target that requests.post() sends for such a path: without fragment, dot segments
  * resolved, percent-encoded where it must be. Bytes above 0x7F count as Latin-1 with latin1 (they came from a

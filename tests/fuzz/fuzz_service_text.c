@@ -53,6 +53,9 @@ static void requests(tn_str s, tn_buf *out)
     tn_buf_init(&path, 1u << 20);
     tn_service_rest_path(&path, a.model_name.ptr != NULL ? a.model_name : s, &a);
     tn_service_target(out, tn_buf_view(&path), s.len % 2 == 0);
+    check(out->failed || path.failed ||
+          !tn_service_is_plain(a.model_name.ptr != NULL ? a.model_name : s, &a) ||
+          tn_str_eq(tn_buf_view(out), tn_buf_view(&path)));
     for (size_t i = 0; i < out->len; i++) /* nothing that ends or splits a request line */
         check(out->ptr[i] > ' ' && out->ptr[i] < 0x7F);
     tn_buf_free(&path);
