@@ -21,7 +21,8 @@ struct tn_segments {
     size_t max_bytes, max_idle, idle;
     tn_segment *free[CLASSES];
     uint64_t last_id;
-    size_t out; /* in use */
+    size_t out;  /* in use */
+    bool closed; /* nobody takes any more: the last one that comes back ends all */
     uint64_t gone[GONE_MAX];
     size_t n_gone;
 };
@@ -45,10 +46,8 @@ static void destroy(tn_segment *segment)
     free(segment);
 }
 
-void tn_segments_free(tn_segments *s)
+static void free_all(tn_segments *s)
 {
-    if (s == NULL)
-        return;
     for (int i = 0; i < CLASSES; i++)
         for (tn_segment *at = s->free[i], *next; at != NULL; at = next) {
             next = at->next;
@@ -56,6 +55,18 @@ void tn_segments_free(tn_segments *s)
         }
     pthread_mutex_destroy(&s->lock);
     free(s);
+}
+
+void tn_segments_free(tn_segments *s)
+{
+    if (s == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->closed = true;
+    const bool all_back = s->out == 0;
+    pthread_mutex_unlock(&s->lock);
+    if (all_back)
+        free_all(s);
 }
 
 static int class_of(size_t size)
@@ -157,7 +168,7 @@ static void put_back(tn_segment *segment)
         segment->touched = segment->used;
     tn_budget_give(s->budget, segment->charged);
     pthread_mutex_lock(&s->lock);
-    bool keep = !atomic_load(&segment->spoilt) && s->idle + segment->touched <= s->max_idle;
+    bool keep = !s->closed && !atomic_load(&segment->spoilt) && s->idle + segment->touched <= s->max_idle;
     if (keep) {
         segment->next = s->free[class];
         s->free[class] = segment;
@@ -165,10 +176,12 @@ static void put_back(tn_segment *segment)
     } else if (s->n_gone < GONE_MAX) {
         s->gone[s->n_gone++] = segment->id;
     }
-    s->out--;
+    const bool last = --s->out == 0 && s->closed;
     pthread_mutex_unlock(&s->lock);
     if (!keep)
         destroy(segment);
+    if (last)
+        free_all(s);
 }
 
 void tn_segment_release(tn_segment *segment)

@@ -44,7 +44,7 @@ typedef struct tn_segment {
  * budget: borrowed, may be NULL. max_bytes: of one segment. NULL when memory is short.
  */
 tn_segments *tn_segments_new(tn_budget *budget, size_t max_bytes, size_t max_idle);
-/* All segments must be back. Accepts NULL. */
+/* Segments that are still out, in the hands of an engine, may come back later. Accepts NULL. */
 void tn_segments_free(tn_segments *s);
 /*
  * One of at least size bytes, with one reference; its content is not cleared: it may be what other calls of

@@ -209,6 +209,8 @@ static tern_code pre(tern_handler *h, const tern_handler_request *request, tern_
         return one_float(call, "no", 1, st);
     if (is(a, "fails") && host->set_signature(call, str("fails"), st) != TERN_OK)
         return st->code;
+    if (is(a, "hold") && host->set_signature(call, str("hold"), st) != TERN_OK)
+        return st->code;
     if (is(a, "stuck") && host->set_signature(call, str("stuck"), st) != TERN_OK)
         return st->code;
     return one_float(call, "x", (float)request->body.len, st);

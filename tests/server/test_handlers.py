@@ -340,6 +340,14 @@ def test_model_run_that_is_stuck(isolated):
     assert workers(server) == old
 
 
+def test_engine_that_keeps_inputs(isolated):
+    """It may hold them longer than there is a handler, and hand one out as an output."""
+    server = isolated()
+    for _ in range(3):
+        assert act(server, "hold").text == "5"  # 4 bytes + 1
+    server.stop()
+
+
 def test_process_killed_from_outside(isolated):
     server = isolated()
     os.kill(workers(server)[0], signal.SIGKILL)

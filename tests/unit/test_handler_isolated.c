@@ -334,6 +334,28 @@ static void test_wrong_inputs(void **state)
     one_tensor(strings(b, UINT64_MAX, 6), b, order);
 }
 
+/* An engine may keep an input longer than its version has a handler. */
+static void test_inputs_that_are_kept(void **state)
+{
+    tn_budget budget;
+    tn_segment *kept, *idle;
+    tern_status st;
+    tn_budget_init(&budget, 1 << 20);
+    tn_segments *s = tn_segments_new(&budget, 1 << 20, 1 << 20);
+    assert_int_equal(tn_segment_take(s, 5000, &kept, &st), TERN_OK);
+    assert_int_equal(tn_segment_take(s, 70000, &idle, &st), TERN_OK);
+    assert_int_equal(tn_segment_use(kept, 5000, &st), TERN_OK);
+    tern_buffer *b = tn_segment_buffer(kept, 64, 100);
+    assert_non_null(b);
+    tn_segment_release(kept);
+    tn_segment_release(idle);
+    tn_segments_free(s);
+    memset(b->data, 1, b->size);
+    assert_true(atomic_load(&budget.used) > 0);
+    tern_buffer_release(b);
+    assert_int_equal(atomic_load(&budget.used), 0);
+}
+
 static bench *answered(uint64_t code)
 {
     bench *b = open_bench(TN_FRAME_ANSWER);
@@ -424,7 +446,7 @@ int main(void)
         cmocka_unit_test(test_setup),         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_head),          cmocka_unit_test(test_inputs),
         cmocka_unit_test(test_wrong_inputs),  cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_wrong_answers),
+        cmocka_unit_test(test_wrong_answers), cmocka_unit_test(test_inputs_that_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
