@@ -154,9 +154,8 @@ static const tn_call_steps copy_steps = {.name = "document",
 static void on_cancel(tn_request *r)
 {
     isolated *s = of(r);
-    const int64_t deadline_ns = r->call.deadline_ns;
     tn_call_cancel(&r->call);
-    if (tn_isolated_cancel(&s->c, deadline_ns != 0 && tn_now_ns() >= deadline_ns)) {
+    if (tn_isolated_cancel(&s->c)) {
         tn_handlers_over(r->server->handlers);
         post_to_loop(r);
     }

@@ -15,6 +15,7 @@
 #define ROOM_MAX     ((size_t)256 << 20)
 #define FRAME_SLACK  4096 /* of a frame: what stands in it besides tensors */
 #define SETUP_MAX    ((size_t)8 << 20)
+#define GRACE_NS     (250 * TN_NS_PER_MS) /* beyond the deadline, before a process is killed for a call */
 #define WORKERS_MAX  (TN_SCRIPT_WORKERS_MAX / 2)
 #define SHARED_EXTRA ((size_t)1 << 30) /* of one segment: what may come beside the largest body */
 
@@ -196,7 +197,7 @@ tern_code tn_isolated_send(tn_isolated *c, size_t body_len, int64_t deadline_ns,
     (void)tn_script_job_add(job, tn_segment_retain(c->first));
     job->frame = c->call_frame;
     job->frame_len = call_frame(c, deadline_ns);
-    job->deadline_ns = deadline_ns;
+    job->deadline_ns = deadline_ns != 0 ? deadline_ns + GRACE_NS : 0;
     tn_handlers_begun(owner);
     pthread_mutex_lock(&c->lock);
     if (c->cancelled)
@@ -210,13 +211,13 @@ tern_code tn_isolated_send(tn_isolated *c, size_t body_len, int64_t deadline_ns,
     return code;
 }
 
-bool tn_isolated_cancel(tn_isolated *c, bool late)
+bool tn_isolated_cancel(tn_isolated *c)
 {
     pthread_mutex_lock(&c->lock);
     c->cancelled = true;
     if (c->first != NULL)
         atomic_store_explicit(mark_of(c), 1, memory_order_release);
-    const bool over = c->sent && tn_script_cancel(&c->job, late);
+    const bool over = c->sent && tn_script_cancel(&c->job, false);
     pthread_mutex_unlock(&c->lock);
     return over;
 }
@@ -457,6 +458,8 @@ void tn_isolated_make_failure(tn_isolated *c, const tern_status *why)
     tn_frame_begin(&w, c->failure_frame, sizeof c->failure_frame, TN_FRAME_RESULT, 0);
     tn_frame_put_u64(&w, TN_ISOLATED_CODE, (uint64_t)why->code);
     tn_frame_put(&w, TN_TAG_ERROR, (tn_str){why->message, why->length});
+    /* Whatever the run took: for release() there is a moment. */
+    c->job.deadline_ns = tn_now_ns() + GRACE_NS;
     c->result = c->failure_frame;
     c->result_len = tn_frame_end(&w);
 }

@@ -80,10 +80,11 @@ TERN_MUST_USE tern_code tn_isolated_begin(tn_isolated *c, const tn_version *v,
 TERN_MUST_USE tern_code tn_isolated_send(tn_isolated *c, size_t body_len, int64_t deadline_ns,
                                          tern_status *st);
 /*
- * Nobody waits any more. late: the deadline has passed. true: the call is over, and no event comes. Only on
+ * Nobody waits any more: the client is gone, or was answered 504. true: the call is over, and no event comes.
+ * A handler that does not see it is stopped with its process a moment after the deadline, no earlier. Only on
  * the loop, and only until the owner ends it.
  */
-bool tn_isolated_cancel(tn_isolated *c, bool late);
+bool tn_isolated_cancel(tn_isolated *c);
 
 /* After an event: whether the worker wants the model to be run. Else the call is over, or the worker broke
  * the protocol and wants something that there is not. */
