@@ -357,8 +357,12 @@ def test_process_killed_from_outside(isolated):
 def test_attach_crashes(start, tmp_path):
     folder = write_model(tmp_path / "m", attach="crash")
     server = serve(start, folder, "process", "--max_num_load_retries=0", wait="listen")
-    server.until(lambda: server.get("/v1/models/m").json()["model_version_status"][0]["state"] == "END", "the load failed")
-    assert "ended before it was ready" in server.get("/v1/models/m").json()["model_version_status"][0]["status"]["error_message"]
+
+    def status():
+        return server.get("/v1/models/m").json().get("model_version_status", [{}])[0]
+
+    server.until(lambda: status().get("state") == "END", "the load failed")
+    assert "ended before it was ready" in status()["status"]["error_message"]
     server.until(lambda: not workers(server), "no process is left")
 
 
