@@ -20,7 +20,6 @@ static const known_fault faults[] = {
     [TN_FAULT_VALIDATION] = {400, TERN_INVALID_ARGUMENT, TN_STR_INIT("ValidationError")},
     [TN_FAULT_MODEL] = {424, TERN_UNKNOWN, TN_STR_INIT("ModelError")},
     [TN_FAULT_NOT_READY] = {429, TERN_UNAVAILABLE, TN_STR_INIT("ModelNotReadyException")},
-    [TN_FAULT_INTERNAL] = {500, TERN_INTERNAL, TN_STR_INIT("InternalFailure")},
     [TN_FAULT_UNAVAILABLE] = {503, TERN_UNAVAILABLE, TN_STR_INIT("ServiceUnavailable")},
 };
 

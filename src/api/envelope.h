@@ -25,7 +25,6 @@ typedef enum tn_fault {
     TN_FAULT_VALIDATION,  /* ValidationError, 400 */
     TN_FAULT_MODEL,       /* ModelError, 424 */
     TN_FAULT_NOT_READY,   /* ModelNotReadyException, 429 */
-    TN_FAULT_INTERNAL,    /* InternalFailure, 500 */
     TN_FAULT_UNAVAILABLE, /* ServiceUnavailable, 503 */
 } tn_fault;
 
