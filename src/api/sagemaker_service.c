@@ -292,9 +292,30 @@ static void answer_ping(tn_server *server, tn_exchange *ex)
         tn_service_own_error(server, ex, 503, (tn_str){st.message, st.length});
 }
 
-/* 200 for OPTIONS, 405 for methods that the route has not. */
+/* Methods that falcon knows, besides those that routes have (falcon/constants.py). */
+static bool is_known(tn_str method)
+{
+    static const tn_str known[] = {
+        TN_STR_INIT("HEAD"),           TN_STR_INIT("OPTIONS"),   TN_STR_INIT("PATCH"),
+        TN_STR_INIT("POST"),           TN_STR_INIT("PUT"),       TN_STR_INIT("DELETE"),
+        TN_STR_INIT("CHECKIN"),        TN_STR_INIT("CHECKOUT"),  TN_STR_INIT("COPY"),
+        TN_STR_INIT("LOCK"),           TN_STR_INIT("MKCOL"),     TN_STR_INIT("MOVE"),
+        TN_STR_INIT("PROPFIND"),       TN_STR_INIT("PROPPATCH"), TN_STR_INIT("REPORT"),
+        TN_STR_INIT("UNCHECKIN"),      TN_STR_INIT("UNLOCK"),    TN_STR_INIT("UPDATE"),
+        TN_STR_INIT("VERSION-CONTROL")};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (tn_str_eq(method, known[i]))
+            return true;
+    return false;
+}
+
+/* 200 for OPTIONS, 405 for methods that the route has not, 400 for those that are none. */
 static void other_method(tn_server *server, tn_exchange *ex, route to)
 {
+    if (!is_known(tn_exchange_method(ex))) {
+        tn_service_error(server, ex, 400, TN_STR_NONE, TN_STR_NONE);
+        return;
+    }
     const bool options = tn_str_eq(tn_exchange_method(ex), TN_STR("OPTIONS"));
     const tn_header headers[] = {{TN_STR("content-type"), TN_STR("application/json")},
                                  {TN_STR("allow"), to == ROUTE_PING

@@ -406,7 +406,7 @@ size_t tn_http1_feed(tn_conn *conn, const char *bytes, size_t n)
         return n;
     }
     const size_t other = other_method(conn, bytes, n);
-    llhttp_errno_t error = other > 0 ? llhttp_execute(&h1->parser, "POST", 4) : HPE_OK;
+    llhttp_errno_t error = other > 0 ? llhttp_execute(&h1->parser, "PURGE", 5) : HPE_OK;
     if (error == HPE_OK)
         error = llhttp_execute(&h1->parser, bytes + other, n - other);
     if (error == HPE_OK)

@@ -277,7 +277,7 @@ TERN_MUST_USE tern_code tn_net_new(const tn_net_options *options, tn_net **out, 
 void tn_net_secure(tn_net *net, int tag, tn_tls *tls);
 /*
  * On connections of listeners with this tag every method goes to the application, as nginx has it: one that
- * HTTP/1.1's parser does not know as POST; TRACE and CONNECT are answered 405. Before the first such
+ * HTTP/1.1's parser does not know as PURGE; TRACE and CONNECT are answered 405. Before the first such
  * listener.
  */
 void tn_net_any_method(tn_net *net, int tag);

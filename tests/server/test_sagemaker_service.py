@@ -69,6 +69,15 @@ def test_other_methods_are_405_with_those_that_are(server, method, path, allow):
     assert answer.headers["Allow"] == allow
 
 
+@pytest.mark.parametrize("method, path, status", [
+    ("PROPFIND", "/ping", 405), ("MKCOL", "/invocations", 405), ("BREW", "/ping", 400), ("BREW", "/invocations", 400),
+    ("SEARCH", "/invocations", 400), ("BREW", "/models", 404)])
+def test_methods_that_are_none_are_400(server, method, path, status):
+    titles = {400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed"}
+    answer = server.ask(method, path, data="x")
+    assert kept(answer) == (status, "application/json", json.dumps({"title": titles[status]}))
+
+
 @pytest.mark.parametrize("path, allow", [("/ping", "GET, OPTIONS"), ("/invocations", "DELETE, GET, POST, OPTIONS")])
 def test_head_is_405_without_a_body(server, path, allow):
     answer = server.ask("HEAD", path)
