@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/log.h"
 #include "handler/attached.h"
 #include "handler/setup.h"
@@ -48,8 +49,8 @@ static tern_code take_note(tn_handler_attached *a, const char *path, tern_status
 
 static int32_t workers_of(const tn_handlers_config *config)
 {
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const int32_t n = config->workers > 0 ? config->workers : cores > 2 ? (int32_t)cores : 2;
+    const int32_t cores = (int32_t)tn_cores();
+    const int32_t n = config->workers > 0 ? config->workers : cores > 2 ? cores : 2;
     return n > WORKERS_MAX ? WORKERS_MAX : n;
 }
 
@@ -62,7 +63,7 @@ static tern_code start_pool(tn_handlers *h, const char *path, const char *const 
         .name = tn_str_from(path),
         .command = {argv, env},
         .workers = workers_of(config),
-        .max_queue = (size_t)config->limits.max_queue,
+        .max_queue = (size_t)config->limits.max_script_queue,
         .max_memory = (size_t)config->limits.max_handler_memory_bytes,
         .start_ns = START_NS,
         .budget = config->budget,

@@ -102,6 +102,14 @@ def test_paths(server):
     assert "preprocess;dur=" in stages and "postprocess;dur=" in stages
 
 
+def test_isolated(server, start_shared, features):
+    """In processes of its own, the handler's answers are the same bytes; and so are its errors."""
+    other = start_shared("--model_name=html", f"--model_base_path={MODEL}", "--handler_isolation=process")
+    for page in [p.read_bytes() for p in PAGES] + [PAGE, PAGE * 3000] + [HOSTILE[name] for name in sorted(HOSTILE)]:
+        want, got = (s.post("/invocations", page, headers=HTML) for s in (server, other))
+        assert (got.status, got.body) == (want.status, want.body)
+
+
 def test_document_url(server, client_side):
     check(server, client_side, PAGE, url="https://example.org/2024/05/a-day.html")
 
