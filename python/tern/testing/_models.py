@@ -18,12 +18,10 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
+from tern.client import Client, ServerError, from_json
+
 Function = Callable[[Dict[str, Any]], Any]
 _JSON = "application/json"
-# Dtypes of a signature's JSON, by numpy's names.
-_DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16", "DT_BOOL": "bool", "DT_STRING": "object",
-           "DT_COMPLEX64": "complex64", "DT_COMPLEX128": "complex128",
-           **{f"DT_{sign}INT{size}": f"{sign.lower()}int{size}" for sign in ("", "U") for size in (8, 16, 32, 64)}}
 
 
 class ModelError(Exception):
@@ -55,15 +53,6 @@ def post(url: str, body: bytes, timeout: float, content_type: Optional[str] = No
 # ---- JSON of the REST API
 
 
-def _from_json(value: Any) -> Any:
-    """Decodes {"b64": ...} wherever it stands."""
-    if isinstance(value, dict) and set(value) == {"b64"}:
-        return base64.b64decode(value["b64"])
-    if isinstance(value, list):
-        return [_from_json(item) for item in value]
-    return value
-
-
 def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         try:
@@ -77,7 +66,7 @@ def _to_json(value: Any) -> Any:
 
 def _array(value: Any) -> Any:
     numpy = _numpy()
-    value = _from_json(value)
+    value = from_json(value)
     leaf = value
     while isinstance(leaf, list) and leaf:
         leaf = leaf[0]
@@ -191,75 +180,19 @@ class ServerModel:
     """A server's REST port."""
 
     def __init__(self, url: str, grpc_port: Optional[int], timeout: float) -> None:
-        self.url, self.grpc_port, self._timeout = url.rstrip("/"), str(grpc_port or ""), timeout
-        self._signatures: Dict[str, Any] = {}
-
-    def _signature(self, place: str, signature: str) -> Any:
-        if place not in self._signatures:
-            parts = urlsplit(self.url)
-            connection = http.client.HTTPConnection(parts.hostname or "localhost", parts.port, timeout=self._timeout)
-            try:
-                connection.request("GET", place + "/metadata")
-                answer = connection.getresponse()
-                body = answer.read()
-            finally:
-                connection.close()
-            if answer.status != 200:
-                raise _error_of(answer.status, body)
-            self._signatures[place] = json.loads(body)["metadata"]["signature_def"]["signature_def"]
-        known = self._signatures[place]
-        if signature not in known:
-            raise ModelError(f"signature {signature!r} is not one of {', '.join(sorted(known))}")
-        return known[signature]
+        self.url, self.grpc_port = url.rstrip("/"), str(grpc_port or "")
+        self._client = Client(self.url, timeout)
 
     def predict(self, inputs: Dict[str, Any], name: str, version: Optional[str], signature: Optional[str],
                 wanted: List[str]) -> Dict[str, Any]:
-        """Arrays by way of JSON, with the signature's dtypes."""
-        numpy = _numpy()
-        place = f"/v1/models/{quote(name)}" + (f"/versions/{version}" if version else "")
-        about = self._signature(place, signature or "serving_default")
-        values = {key: _bytes_to_json(numpy.asarray(value).tolist()) for key, value in inputs.items()}
-        request = json.dumps({"signature_name": signature or "serving_default", "inputs": values})
-        status, _, body = post(self.url + place + ":predict", request.encode(), self._timeout, _JSON)
-        if status != 200:
-            raise _error_of(status, body)
-        found = json.loads(body)["outputs"]
-        described = about["outputs"]
-        outputs = {next(iter(described)): found} if len(described) == 1 else found
-        unknown = [key for key in wanted if key not in outputs]
-        if unknown:
-            raise ModelError(f"the model has no output {unknown[0]!r}; it has {', '.join(sorted(outputs))}")
-        return {key: _typed(value, described[key]["dtype"]) for key, value in outputs.items() if not wanted or key in wanted}
+        try:
+            return self._client.predict(name, inputs, version=int(version) if version else None, signature=signature,
+                                        outputs=wanted)
+        except ServerError as error:
+            raise ModelError(str(error), error.status) from None
 
     def close(self) -> None:
-        pass
-
-
-def _bytes_to_json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    return [_bytes_to_json(item) for item in value] if isinstance(value, list) else value
-
-
-def _typed(value: Any, dtype: str) -> Any:
-    def as_bytes(item: Any) -> Any:
-        if isinstance(item, list):
-            return [as_bytes(inner) for inner in item]
-        return item.encode() if isinstance(item, str) else item
-
-    numpy = _numpy()
-    value = _from_json(value)
-    if dtype == "DT_STRING":
-        return numpy.array(as_bytes(value), dtype=object)
-    return numpy.array(value, dtype=_DTYPES.get(dtype, "float32"))
-
-
-def _error_of(status: int, body: bytes) -> ModelError:
-    try:
-        message = str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        message = body.decode("utf-8", "replace")
-    return ModelError(message, status)
+        self._client.close()
 
 
 class StartedModel(ServerModel):
@@ -311,5 +244,6 @@ class StartedModel(ServerModel):
             self._process.wait()
 
     def close(self) -> None:
+        super().close()
         self._end()
         self._place.cleanup()
