@@ -3,10 +3,12 @@
  *
  * Up to 64 kB a region is malloc'ed (the allocator reuses it warm); above, it is an anonymous mapping: pages
  * come as they are touched, so address space may be reserved for the whole announced length, and mremap grows
- * without a copy.
+ * without a copy. Mappings of ended regions are kept for later ones: faults, clearing and unmapping were half
+ * of what a body of megabytes cost.
  */
 #include "base/region.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -16,6 +18,61 @@
     (4u << 20) /* a mapping from here on has such pages where they are to be had: one fault for 512 */
 #define UNKNOWN_START (16u << 10)
 #define BUDGET_STEP   (64u << 10) /* budget is taken in steps: one atomic add for many small arrivals */
+
+enum { KEPT = 16 };
+
+/* Guarded by lock. */
+static struct {
+    pthread_mutex_t lock;
+    size_t limit, bytes;
+    uint32_t n;
+    struct {
+        char *ptr;
+        size_t cap;
+    } items[KEPT];
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void tn_region_keep(size_t limit)
+{
+    pthread_mutex_lock(&kept.lock);
+    kept.limit = limit;
+    while (kept.n > 0 && kept.bytes > limit) {
+        kept.n--;
+        kept.bytes -= kept.items[kept.n].cap;
+        munmap(kept.items[kept.n].ptr, kept.items[kept.n].cap);
+    }
+    pthread_mutex_unlock(&kept.lock);
+}
+
+/* A kept mapping of *cap to twice as many bytes, with its size in *cap; NULL when there is none. */
+static char *take_kept(size_t *cap)
+{
+    char *ptr = NULL;
+    pthread_mutex_lock(&kept.lock);
+    for (uint32_t i = kept.n; i-- > 0 && ptr == NULL;)
+        if (kept.items[i].cap >= *cap && kept.items[i].cap / 2 <= *cap) {
+            ptr = kept.items[i].ptr;
+            *cap = kept.items[i].cap;
+            kept.bytes -= *cap;
+            kept.items[i] = kept.items[--kept.n];
+        }
+    pthread_mutex_unlock(&kept.lock);
+    return ptr;
+}
+
+/* Takes the mapping where there is room for it; else it is the caller's still. */
+static bool keep(char *ptr, size_t cap)
+{
+    pthread_mutex_lock(&kept.lock);
+    const bool room = kept.n < KEPT && cap <= kept.limit && kept.bytes <= kept.limit - cap;
+    if (room) {
+        kept.items[kept.n].ptr = ptr;
+        kept.items[kept.n++].cap = cap;
+        kept.bytes += cap;
+    }
+    pthread_mutex_unlock(&kept.lock);
+    return room;
+}
 
 void tn_region_init(tn_region *r, tn_budget *budget, size_t expected, size_t max)
 {
@@ -53,12 +110,10 @@ static tern_code grow(tn_region *r, size_t cap, tern_status *st)
         if (p == NULL)
             return no_memory(st, cap);
     } else {
-        /* A mapping of whole large pages is laid out so that they fit. */
-        const size_t page = cap < HUGE ? 4096 : HUGE_PAGE;
-        cap = (cap + page - 1) & ~(page - 1);
+        cap = (cap + 4095) & ~(size_t)4095;
         if (r->mapped)
             p = remap(r->ptr, r->cap, cap);
-        else
+        else if ((p = take_kept(&cap)) == NULL)
             p = mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
             return no_memory(st, cap);
@@ -100,11 +155,7 @@ tern_code tn_region_room(tn_region *r, size_t want, char **room, size_t *space, 
 
 tern_code tn_region_commit(tn_region *r, size_t n, tern_status *st)
 {
-    const size_t before = r->len;
     r->len += n;
-    /* Not earlier: who announces much and sends little is to cost little. */
-    if (before < HUGE_PAGE && r->len >= HUGE_PAGE && r->mapped && r->cap >= HUGE)
-        madvise(r->ptr, r->cap, MADV_HUGEPAGE);
     if (r->len <= r->charged)
         return TERN_OK;
     size_t more = r->len - r->charged;
@@ -139,10 +190,10 @@ tern_code tn_region_append(tn_region *r, const void *bytes, size_t n, tern_statu
 
 void tn_region_free(tn_region *r)
 {
-    if (r->mapped)
-        munmap(r->ptr, r->cap);
-    else
+    if (!r->mapped)
         free(r->ptr);
+    else if (!keep(r->ptr, r->cap))
+        munmap(r->ptr, r->cap);
     tn_budget_give(r->budget, r->charged);
     *r = (tn_region){.max = r->max, .budget = r->budget};
 }

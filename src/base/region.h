@@ -21,6 +21,12 @@ typedef struct tn_region {
     bool mapped; /* mmap, else malloc */
 } tn_region;
 
+/*
+ * From now on mappings of ended regions, up to so many bytes in all regions together (at the start none), are
+ * kept for later ones; what is over the limit goes. Their pages count against no budget. Any thread.
+ */
+void tn_region_keep(size_t limit);
+
 /* budget: borrowed, may be NULL. expected: announced length or 0. Allocates nothing yet. */
 void tn_region_init(tn_region *r, tn_budget *budget, size_t expected, size_t max);
 /*

@@ -130,6 +130,7 @@ tern_code tn_parts_server(tn_parts *p, tern_status *st)
     tn_server *s = &p->server;
     s->limits = used_limits(o);
     tn_budget_init(&s->budget, (size_t)s->limits.max_bytes_in_flight);
+    tn_region_keep((size_t)s->limits.max_body_idle_bytes);
     s->strict = p->manner == TN_MANNER_SERVING || o->sagemaker;
     s->cors = o->rest_api_enable_cors_support;
     s->rest_extensions = o->rest_extensions;

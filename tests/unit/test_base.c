@@ -129,6 +129,49 @@ static void region_grows_from_heap_to_mapping(void **state)
     assert_int_equal(budget.used, 0);
 }
 
+static const char *place_of_region(size_t expected)
+{
+    tn_region r;
+    char *room;
+    size_t space;
+    tern_status st = {0};
+    tn_region_init(&r, NULL, expected, 1u << 30);
+    assert_int_equal(tn_region_room(&r, 1, &room, &space, &st), TERN_OK);
+    assert_true(space >= expected);
+    room[expected - 1] = 1;
+    tn_region_free(&r);
+    return room;
+}
+
+static void region_keeps_mappings_for_later_ones(void **state)
+{
+    (void)state;
+    tn_region_keep(1u << 20);
+    const char *first = place_of_region(800000);
+    assert_ptr_equal(place_of_region(500000), first);     /* fits, and at most half of it is too much */
+    assert_ptr_not_equal(place_of_region(900000), first); /* is too small; and over the limit beside it */
+    assert_ptr_equal(place_of_region(800000), first);
+    const char *small = place_of_region(100000); /* is kept beside it */
+    assert_ptr_not_equal(small, first);
+    assert_ptr_equal(place_of_region(100000), small);
+    assert_ptr_equal(place_of_region(800000), first);
+    tn_region_keep(0);
+    tn_region a, b;
+    char *room_a, *room_b;
+    size_t space;
+    tern_status st = {0};
+    tn_region_keep(1u << 20); /* none is left from before, and two at a time are never the same */
+    (void)place_of_region(800000);
+    tn_region_init(&a, NULL, 800000, 1u << 30);
+    tn_region_init(&b, NULL, 800000, 1u << 30);
+    assert_int_equal(tn_region_room(&a, 1, &room_a, &space, &st), TERN_OK);
+    assert_int_equal(tn_region_room(&b, 1, &room_b, &space, &st), TERN_OK);
+    assert_ptr_not_equal(room_a, room_b);
+    tn_region_free(&a);
+    tn_region_free(&b);
+    tn_region_keep(0);
+}
+
 static void region_takes_the_budget_as_bytes_arrive(void **state)
 {
     tn_budget budget;
@@ -292,6 +335,7 @@ int main(void)
         cmocka_unit_test(arena_is_bounded_and_cleans_up),
         cmocka_unit_test(buffer_fails_once_over_its_maximum),
         cmocka_unit_test(region_grows_from_heap_to_mapping),
+        cmocka_unit_test(region_keeps_mappings_for_later_ones),
         cmocka_unit_test(region_takes_the_budget_as_bytes_arrive),
         cmocka_unit_test(task_queue_hands_over_everything),
         cmocka_unit_test(task_queue_is_bounded),
