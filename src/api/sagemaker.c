@@ -104,11 +104,14 @@ void tn_sagemaker_trouble_set(tn_sagemaker *sm, tn_str why)
     if (why.len > 0)
         memcpy(sm->trouble, why.ptr, why.len);
     sm->trouble_len = why.len;
+    atomic_store(&sm->troubled, why.len > 0);
     pthread_mutex_unlock(&sm->lock);
 }
 
 size_t tn_sagemaker_trouble_get(tn_sagemaker *sm, char *text, size_t size)
 {
+    if (!atomic_load_explicit(&sm->troubled, memory_order_acquire))
+        return 0;
     pthread_mutex_lock(&sm->lock);
     size_t n = sm->trouble_len < size ? sm->trouble_len : size;
     memcpy(text, sm->trouble, n);

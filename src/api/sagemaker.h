@@ -77,6 +77,7 @@ typedef struct tn_sagemaker {
     const char *execution_parameters; /* answer to GET /execution-parameters; NULL: there is none */
     /* Why the port is open although nothing can be answered: tn_sagemaker_trouble_set(). */
     pthread_mutex_t lock;
+    atomic_bool troubled; /* looked at first: requests take no lock while all is well */
     char trouble[TN_SAGEMAKER_TROUBLE_MAX];
     size_t trouble_len;
 } tn_sagemaker;

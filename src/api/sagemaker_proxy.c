@@ -352,28 +352,27 @@ static void read_accept(const tn_sagemaker *sm, tn_str accept, proxy_state *stat
         state->type = old ? tn_arena_dup(arena, first) : TN_STR("application/json");
 }
 
-/* The header's words as they count: from 2.20 on without parameters and in small letters. */
-static tn_str content_type(tn_sagemaker_generation generation, tn_str header, tn_arena *arena)
+/* The header's words as they count: from 2.20 on without parameters, and capitals are small letters. */
+static tn_str content_type(bool old, tn_str header)
 {
-    if (generation < TN_SAGEMAKER_2_20)
-        return header;
     const ptrdiff_t end = tn_str_chr(header, ';');
-    const tn_str word = tn_js_trim(end >= 0 ? tn_str_sub(header, 0, (size_t)end) : header);
-    char *small = tn_arena_alloc(arena, word.len + 1);
-    for (size_t i = 0; small != NULL && i < word.len; i++)
-        small[i] = word.ptr[i] >= 'A' && word.ptr[i] <= 'Z' ? (char)(word.ptr[i] | 0x20) : word.ptr[i];
-    return small != NULL ? (tn_str){small, word.len} : TN_STR_NONE;
+    return old ? header : tn_js_trim(end >= 0 ? tn_str_sub(header, 0, (size_t)end) : header);
 }
 
-static bool form_of(tn_str type, body_form *form)
+static bool form_of(tn_str type, bool old, body_form *form)
 {
-    *form = FORM_JSON;
-    if (tn_str_eq(type, TN_STR("application/json")) || tn_str_eq(type, TN_STR("application/jsonlines")) ||
-        tn_str_eq(type, TN_STR("application/jsons")))
-        return true;
-    *form = FORM_CSV;
-    if (tn_str_eq(type, TN_STR("text/csv")))
-        return true;
+    static const struct {
+        tn_str type;
+        body_form form;
+    } known[] = {{TN_STR_INIT("application/json"), FORM_JSON},
+                 {TN_STR_INIT("application/jsonlines"), FORM_JSON},
+                 {TN_STR_INIT("application/jsons"), FORM_JSON},
+                 {TN_STR_INIT("text/csv"), FORM_CSV}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (old ? tn_str_eq(type, known[i].type) : tn_str_ieq(type, known[i].type)) {
+            *form = known[i].form;
+            return true;
+        }
     *form = FORM_NPY;
     return tn_media_of(type) == TN_MEDIA_NPY;
 }
@@ -454,30 +453,43 @@ static bool call_handler(tn_server *server, tn_exchange *ex, tn_str path, tn_are
     return tn_document_take(server, ex, name, a.model_version);
 }
 
+/* "Unsupported Media Type: X". The buffer is the caller's to free. */
+static void put_unsupported(tn_buf *why, bool old, tn_str type)
+{
+    tn_buf_init(why, type.len + 64);
+    tn_buf_z(why, "Unsupported Media Type: ");
+    tn_buf_str(why, type.len > 0 ? type : TN_STR("Unknown"));
+    for (size_t i = why->len - type.len; !old && type.len > 0 && i < why->len; i++)
+        if (why->ptr[i] >= 'A' && why->ptr[i] <= 'Z')
+            why->ptr[i] = (char)(why->ptr[i] | 0x20);
+}
+
 static void invoke(tn_server *server, tn_exchange *ex, tn_str path)
 {
-    const tn_sagemaker *sm = server->sagemaker;
-    const bool old = sm->generation < TN_SAGEMAKER_2_20;
-    tn_arena arena;
+    const bool old = server->sagemaker->generation < TN_SAGEMAKER_2_20;
+    const tn_str type = content_type(old, tn_exchange_header(ex, "content-type"));
     body_form form;
-    tn_arena_init(&arena, (size_t)server->limits.max_header_bytes * 8 + 4096);
-    const tn_str type = content_type(sm->generation, tn_exchange_header(ex, "content-type"), &arena);
-    const bool known = form_of(type, &form);
-    const tn_str why = tn_arena_printf(&arena, "Unsupported Media Type: %.*s",
-                                       TN_FMT(type.len > 0 ? type : TN_STR("Unknown")));
-    if (call_handler(server, ex, path, &arena)) {
-        /* taken */
-    } else if (!known) {
-        answer_error(server, ex, path, 415, why);
-    } else if (form == FORM_NPY) {
-        tn_buf text;
-        put_error(&text, old, why);
-        start(server, ex, path, form, tn_buf_view(&text));
-        tn_buf_free(&text);
-    } else {
-        start(server, ex, path, form, TN_STR(""));
-    }
+    const bool known = form_of(type, old, &form);
+    tn_arena arena; /* holds nothing, but for paths that name a model */
+    tn_arena_init(&arena, (size_t)server->limits.max_request_line_bytes * 4 + 4096);
+    const bool taken = call_handler(server, ex, path, &arena);
     tn_arena_free(&arena);
+    if (taken)
+        return;
+    if (known && form != FORM_NPY) {
+        start(server, ex, path, form, TN_STR(""));
+        return;
+    }
+    tn_buf why, body;
+    put_unsupported(&why, old, type);
+    if (known) {
+        put_error(&body, old, tn_buf_view(&why));
+        start(server, ex, path, form, tn_buf_view(&body));
+        tn_buf_free(&body);
+    } else {
+        answer_error(server, ex, path, 415, tn_buf_view(&why));
+    }
+    tn_buf_free(&why);
 }
 
 bool tn_sagemaker_proxy(tn_server *server, tn_exchange *ex, const tn_target_parts *parts)
