@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import requests
 from botocore.exceptions import ClientError, EventStreamError, ResponseStreamingError
 
 from sagemaker_server import SageMaker, write_model
@@ -173,6 +174,18 @@ def test_a_long_stream_to_a_slow_reader(script):
         assert server.ask("GET", "/ping").status_code == 200
     data += b"".join(event["PayloadPart"]["Bytes"] for event in events)
     assert data == b"".join(b"%08d" % i * 2500 for i in range(3000))
+
+
+def test_clients_leave_in_mid_stream(script):
+    """The script's only worker is free for the next call, and nothing is kept."""
+    server, client = script(FLOOD)
+    for path in ("invocations", "invocations-response-stream"):
+        for _ in range(3):
+            with requests.post(f"http://127.0.0.1:{server.port}/endpoints/e/{path}", data=b"x", stream=True,
+                               timeout=60) as answer:
+                assert answer.status_code == 200 and next(answer.iter_content(1000))
+    answer = client.invoke_endpoint(EndpointName="e", ContentType="text/plain", Body=b"x")
+    assert len(answer["Body"].read()) == 60000000
 
 
 def test_many_streams_at_once(script, tmp_path):
