@@ -18,7 +18,7 @@ from tern_server import BUILD, Server, run_together
 
 pytestmark = pytest.mark.example
 ACT = {"Content-Type": "text/x-act"}
-PLUGINS = f"{BUILD / 'tests' / 'server'}:{BUILD / 'handlers'}"
+PLUGINS = ":".join(str(BUILD / p) for p in ("tests/server", "tests/abi", "handlers"))
 
 
 def write_model(folder, handler="actor_handler", body=None, **more):
@@ -224,6 +224,17 @@ def test_new_version_while_calls_are_under_way(start, tmp_path, isolation):
     server.until(lambda: server.get("/v1/models/m").json()["model_version_status"][-1]["state"] in ("END", "AVAILABLE"), "it is gone")
     if isolation == "process":
         server.until(lambda: len(workers(server)) == 2, "only the new version has processes")
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+@pytest.mark.parametrize("handler", ["example", "handler_v0_1", "handler_future"])
+def test_handlers_of_other_ages(start, tmp_path, handler, isolation):
+    """Built with the header of Tern 0.1, and with a table larger than this server's."""
+    server = serve(start, write_model(tmp_path / "m", handler=handler), isolation)
+    answer = server.post("/invocations", b"one\nthree\n", headers={"Content-Type": "text/plain"})
+    assert answer.json() == {"lines": [{"bytes": 3, "y": 3.5}, {"bytes": 5, "y": 4.5}]}
+    answer = server.post("/invocations", b"", headers={"Content-Type": "text/plain"})
+    assert answer.status == 400 and answer.json()["error"] == "The document has 0 lines; 1 to 100000 are taken"
 
 
 @pytest.mark.parametrize("isolation", ["none", "process"])
