@@ -299,7 +299,8 @@ void tn_worker_kill(tn_script_worker *w, const char *why)
 {
     if (w->state == TN_WORKER_NONE || w->state == TN_WORKER_KILLED)
         return;
-    tn_warn("script", "%s: worker %d is killed: %s", w->pool->name, (int)w->process.pid, why);
+    if (!w->pool->closed || w->state != TN_WORKER_STARTING)
+        tn_warn("script", "%s: worker %d is killed: %s", w->pool->name, (int)w->process.pid, why);
     w->why = why;
     w->state = TN_WORKER_KILLED;
     tn_process_kill(&w->process);
@@ -521,6 +522,8 @@ static void lose_job(tn_script_worker *w, tn_script_job *job, bool begun, const 
 static void note_pause(tn_script_worker *w, tn_worker_state was, const char *how)
 {
     tn_script_pool *pool = w->pool;
+    if (pool->closed)
+        return;
     if (was == TN_WORKER_STARTING || (was == TN_WORKER_KILLED && w->capacity == 0)) {
         pool->failed_starts++;
         /* One that was killed on its way says nothing against those that come. */

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+import zipfile
 
 import pytest
 import requests
@@ -195,6 +196,30 @@ def test_a_script_that_breaks_later_is_told_by_ping(start):
     assert answer.status_code == 503 and "broken by the test" in answer.json()["error"]
     (server.code / "broken").unlink()
     server.until(lambda: server.ask("GET", "/ping").status_code == 200, "it was well again")
+    fine(server)
+
+
+def test_requirements_that_cannot_be_installed_are_told_by_ping(start, tmp_path):
+    """The start goes on, and when they can be had it is well."""
+    server = start("""
+        import os
+        import wanted
+
+        def handler(data, context):
+            return "%d %s" % (os.getpid(), wanted.WORD), "text/plain"
+    """, files={"requirements.txt": "./wanted-1-py3-none-any.whl\n"}, env={"TERN_CACHE_DIR": str(tmp_path / "cache")})
+    answer = server.ask("GET", "/ping")
+    assert answer.status_code == 503 and "requirements.txt could not be installed" in answer.json()["error"]
+    answer = server.invoke("x")
+    assert answer.status_code == 503 and "requirements.txt" in answer.json()["error"]
+    assert answer.headers["Retry-After"] == "1"
+    with zipfile.ZipFile(server.folder / "wheel", "w") as wheel:
+        wheel.writestr("wanted.py", "WORD = 'fine'\n")
+        wheel.writestr("wanted-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: wanted\nVersion: 1\n")
+        wheel.writestr("wanted-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("wanted-1.dist-info/RECORD", "wanted.py,,\n")
+    (server.folder / "wheel").rename(server.code / "wanted-1-py3-none-any.whl")
+    server.until(lambda: server.ask("GET", "/ping").status_code == 200, "they were installed")
     fine(server)
 
 
