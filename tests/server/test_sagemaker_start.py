@@ -1,5 +1,6 @@
 """How `serve` starts as the SageMaker container: variables, model layouts, ports, ends."""
 import os
+import random
 import socket
 import subprocess
 import threading
@@ -216,7 +217,9 @@ def test_without_variables_of_its_own_ports_are_the_containers(base, tmp_path):
 
 
 def test_each_instance_has_a_pair_of_ports(base, start):
-    low = next(low for low in range(free_port() // 2 + 12000, 32000, 10) if all(is_free(p) for p in range(low, low + 6)))
+    low = 0
+    while not low or not all(is_free(p) for p in range(low, low + 7)):
+        low = random.randrange(12000, 31000)
     server = start(base, SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 6}", SAGEMAKER_TFS_INSTANCE_COUNT=" 3 ", SAGEMAKER_TFS_INTER_OP_PARALLELISM="1",
                    SAGEMAKER_TFS_INTRA_OP_PARALLELISM="1")
     for i in range(3):
@@ -301,7 +304,7 @@ def test_sigterm_lets_calls_end(base, start):
     assert server.process.returncode == 0 and answers == [{"predictions": [2.5]}] * 2
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted(base, start):
+def test_sigterm_under_load_answers_or_closes(base, start):
     server = start(base)
     lost, good = [], []
 
@@ -312,8 +315,8 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(base, start):
             except ConnectionRefusedError:
                 return
             except OSError as error:
-                # A connection that the kernel had accepted and the server had not when it closed its port.
-                if not isinstance(error, ConnectionResetError):
+                # A connection that the kernel had accepted: it was closed before anything was read from it.
+                if not isinstance(error, (ConnectionResetError, BrokenPipeError)):
                     lost.append(error)
                 return
             (good if answer.status == 200 else lost).append(answer.status)
@@ -326,3 +329,4 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(base, start):
     for w in workers:
         w.join(PATIENCE)
     assert server.process.wait(PATIENCE) == 0 and not lost
+    assert "were cut off" not in server.log
