@@ -100,8 +100,8 @@ class Features:
 class Bare:
     """The engine with nothing around it (bench/bare_engine.c), one process for each payload: same library, same inputs."""
 
-    def __init__(self, build, version, work):
-        self.name, self.build, self.version, self.work = "bare engine", build, version, work
+    def __init__(self, build, version, work, engine="tensorflow"):
+        self.name, self.build, self.version, self.work, self.engine = "bare engine", build, version, work, engine
         self.processes = {}
 
     def takes(self, payload):
@@ -109,10 +109,10 @@ class Bare:
 
     def process_of(self, payload):
         if payload.name not in self.processes:
-            request = self.work / f"{payload.name}.request"
+            request = self.work / f"{payload.name}-{self.engine}.request"
             request.write_bytes(payload.proto)
             process = subprocess.Popen(
-                [self.build / "bench" / "bare_engine", "tensorflow", self.version, request], stdin=subprocess.PIPE,
+                [self.build / "bench" / "bare_engine", self.engine, self.version, request], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                 env={**os.environ, "TERN_ENGINE_PATH": str(self.build / "engines")})
             if process.stdout.readline().strip() != "ready":
@@ -120,9 +120,9 @@ class Bare:
             self.processes[payload.name] = process
         return self.processes[payload.name]
 
-    def call(self, payload):
+    def call(self, payload, times=1):
         process = self.process_of(payload)
-        process.stdin.write("0\n")
+        process.stdin.write(f"0 {times}\n")
         process.stdin.flush()
         return float(process.stdout.readline()) / 1e3, {}
 

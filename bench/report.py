@@ -111,6 +111,9 @@ def markdown(result):
         lines += payload_section(case)
     if result.get("small"):
         lines += small_section(result["small"])
+    if result.get("engines"):
+        import engines
+        lines += engines.section(result["engines"])
     if result.get("life"):
         import life
         lines += life.section(result["life"])

@@ -130,6 +130,15 @@ def heavy_payload(args, tern_grpc, progress):
     return folder, p.encode(p.Payload("heavy", text, "heavy", None, tensors), tern_grpc)
 
 
+def engine_cases(args, extractor, features, tern_grpc, progress):
+    """[(title, folder of the model, payload)] for bench/engines.py."""
+    import engines
+    pages = page_payloads(args, extractor, features, tern_grpc, progress)
+    folder, heavy = heavy_payload(args, tern_grpc, progress)
+    return [*engines.small_payloads(args.build), *((title(x), ROOT / "models" / "html" / "saved_model", x) for x in pages),
+            (title(heavy), folder, heavy)]
+
+
 def run_group(payloads, model_folder, with_features, extractor, args, work, progress):
     """One model: its Tern, its Flask, the bare engine; every payload over them. -> cases"""
     import contestants as c
@@ -165,7 +174,8 @@ def arguments():
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("TERN_SHARED", ROOT.parent / "shared")))
     parser.add_argument("--rounds", type=int, default=3 if quick else 9)
     parser.add_argument("--out", type=Path, default=HERE / "report")
-    parser.add_argument("--only", help="parts by name, separated by commas: median,largest,widest,heavy,small,life,sagemaker")
+    parser.add_argument("--only", help="parts by name, separated by commas: median,largest,widest,heavy,small,life,sagemaker,"
+                        "engines")
     args = parser.parse_args()
     args.build, args.shared = args.build.resolve(), args.shared.resolve()
     args.seconds, args.quick = 2 if quick else 4, quick
@@ -175,8 +185,9 @@ def arguments():
 def main():
     args, progress, busy = arguments(), Progress(), os.getloadavg()[0]
     os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
-    only = set((args.only or "median,largest,widest,heavy,small,life,sagemaker").split(","))
+    only = set((args.only or "median,largest,widest,heavy,small,life,sagemaker,engines").split(","))
     progress.step("loading TensorFlow, making the payloads")
+    import engines
     import features
     import life
     import report
@@ -208,6 +219,9 @@ def main():
             import sagemaker
             progress.step("measuring: SageMaker endpoint")
             result["sagemaker"] = sagemaker.measure(args.build, DEPS, work / "sagemaker", args.rounds, args.quick, progress)
+        if "engines" in only:
+            result["engines"] = engines.measure(args.build, work, engine_cases(args, extractor, features, tern_grpc, progress),
+                                                args.rounds, progress.step)
     report.write(result, args.out)
     progress.step(f"written: {args.out / 'report.md'}")
     print((args.out / "report.md").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tern_server import BUILD
+from tern_server import BUILD, has_engine
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
@@ -33,3 +33,14 @@ def test_installed(start, models, installed, program):
     maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
     used = {line.split()[-1] for line in maps.splitlines() if "tensorflow" in line}
     assert used and all(path.startswith(str(installed)) for path in used), used
+
+
+@pytest.mark.skipif(not has_engine("openvino"), reason="this build has no OpenVINO engine")
+def test_installed_openvino(start, models, installed):
+    """OpenVINO finds its plugin and its front end where they were put."""
+    server = start("--model_name=half", f"--model_base_path={models / 'half_plus_two'}", "--engine=openvino",
+                   build=installed / "bin")
+    assert server.predict("half", {"instances": [1.0, 5.0]}).json() == {"predictions": [3.5, 5.5]}
+    maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text(encoding="utf-8")
+    used = {line.split()[-1] for line in maps.splitlines() if "libopenvino" in line}
+    assert len(used) == 4 and all(path.startswith(str(installed)) for path in used), used
