@@ -5,7 +5,7 @@ import numpy
 import pytest
 import requests
 
-from script_server import Scripts
+from script_server import Scripts, stop_all
 from tern_server import PATIENCE, run_together
 
 pytestmark = pytest.mark.example
@@ -26,8 +26,7 @@ def start(tmp_path):
         return servers[-1]
 
     yield starter
-    for server in servers:
-        server.stop()
+    stop_all(servers)
 
 
 PAIR = """

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 import requests
 
-from script_server import Scripts
+from script_server import Scripts, stop_all
 from tern_server import PATIENCE, run_together
 
 pytestmark = pytest.mark.example
@@ -78,9 +78,7 @@ def start(tmp_path):
         return servers[-1]
 
     yield starter
-    for server in servers:
-        if server.process.poll() is None:
-            server.stop()
+    stop_all(servers)
 
 
 def fine(server, what="fine"):
