@@ -39,6 +39,7 @@ tn_options tn_options_default(tn_manner manner)
         o.enable_grpc_healthcheck_service = true;
         o.rest_api_tls = true;
         o.rest_extensions = true;
+        o.sagemaker_extras = true;
         o.limits.max_error_bytes = TERN_STATUS_MESSAGE_MAX - 1;
     } else {
         /* Without effect here, but programs may read them in the usage text. */

@@ -87,7 +87,7 @@
     X(BOOL, sagemaker, false, 1, "Tern",                                                                     \
       "stand in for the SageMaker container, as when called serve: docs/sagemaker.md")                       \
     X(BOOL, sagemaker_extras, false, 1, "Tern",                                                              \
-      "on SageMaker's port also /metrics, /execution-parameters, /endpoints, npy answers to any request")    \
+      "on SageMaker's port also /metrics, /execution-parameters, /endpoints, npy; off when called serve")    \
     X(TEXT, python, "", 1, "Tern",                                                                           \
       "interpreter of Python handlers; default: TERN_PYTHON of the environment, else python3")               \
     X(TEXT, default_model, "", 1, "Tern", "model of /invocations and /ping; default: the first")             \

@@ -365,7 +365,8 @@ static tern_code read_extras(tn_parts *p, tern_status *st)
     int32_t transforms, megabytes;
     char why[512];
     tern_code code = read_bool("TERN_SAGEMAKER_EXTRAS", &sm->extras, st);
-    sm->extras |= p->o.sagemaker_extras;
+    if (tn_options_given("sagemaker_extras") || getenv("TERN_SAGEMAKER_EXTRAS") == NULL)
+        sm->extras = p->o.sagemaker_extras;
     if (code != TERN_OK || (!sm->extras && getenv("SAGEMAKER_BATCH") == NULL))
         return code;
     const char *strategy = or_default("SAGEMAKER_BATCH_STRATEGY", "MULTI_RECORD");

@@ -205,6 +205,8 @@ int tn_cli_serve(tn_manner manner, bool sagemaker, int argc, char **argv)
     p->manner = manner;
     p->o = tn_options_default(manner);
     p->o.sagemaker = sagemaker;
+    if (sagemaker) /* called as the container: nothing that a client could tell apart */
+        p->o.sagemaker_extras = false;
     tn_arena_init(&p->arena, 256u << 20);
     tn_parse_result parsed = tn_options_parse(&p->o, manner, argc, argv);
     if (parsed == TN_PARSE_HELP)

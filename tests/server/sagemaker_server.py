@@ -19,14 +19,15 @@ def write_model(folder, version=1, **more):
 
 
 class SageMaker(Server):
-    """args: flags besides those of the example engine. env: variables besides the base folder, ports and generation."""
+    """args: flags besides those of the example engine. env: variables besides the base folder, ports and generation.
+    command: "serve", or "tern serve --sagemaker"."""
 
-    def __init__(self, folder, base, generation="2.20", args=(), env=None, wait="listen"):
+    def __init__(self, folder, base, generation="2.20", args=(), env=None, wait="listen", command="serve"):
         variables = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": "0", "SAGEMAKER_SAFE_PORT_RANGE": "0-30",
                      "SAGEMAKER_TFS_VERSION": generation, **(env or {})}
         self.port, self.base = None, base
         self.session = requests.Session()
-        super().__init__(folder, ["--engine=example", *args], program="serve", env=variables, wait=wait)
+        super().__init__(folder, ["--engine=example", *args], program=command, env=variables, wait=wait)
 
     def _listening(self):
         try:

@@ -63,6 +63,8 @@ class Server:
             argv = [str(build / "tern"), "serve", "--port=0", "--rest_api_port=0", f"--port_file={self.ports_file}"]
         elif program == "serve":  # SageMaker's: ports are variables of the environment
             argv = [str(build / "serve"), f"--port_file={self.ports_file}"]
+        elif program == "tern serve --sagemaker":
+            argv = [str(build / "tern"), "serve", "--sagemaker", f"--port_file={self.ports_file}"]
         else:
             self.grpc, self.rest = free_port(), free_port()
             argv = [str(build / program), f"--port={self.grpc}", f"--rest_api_port={self.rest}"]

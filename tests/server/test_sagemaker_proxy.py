@@ -462,6 +462,17 @@ def test_extras_are_off_unless_asked_for(server, extra):
     assert set(extra.ask("GET", "/execution-parameters").json()) == {"MaxConcurrentTransforms", "BatchStrategy", "MaxPayloadInMB"}
 
 
+@pytest.mark.parametrize("command, flags, variables, on", [
+    ("serve", [], {}, False), ("tern serve --sagemaker", [], {}, True),
+    ("tern serve --sagemaker", ["--sagemaker_extras=false"], {}, False),
+    ("tern serve --sagemaker", [], {"TERN_SAGEMAKER_EXTRAS": "false"}, False), ("serve", [], {"TERN_SAGEMAKER_EXTRAS": "true"}, True),
+    ("serve", ["--sagemaker_extras=false"], {"TERN_SAGEMAKER_EXTRAS": "true"}, False)])
+def test_who_has_extras(tmp_path, base, command, flags, variables, on):
+    server = SageMaker(tmp_path, base, args=flags, env=variables, command=command)
+    assert server.ask("GET", "/metrics").status_code == (200 if on else 404)
+    server.stop()
+
+
 def test_extras_give_npy_for_json_and_csv(extra):
     for body, kind in ((BODY, "application/json"), (b"1\n2\n5", "text/csv")):
         answer = extra.ask("POST", "/invocations", data=body, headers={"Content-Type": kind, "Accept": "application/x-npy"})
