@@ -155,25 +155,31 @@ static tern_code check_ports(const tn_ov_signature *s, bool outputs, tern_status
     return code;
 }
 
-static tern_code read_signature(tn_ov_signature *s, const char *directory, tn_str meta_graph, tern_status *st)
+tern_code tn_ov_read(const tern_engine *e, tn_str saved_model, const char *directory, ov_model_t **out,
+                     tern_status *st)
 {
-    tn_buf cut;
     tern_code code = TERN_OK;
-    tn_buf_init(&cut, (size_t)FILE_MAX);
-    tn_ov_graph_cut(meta_graph, s->what, &cut);
     char *folder = make_folder();
-    if (cut.failed)
-        code = tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model");
-    else if (folder == NULL || !fill_folder(folder, directory, tn_buf_view(&cut)))
+    if (folder == NULL || !fill_folder(folder, directory, saved_model))
         code =
             tern_fail(st, TERN_UNAVAILABLE,
                       "OpenVINO reads models from folders only, and none can be written in TMPDIR, /tmp or "
                       "/dev/shm: %s",
                       strerror(errno));
-    else if (ov_core_read_model(s->model->engine->core, folder, NULL, &s->read) != OK)
+    else if (ov_core_read_model(e->core, folder, NULL, out) != OK)
         code = tn_ov_fail(TERN_UNIMPLEMENTED, "OpenVINO does not serve this model", st);
     if (folder != NULL)
         remove_folder(folder);
+    return code;
+}
+
+static tern_code read_signature(tn_ov_signature *s, const char *directory, tn_str meta_graph, tern_status *st)
+{
+    tn_buf cut;
+    tn_buf_init(&cut, (size_t)FILE_MAX);
+    tn_ov_graph_cut(meta_graph, s->what, &cut);
+    tern_code code = cut.failed ? tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to load the model")
+                                : tn_ov_read(s->model->engine, tn_buf_view(&cut), directory, &s->read, st);
     tn_buf_free(&cut);
     if (code == TERN_OK)
         code = check_ports(s, false, st);
@@ -201,9 +207,9 @@ static tern_code find_ports(tn_ov_signature *s, bool outputs, tern_status *st)
     return TERN_OK;
 }
 
-static tern_code compile(tn_ov_signature *s, tern_status *st)
+tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, ov_compiled_model_t **out,
+                              tern_status *st)
 {
-    const tern_engine *e = s->model->engine;
     /*
      * Float is computed as float, whatever the processor has for bfloat16. One stream: a run uses all
      * threads.
@@ -214,10 +220,17 @@ static tern_code compile(tn_ov_signature *s, tern_status *st)
         {ov_property_key_inference_num_threads, e->threads},
         {ov_property_key_hint_enable_cpu_pinning, "NO"},
     };
-    if (ov_core_compile_model_props(e->core, s->read, "CPU", sizeof properties / sizeof properties[0],
-                                    properties, &s->compiled) != OK)
+    if (ov_core_compile_model_props(e->core, graph, "CPU", sizeof properties / sizeof properties[0],
+                                    properties, out) != OK)
         return tn_ov_fail(TERN_UNIMPLEMENTED, "OpenVINO does not serve this model", st);
-    tern_code code = find_ports(s, false, st);
+    return TERN_OK;
+}
+
+static tern_code compile(tn_ov_signature *s, tern_status *st)
+{
+    tern_code code = tn_ov_compile_graph(s->model->engine, s->read, &s->compiled, st);
+    if (code == TERN_OK)
+        code = find_ports(s, false, st);
     if (code == TERN_OK)
         code = find_ports(s, true, st);
     if (code != TERN_OK)

@@ -63,6 +63,18 @@ void tn_ov_unload(tern_engine_model *m);
 /* Makes the signature ready to run. Any thread; blocks while it is compiled. */
 tern_code tn_ov_compile(tn_ov_signature *s, tern_status *st);
 
+/*
+ * Reads a serialized SavedModel whose variables are those of `directory`, if it has any. *out is owned. Any
+ * thread.
+ */
+tern_code tn_ov_read(const tern_engine *e, tn_str saved_model, const char *directory, ov_model_t **out,
+                     tern_status *st);
+/* *out is owned. */
+tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, ov_compiled_model_t **out,
+                              tern_status *st);
+/* Makes OpenVINO's threads with the priority of the caller: threads.c. What fails is logged. */
+void tn_ov_make_threads(const tern_engine *e);
+
 /* tern_engine_api.run and cancel: run.c */
 tern_code tn_ov_run(tern_engine_model *m, const tern_run *run, tern_status *st);
 void tn_ov_cancel(tern_engine_model *m, const tern_run *run);

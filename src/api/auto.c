@@ -27,7 +27,7 @@ enum {
 #define TRIAL_NS (400 * TN_NS_PER_MS)
 #define ALL_NS   (10000 * TN_NS_PER_MS)
 
-static const char *const names[] = {TN_ENGINE_REFERENCE, "openvino"};
+static const char *const names[] = TN_ENGINES_TRIED;
 
 typedef struct candidate {
     const tn_engine *engine;

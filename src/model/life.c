@@ -396,6 +396,16 @@ static void load_low(void *arg)
     }
 }
 
+/* With the priority that their threads are to have. What cannot be opened is told when it is tried. */
+static void open_tried(tn_models *m)
+{
+    static const char *const names[] = TN_ENGINES_TRIED;
+    const tn_engine *engine;
+    tern_status st;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        (void)!tn_engines_get(m->options.engines, tn_str_from(names[i]), &engine, &st);
+}
+
 /* Whose engine counts: the configuration's, the version's own (model/extra.h), the server's. */
 static tern_code open_engine(tn_models *m, tn_box *box, bool *choose, tern_status *st)
 {
@@ -408,6 +418,8 @@ static tern_code open_engine(tn_models *m, tn_box *box, bool *choose, tern_statu
     if (name.len == 0)
         name = m->options.default_engine;
     *choose = m->options.hooks.load != NULL && tn_str_eq(name, TN_STR(TN_ENGINE_AUTO));
+    if (*choose)
+        open_tried(m);
     if (code == TERN_OK)
         code = tn_engines_get(m->options.engines, *choose ? TN_STR(TN_ENGINE_REFERENCE) : name,
                               &box->version.engine, st);

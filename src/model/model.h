@@ -116,6 +116,11 @@ typedef struct tn_model_hooks {
 /* The name that lets hooks.load choose, and the engine whose answers are right. */
 #define TN_ENGINE_AUTO      "auto"
 #define TN_ENGINE_REFERENCE "tensorflow"
+/* An initializer: what is tried, the reference first. They are opened before hooks.load is called. */
+#define TN_ENGINES_TRIED                                                                                     \
+    {                                                                                                        \
+        TN_ENGINE_REFERENCE, "openvino"                                                                      \
+    }
 
 typedef struct tn_models_options {
     tn_engines *engines;

@@ -3,6 +3,7 @@
 Floats agree to 1e-5 of the largest value, integers exactly. What is refused, --engine=auto gives to TensorFlow.
 """
 import json
+import pathlib
 import re
 import shutil
 
@@ -177,6 +178,23 @@ def engines_of(server):
     """{model: the engine that serves it}, by the metrics."""
     text = server.get("/metrics").text
     return {m: e for m, e in re.findall(r'^tern_version_info\{model="(\w+)",version="1",engine="(\w+)"', text, re.M)}
+
+
+def ticks_of_low_threads(server):
+    """Processor time of the threads with a lower priority than the main thread's."""
+    task = pathlib.Path(f"/proc/{server.process.pid}/task")
+    fields = {p.parent.name: p.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+              for p in task.glob("*/stat")}
+    usual = int(fields[str(server.process.pid)][16])
+    return sum(int(f[11]) + int(f[12]) for f in fields.values() if int(f[16]) > usual)
+
+
+def test_threads(server, client):
+    """Loads have a lower priority than calls; the threads that calls run on were not made by one."""
+    before = ticks_of_low_threads(server)
+    for _ in range(10):
+        ask(client, "html", html_inputs(2000))
+    assert ticks_of_low_threads(server) == before
 
 
 def test_auto(start, folders, tmp_path):
