@@ -3,8 +3,8 @@
 
     deploy/sagemaker/build.py [--build build] [--out build/image/tern-sagemaker.tar] [--tag tern-sagemaker:VERSION]
 
-Three layers: Debian (mmdebstrap, the packages of packages.txt), TensorFlow's libraries, Tern. The archive is an OCI image
-layout that docker's loader understands, too:
+Four layers: Debian (mmdebstrap, the packages of packages.txt), TensorFlow's libraries, OpenVINO's, Tern. The archive is an OCI
+image layout that docker's loader understands, too:
 
     docker load -i tern-sagemaker.tar      podman load -i tern-sagemaker.tar
     skopeo copy oci-archive:tern-sagemaker.tar docker://REGISTRY/tern-sagemaker:VERSION
@@ -292,11 +292,13 @@ def main():
         config = settings((HERE / "Containerfile").read_text(encoding="utf-8"))
         say("Debian")
         layers = [debian_layer(folder, args, epoch)]
-        say("Tern and TensorFlow")
+        say("Tern and its engines")
         stage = folder / "stage"
         subprocess.run([HERE / "stage.sh", args.build, stage], check=True)
         layers.append(tree_layer(folder, "tensorflow", "TensorFlow's libraries, without symbols for debuggers",
                                  stage / "tensorflow", 0))
+        layers.append(tree_layer(folder, "openvino", "OpenVINO's libraries, for models that ask for that engine",
+                                 stage / "openvino", 0))
         layers.append(tree_layer(folder, "tern", "Tern", stage / "tern", epoch))
         write_archive(args.out, layers, config, args.tag, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)))
         used = {layer.facts["digest"] for layer in layers}

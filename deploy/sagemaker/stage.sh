@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lays out what the image has of this project: OUT/tern and OUT/tensorflow, two trees for two layers.
+# Lays out what the image has of this project: OUT/tern, OUT/tensorflow and OUT/openvino, a tree for each layer.
 #
 #   deploy/sagemaker/stage.sh BUILD OUT        BUILD: folder of the release build, built
 #
@@ -8,7 +8,7 @@ set -eu
 build=$1 out=$2
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 rm -rf "$out"
-mkdir -p "$out/tern" "$out/tensorflow/usr/local/lib/tern"
+mkdir -p "$out/tern" "$out/tensorflow/usr/local/lib/tern" "$out/openvino/usr/local/lib/tern"
 out=$(CDPATH='' cd -- "$out" && pwd)
 meson install -C "$build" --no-rebuild --quiet --destdir "$out/tern"
 tern=$out/tern/usr/local
@@ -16,8 +16,12 @@ if [ ! -d "$tern/lib/tern/tensorflow" ]; then
     echo "stage: this build has no TensorFlow, or was set up with another prefix than /usr/local" >&2
     exit 1
 fi
-mv "$tern/lib/tern/tensorflow" "$out/tensorflow/usr/local/lib/tern/"
-find "$out" -type f \( -name '*.so' -o -name '*.so.2' -o -path '*/bin/tern' \) -exec strip --strip-unneeded {} +
+for engine in tensorflow openvino; do
+    if [ -d "$tern/lib/tern/$engine" ]; then
+        mv "$tern/lib/tern/$engine" "$out/$engine/usr/local/lib/tern/"
+    fi
+done
+find "$out" -type f \( -name '*.so' -o -name '*.so.*' -o -path '*/bin/tern' \) -exec strip --strip-unneeded {} +
 # Python's compiled form, so that no worker has to make it; without times, so that the same sources make the same files.
 find "$tern/lib/tern/python" -name __pycache__ -prune -exec rm -rf {} +
 python3 -m compileall -q --invalidation-mode unchecked-hash -s "$out/tern" "$tern/lib/tern/python"

@@ -89,7 +89,7 @@ def test_the_platform_reads_its_settings(archive):
     assert set(config["ExposedPorts"]) == {"8080/tcp", "8500/tcp", "8501/tcp"}
     assert config["Entrypoint"] == ["/usr/local/bin/tern-entrypoint"] and not config.get("User")
     assert archive.image["architecture"] == "amd64"
-    assert len(archive.image["rootfs"]["diff_ids"]) == len(archive.manifest["layers"]) == 3
+    assert len(archive.image["rootfs"]["diff_ids"]) == len(archive.manifest["layers"]) == 4
 
 
 @pytest.mark.parametrize("who", WHO, ids=WHO_NAMES)
