@@ -58,13 +58,26 @@ unit_tests() {
 }
 
 # Exit 5 is pytest's "no test was selected": not a failure here, as the tally fails a run in which nothing ran at all.
-server_tests() {
-    folder=$1 file=$2
-    shift 2
-    TERN_BUILD=$PWD/$folder "$python" -m pytest tests --junitxml="$report/$file.junit.xml" -q "$@"
+server_part() {
+    folder=$1 file=$2 part=$3
+    shift 3
+    TERN_BUILD=$PWD/$folder TERN_PART=$part "$python" -m pytest tests --junitxml="$report/$file.junit.xml" -q "$@"
     code=$?
     [ "$code" -eq 5 ] && code=0
     return $code
+}
+
+# server_tests FOLDER NAME ARGUMENTS...: in parts (tests/conftest.py) that run at the same time; each mostly waits.
+server_tests() {
+    folder=$1 name=$2
+    shift 2
+    parts=$((jobs < 4 ? jobs : 4))
+    i=0
+    while [ "$i" -lt "$parts" ]; do
+        i=$((i + 1))
+        step "$name-$i" server_part "$folder" "$name-$i" "$i/$parts" "$@" &
+    done
+    wait
 }
 
 # The pip package has tests of its own, which some of them run against the server in $build.
@@ -82,7 +95,7 @@ image_tests() {
 sanitized() {
     step "$1-build" compile "build-$1" || return
     step "$1-unit" unit_tests "build-$1" "$1-unit"
-    step "$1-server" server_tests "build-$1" "$1-server" -m example
+    server_tests "build-$1" "$1-server" -m example
 }
 
 if ! deps/setup.sh test; then
@@ -94,7 +107,7 @@ case $what in
 all)
     if step release-build compile "$build"; then
         step release-unit unit_tests "$build" release-unit
-        step release-server server_tests "$build" release-server
+        server_tests "$build" release-server
         step image image_tests
     fi
     step package package_tests

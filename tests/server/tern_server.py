@@ -3,6 +3,7 @@
 A Server listens on free loopback ports in a folder of its own and is ended by its process id. stop() sends SIGTERM and
 checks that the program drained, exited with 0 and that no sanitizer wrote a report.
 """
+import fcntl
 import http.client
 import json
 import os
@@ -246,12 +247,19 @@ def make_models(script, name, build=BUILD):
     folder = build / "test-models" / name
     stamp = folder / ".made-from"
     text = source.read_text(encoding="utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".lock-{name}", "w", encoding="ascii") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # parts of the tests run at the same time
+        make_once(source, folder, stamp, text)
+    return folder
+
+
+def make_once(source, folder, stamp, text):
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != text:
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(["rm", "-rf", *(str(p) for p in folder.iterdir())], check=True)
         made = subprocess.run([sys.executable, str(source), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=600, check=False)
         if made.returncode:
-            raise RuntimeError(f"{script}: {made.stdout[-4000:]}")
+            raise RuntimeError(f"{source.name}: {made.stdout[-4000:]}")
         stamp.write_text(text, encoding="utf-8")
-    return folder

@@ -270,9 +270,11 @@ class S3:
         class Waiter:
             def wait(self, Bucket, Key, **_):  # noqa: N803
                 from botocore.exceptions import WaiterError
-                end = time.monotonic() + 5
+                end = time.monotonic() + 60
                 while not (outer.folder / Bucket / Key).exists():
-                    if time.monotonic() > end:
+                    # Of two waiters, for the output and for the failure, one waits in vain.
+                    ended = list(outer.folder.rglob("*.out"))
+                    if time.monotonic() > end or (ended and not (outer.folder / Bucket / Key).exists()):
                         raise WaiterError("object_exists", "timeout", {})
                     time.sleep(0.02)
 
