@@ -46,7 +46,8 @@ static tern_code check_serving(const tn_options *o, tern_status *st)
 static tern_code check_tern(const tn_options *o, tern_status *st)
 {
     if (o->use_alts_credentials)
-        return tern_fail(st, TERN_UNIMPLEMENTED, "--use_alts_credentials: " TN_NO_ALTS);
+        tn_warn("flags", "--use_alts_credentials is accepted and has no effect, connections are not "
+                         "encrypted: " TN_NO_ALTS);
     tern_code code = check_range("port", o->port, -1, UINT16_MAX, st);
     if (code == TERN_OK)
         code = check_range("rest_api_port", o->rest_api_port, -1, UINT16_MAX, st);

@@ -27,7 +27,7 @@
     X(INT, rest_api_timeout_in_ms, 30000, 1, "Listening", "time for one REST call, 0: no limit")             \
     X(BOOL, rest_api_enable_cors_support, false, 1, "Listening", "send Access-Control-Allow-* headers")      \
     X(TEXT, ssl_config_file, "", 1, "Listening", "keys for TLS: SSLConfig, text; gRPC port and socket")      \
-    X(BOOL, use_alts_credentials, false, 1, "Listening", "Google ALTS: refused")                             \
+    X(BOOL, use_alts_credentials, false, 1, "Listening", "Google ALTS: said in the log, no effect")          \
     X(TEXT, grpc_channel_arguments, "", 1, "Listening", "KEY=VALUE,...: options of grpc++, as far as known") \
     X(INT, grpc_max_threads, 0, 0, "Listening", "threads of the original's gRPC server")                     \
     X(BOOL, enable_grpc_healthcheck_service, false, 1, "Listening", "serve grpc.health.v1.Health")           \

@@ -62,7 +62,7 @@ typedef struct tn_parts {
     int32_t sagemaker_port; /* SAGEMAKER_BIND_TO_PORT; once open, the real one */
 } tn_parts;
 
-/* To serve in the clear where credentials were asked for would be worse than not to serve. */
+/* As tern serve a line of the log; as tensorflow_model_server the start fails, as the original's does. */
 #define TN_NO_ALTS                                                                                           \
     "ALTS works only inside Google's own network and is not supported; use --ssl_config_file for TLS"
 

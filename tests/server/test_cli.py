@@ -184,7 +184,6 @@ def test_tern_refuses_arguments(args, said):
     (["--max_queue=-1", "--model_base_path=/x"], "--max_queue=-1: use 0 to "),
     (["--log_level=loud", "--model_base_path=/x"], "--log_level=loud: use debug, info, warning or error"),
     (["--mixed_precision=fp16", "--model_base_path=/x"], "--mixed_precision=fp16: use bfloat16"),
-    (["--use_alts_credentials", "--model_base_path=/x"], "use --ssl_config_file"),
     (["--model_config_file={dir}/none"], "--model_config_file={dir}/none: No such file or directory"),
     (["--model_config_file={dir}"], "--model_config_file={dir}: is a folder or a device; give a file"),
     (["--model_config_file={dir}/bad"], "--model_config_file={dir}/bad: line 1, column 1: message "),
