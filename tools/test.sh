@@ -67,11 +67,12 @@ server_part() {
     return $code
 }
 
-# server_tests FOLDER NAME ARGUMENTS...: in parts (tests/conftest.py) that run at the same time; each mostly waits.
+# server_tests FOLDER NAME ARGUMENTS...: in parts (tests/conftest.py) that run at the same time; each mostly waits, so
+# there are more than cores.
 server_tests() {
     folder=$1 name=$2
     shift 2
-    parts=$((jobs < 4 ? jobs : 4))
+    parts=$((jobs < 3 ? jobs + 1 : 4))
     i=0
     while [ "$i" -lt "$parts" ]; do
         i=$((i + 1))

@@ -254,7 +254,7 @@ class S3:
     """What the SDK asks of S3, over the folder."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.found = folder, threading.Event()
 
     def put_object(self, Bucket, Key, Body, **_):  # noqa: N803
         path = self.folder / Bucket / Key
@@ -272,11 +272,12 @@ class S3:
                 from botocore.exceptions import WaiterError
                 end = time.monotonic() + 60
                 while not (outer.folder / Bucket / Key).exists():
-                    # Of two waiters, for the output and for the failure, one waits in vain.
-                    ended = list(outer.folder.rglob("*.out"))
-                    if time.monotonic() > end or (ended and not (outer.folder / Bucket / Key).exists()):
+                    # Of two waiters, for the output and for the failure, one waits in vain: it ends after the other.
+                    if time.monotonic() > end or outer.found.is_set():
+                        time.sleep(1)
                         raise WaiterError("object_exists", "timeout", {})
                     time.sleep(0.02)
+                outer.found.set()
 
         return Waiter()
 
@@ -299,4 +300,4 @@ def test_async_predictor_of_the_sdk(place):
     session._get_account_id_if_default_bucket = lambda bucket: None
     predictor = AsyncPredictor(Predictor("my-endpoint", session, JSONSerializer(), JSONDeserializer()))
     args = {"ContentType": JSON}
-    assert predictor.predict({"instances": [1, 2, 5]}, "s3://default/in.json", initial_args=args, waiter_config=WaiterConfig(3, 1)) == ANSWER
+    assert predictor.predict({"instances": [1, 2, 5]}, "s3://default/in.json", initial_args=args, waiter_config=WaiterConfig(60, 1)) == ANSWER
