@@ -1,4 +1,4 @@
-"""The recorded answers of TensorFlow Serving and of the SageMaker container, replayed: see run.py and sagemaker.py."""
+"""The recorded answers of TensorFlow Serving and of the SageMaker container, replayed: see run.py and run_sagemaker.py."""
 import os
 import pathlib
 import subprocess
@@ -31,4 +31,4 @@ def test_golden_tensorflow_serving():
 @pytest.mark.tensorflow
 @pytest.mark.timeout(1800)
 def test_golden_sagemaker():
-    replay("sagemaker", "sagemaker.py")
+    replay("sagemaker", "run_sagemaker.py")

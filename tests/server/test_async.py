@@ -3,6 +3,7 @@ import io
 import json
 import os
 import subprocess
+import threading
 import time
 
 import numpy as np

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Replays recorded answers of the SageMaker TensorFlow Serving container against Tern and judges the differences.
 
-    tests/golden/sagemaker.py [--build build] [--shared ../shared] [--later] [--jobs 2] [--generation 2.20] [--setup REGEX]
+    tests/golden/run_sagemaker.py [--build build] [--shared ../shared] [--later] [--jobs 2] [--generation 2.20] [--setup REGEX]
                               [--group REGEX] [--id REGEX] [--show 20]
 
 The cases and the code that sends and compares them are outside the project, in SHARED/golden/sagemaker. This script
