@@ -459,25 +459,6 @@ uint32_t tn_ov_first_of(const tern_io *ios, uint32_t id)
     return first;
 }
 
-static void put_head(tn_buf *b, uint32_t field, size_t length)
-{
-    uint8_t head[20];
-    tn_buf_append(b, head, tn_pb_put_head(head, field, length));
-}
-
-static void put_bytes(tn_buf *b, uint32_t field, tn_str bytes)
-{
-    put_head(b, field, bytes.len);
-    tn_buf_str(b, bytes);
-}
-
-static void put_number(tn_buf *b, uint32_t field, uint64_t value)
-{
-    uint8_t bytes[20];
-    size_t n = tn_pb_put_varint(bytes, (uint64_t)field << 3 | TN_PB_VARINT);
-    tn_buf_append(b, bytes, n + tn_pb_put_varint(bytes + n, value));
-}
-
 /* A TensorInfo, as far as the front end reads it. */
 static void put_tensor(tn_buf *b, uint32_t field, char kind, uint32_t id, const tern_io *io, size_t max)
 {
@@ -486,11 +467,11 @@ static void put_tensor(tn_buf *b, uint32_t field, char kind, uint32_t id, const 
     int n = snprintf(key, sizeof key, "%c%u", kind, id);
     tn_buf_init(&info, max);
     tn_buf_init(&entry, max);
-    put_bytes(&info, TENSOR_INFO_NAME, io->tensor_name);
-    put_number(&info, TENSOR_INFO_DTYPE, io->dtype);
-    put_bytes(&entry, ENTRY_KEY, (tn_str){key, (size_t)n});
-    put_bytes(&entry, ENTRY_VALUE, tn_buf_view(&info));
-    put_bytes(b, field, tn_buf_view(&entry));
+    tn_pb_add_bytes(&info, TENSOR_INFO_NAME, io->tensor_name);
+    tn_pb_add_number(&info, TENSOR_INFO_DTYPE, io->dtype);
+    tn_pb_add_bytes(&entry, ENTRY_KEY, (tn_str){key, (size_t)n});
+    tn_pb_add_bytes(&entry, ENTRY_VALUE, tn_buf_view(&info));
+    tn_pb_add_bytes(b, field, tn_buf_view(&entry));
     b->failed |= info.failed | entry.failed;
     tn_buf_free(&info);
     tn_buf_free(&entry);
@@ -507,10 +488,10 @@ static void put_signature(const tern_signature *s, tn_buf *out, size_t max)
     for (uint32_t i = 0; i < s->n_outputs; i++)
         if (tn_ov_first_of(s->outputs, i) == i)
             put_tensor(&signature, SIGNATURE_OUTPUTS, 'o', i, &s->outputs[i], max);
-    put_bytes(&signature, SIGNATURE_METHOD, TN_STR("tensorflow/serving/predict"));
-    put_bytes(&entry, ENTRY_KEY, TN_STR("serving_default"));
-    put_bytes(&entry, ENTRY_VALUE, tn_buf_view(&signature));
-    put_bytes(out, META_GRAPH_SIGNATURE_DEF, tn_buf_view(&entry));
+    tn_pb_add_bytes(&signature, SIGNATURE_METHOD, TN_STR("tensorflow/serving/predict"));
+    tn_pb_add_bytes(&entry, ENTRY_KEY, TN_STR("serving_default"));
+    tn_pb_add_bytes(&entry, ENTRY_VALUE, tn_buf_view(&signature));
+    tn_pb_add_bytes(out, META_GRAPH_SIGNATURE_DEF, tn_buf_view(&entry));
     out->failed |= signature.failed | entry.failed;
     tn_buf_free(&signature);
     tn_buf_free(&entry);
@@ -524,14 +505,14 @@ void tn_ov_graph_cut(tn_str meta_graph, const tern_signature *s, tn_buf *out)
     size_t max = meta_graph.len + (64u << 20);
     tn_buf_init(&info, 64);
     tn_buf_init(&meta, max);
-    put_bytes(&info, INFO_TAGS, TN_STR("serve"));
-    put_bytes(&meta, META_GRAPH_INFO, tn_buf_view(&info));
+    tn_pb_add_bytes(&info, INFO_TAGS, TN_STR("serve"));
+    tn_pb_add_bytes(&meta, META_GRAPH_INFO, tn_buf_view(&info));
     put_signature(s, &meta, max);
     for (tn_pb r = tn_pb_from(meta_graph); tn_pb_more(&r) && tn_pb_next(&r, &f);)
         if (f.number != META_GRAPH_SIGNATURE_DEF && f.number != META_GRAPH_INFO && f.type == TN_PB_BYTES)
-            put_bytes(&meta, f.number, f.bytes);
-    put_number(out, SAVED_MODEL_SCHEMA, 1);
-    put_bytes(out, SAVED_MODEL_META_GRAPHS, tn_buf_view(&meta));
+            tn_pb_add_bytes(&meta, f.number, f.bytes);
+    tn_pb_add_number(out, SAVED_MODEL_SCHEMA, 1);
+    tn_pb_add_bytes(out, SAVED_MODEL_META_GRAPHS, tn_buf_view(&meta));
     out->failed |= info.failed | meta.failed;
     tn_buf_free(&info);
     tn_buf_free(&meta);

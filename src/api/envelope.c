@@ -1,9 +1,8 @@
 /* api/envelope.c - see api/envelope.h. */
 #include "api/envelope.h"
 
-#include <stdlib.h>
-
 #include "api/access.h"
+#include "api/http.h"
 #include "codec/json.h"
 
 #define BODY_MAX  (64u << 10)
@@ -84,35 +83,15 @@ void tn_envelope_model_text(tn_buf *out, const tn_envelope *e, int status, tn_st
     put_where(out, e);
 }
 
-/* An answer whose body is its own. */
-typedef struct copied {
-    tn_chunk chunk;
-    char text[];
-} copied;
-
-static void free_copied(void *arg, bool sent)
-{
-    (void)sent;
-    free(arg);
-}
-
 static void send_fault(tn_exchange *ex, const tn_envelope *e, const known_fault *fault, tn_str body)
 {
     tn_header headers[4] = {{TN_STR("content-type"), TN_STR("application/json")},
                             {TN_STR("x-amzn-errortype"), fault->type},
                             {TN_STR("x-amzn-requestid"), e->request_id}};
     tn_response response = {.status = fault->status, .headers = headers, .n_headers = 3};
-    copied *c = malloc(sizeof *c + body.len);
     if (fault->status == 429 || fault->status == 503)
         headers[response.n_headers++] = (tn_header){TN_STR("retry-after"), TN_STR("1")};
-    if (c != NULL) {
-        memcpy(c->text, body.ptr, body.len);
-        c->chunk = (tn_chunk){c->text, body.len};
-        response.body = &c->chunk;
-        response.n_body = 1;
-        response.release = free_copied;
-        response.release_arg = c;
-    }
+    tn_http_copy_body(&response, body);
     tn_exchange_send(ex, &response);
 }
 

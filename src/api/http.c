@@ -44,6 +44,7 @@ static void add_common(header_list *list, const tn_server *server, tn_str conten
         add(list, TN_STR("retry-after"), TN_STR("1"));
 }
 
+/* A body of its own. */
 typedef struct copied {
     tn_chunk chunk;
     char text[];
@@ -55,8 +56,7 @@ static void free_copied(void *arg, bool sent)
     free(arg);
 }
 
-static void send_copied(tn_server *server, tn_exchange *ex, tn_response *response, tn_str text,
-                        tern_code code)
+void tn_http_copy_body(tn_response *response, tn_str text)
 {
     copied *c = malloc(sizeof *c + text.len);
     if (c != NULL) {
@@ -68,6 +68,12 @@ static void send_copied(tn_server *server, tn_exchange *ex, tn_response *respons
         response->release = free_copied;
         response->release_arg = c;
     }
+}
+
+static void send_copied(tn_server *server, tn_exchange *ex, tn_response *response, tn_str text,
+                        tern_code code)
+{
+    tn_http_copy_body(response, text);
     tn_access_answered(server, ex, code);
     tn_access_send(server, ex, response);
 }

@@ -8,6 +8,8 @@
 #include "api/request.h"
 #include "base/status.h"
 
+/* Gives a response without body a copy of text, which goes with it; no body when memory is short. */
+void tn_http_copy_body(tn_response *response, tn_str text);
 /* Answers an exchange that has no request yet, with a copied body. */
 void tn_http_text(tn_server *server, tn_exchange *ex, int status, tn_str content_type, tn_str text,
                   tern_code code);

@@ -32,18 +32,6 @@ typedef struct question {
     tn_str what;
 } question;
 
-static void put_head(tn_buf *out, uint32_t field, size_t length)
-{
-    uint8_t head[20];
-    tn_buf_append(out, head, tn_pb_put_head(head, field, length));
-}
-
-static void put_field(tn_buf *out, uint32_t field, tn_str bytes)
-{
-    put_head(out, field, bytes.len);
-    tn_buf_str(out, bytes);
-}
-
 static size_t field_size(uint32_t field, size_t length)
 {
     return tn_pb_head_size(field, length) + length;
@@ -73,9 +61,9 @@ static void say_error(tn_buf *out, tern_code code, tn_str words)
 {
     uint8_t number[12] = {1 << 3};
     size_t n = 1 + tn_pb_put_varint(number + 1, (uint64_t)code);
-    put_head(out, SAY_ERROR, n + field_size(2, words.len));
+    tn_pb_add_head(out, SAY_ERROR, n + field_size(2, words.len));
     tn_buf_append(out, number, n);
-    put_field(out, 2, words);
+    tn_pb_add_bytes(out, 2, words);
 }
 
 /* ---- files and symbols ---- */
@@ -116,10 +104,10 @@ static void say_files(tn_buf *out, int file)
             }
     for (size_t i = 0; i < n; i++)
         length += field_size(1, tn_descriptor_files[order[i]].len);
-    put_head(out, SAY_FILES, length);
+    tn_pb_add_head(out, SAY_FILES, length);
     for (size_t i = 0; i < n; i++) {
         const tn_descriptor_file *f = &tn_descriptor_files[order[i]];
-        put_field(out, 1, (tn_str){(const char *)f->bytes, f->len});
+        tn_pb_add_bytes(out, 1, (tn_str){(const char *)f->bytes, f->len});
     }
 }
 
@@ -138,8 +126,8 @@ static void say_no_extensions(tn_buf *out, tn_str type)
         say_error(out, TERN_NOT_FOUND, TN_STR("Type not found."));
         return;
     }
-    put_head(out, SAY_EXTENSION_NUMBERS, field_size(1, type.len));
-    put_field(out, 1, type);
+    tn_pb_add_head(out, SAY_EXTENSION_NUMBERS, field_size(1, type.len));
+    tn_pb_add_bytes(out, 1, type);
 }
 
 static void say_services(tn_buf *out, const tn_str *services, size_t n)
@@ -147,10 +135,10 @@ static void say_services(tn_buf *out, const tn_str *services, size_t n)
     size_t length = 0;
     for (size_t i = 0; i < n; i++)
         length += field_size(1, field_size(1, services[i].len));
-    put_head(out, SAY_SERVICES, length);
+    tn_pb_add_head(out, SAY_SERVICES, length);
     for (size_t i = 0; i < n; i++) {
-        put_head(out, 1, field_size(1, services[i].len));
-        put_field(out, 1, services[i]);
+        tn_pb_add_head(out, 1, field_size(1, services[i].len));
+        tn_pb_add_bytes(out, 1, services[i]);
     }
 }
 
@@ -160,8 +148,8 @@ tern_code tn_reflection_answer(tn_str request, const tn_str *services, size_t n_
     question q;
     if (!read_question(request, &q))
         return tern_fail(st, TERN_INTERNAL, "The message is no ServerReflectionRequest");
-    put_field(out, SAY_HOST, q.host);
-    put_field(out, SAY_REQUEST, request);
+    tn_pb_add_bytes(out, SAY_HOST, q.host);
+    tn_pb_add_bytes(out, SAY_REQUEST, request);
     switch (q.kind) {
     case ASK_FILE:
         say_file_or_error(out, find_file(q.what), TN_STR("File not found."));

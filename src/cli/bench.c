@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "cli/commands.h"
+#include "cli/input.h"
 
 #define ARENA_MAX   ((size_t)1 << 30)
 #define REPORT_MAX  ((size_t)64 << 20)
@@ -242,23 +243,12 @@ static tern_code compare(const tn_bench_options *o, tn_bench_result *const *resu
 {
     tn_buf text;
     tern_status why;
-    tern_code code = TERN_OK;
-    FILE *file = fopen(o->compare, "rb");
     tn_buf_init(&text, REPORT_MAX);
-    if (file == NULL)
-        code = tern_fail(st, TERN_NOT_FOUND, "--compare=%.200s: %s", o->compare, strerror(errno));
-    while (code == TERN_OK) {
-        char *room = tn_buf_reserve(&text, 1 << 16);
-        size_t got = room != NULL ? fread(room, 1, 1 << 16, file) : 0;
-        if (got == 0)
-            break;
-        tn_buf_commit(&text, got);
-    }
-    if (file != NULL)
-        fclose(file);
-    if (code == TERN_OK &&
-        tn_bench_compare(o->json ? stderr : stdout, tn_buf_view(&text), results, n, &why) != TERN_OK)
-        code = tern_fail(st, why.code, "--compare=%.200s: %s", o->compare, why.message);
+    tern_code code = tn_cli_read_file(o->compare, &text, &why);
+    if (code == TERN_OK)
+        code = tn_bench_compare(o->json ? stderr : stdout, tn_buf_view(&text), results, n, &why);
+    if (code != TERN_OK)
+        code = tern_fail(st, code, "--compare=%.200s: %s", o->compare, why.message);
     tn_buf_free(&text);
     return code;
 }

@@ -6,13 +6,11 @@
  * [--batch]; numbers are k / 16 for k = 0 to 15, again and again (whole numbers: k), strings are "tern". So a
  * run can be repeated exactly. REST gets them in columnar form, gRPC as tensor_content.
  */
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "cli/bench.h"
+#include "cli/input.h"
 #include "codec/json.h"
 #include "codec/pb_wire.h"
 #include "tensor/tensor.h"
@@ -243,25 +241,6 @@ static void put_rest(tn_buf *out, const tn_bench_options *o, const input *inputs
 
 /* ---- PredictRequest (tensorflow_serving/apis/predict.proto), TensorProto ---- */
 
-static void put_head(tn_buf *out, uint32_t field, size_t length)
-{
-    uint8_t head[20];
-    tn_buf_append(out, head, tn_pb_put_head(head, field, length));
-}
-
-static void put_bytes(tn_buf *out, uint32_t field, tn_str bytes)
-{
-    put_head(out, field, bytes.len);
-    tn_buf_str(out, bytes);
-}
-
-static void put_varint(tn_buf *out, uint32_t field, uint64_t value)
-{
-    uint8_t bytes[20];
-    size_t n = tn_pb_put_varint(bytes, (uint64_t)field << 3 | TN_PB_VARINT);
-    tn_buf_append(out, bytes, n + tn_pb_put_varint(bytes + n, value));
-}
-
 /* The k-th generated number in the dtype's own bytes, little-endian as this machine is. */
 static void put_element(tn_buf *out, tern_dtype dtype, int64_t i)
 {
@@ -307,17 +286,17 @@ static void put_tensor(tn_buf *out, const input *in, tn_buf *scratch)
     for (int32_t d = 0; d < in->rank; d++) {
         uint8_t dim[12];
         dim[0] = 1 << 3 | TN_PB_VARINT;
-        put_bytes(scratch, 2,
-                  (tn_str){(const char *)dim, 1 + tn_pb_put_varint(dim + 1, (uint64_t)in->dims[d])});
+        tn_pb_add_bytes(scratch, 2,
+                        (tn_str){(const char *)dim, 1 + tn_pb_put_varint(dim + 1, (uint64_t)in->dims[d])});
     }
-    put_varint(out, 1, (uint64_t)in->dtype);
-    put_bytes(out, 2, tn_buf_view(scratch));
+    tn_pb_add_number(out, 1, (uint64_t)in->dtype);
+    tn_pb_add_bytes(out, 2, tn_buf_view(scratch));
     if (in->dtype == TERN_STRING) {
         for (int64_t i = 0; i < in->count; i++)
-            put_bytes(out, 8, TN_STR("tern"));
+            tn_pb_add_bytes(out, 8, TN_STR("tern"));
         return;
     }
-    put_head(out, 4, (size_t)in->count * tn_dtype_size(in->dtype));
+    tn_pb_add_head(out, 4, (size_t)in->count * tn_dtype_size(in->dtype));
     for (int64_t i = 0; i < in->count; i++)
         put_element(out, in->dtype, i);
 }
@@ -328,16 +307,16 @@ static void put_grpc(tn_buf *out, const tn_bench_options *o, const input *inputs
     tn_buf_init(&tensor, BODY_MAX);
     tn_buf_init(&entry, BODY_MAX);
     tn_buf_init(&scratch, BODY_MAX);
-    put_bytes(&entry, 1, tn_str_from(o->model));
-    put_bytes(&entry, 3, tn_str_from(o->signature));
-    put_bytes(out, 1, tn_buf_view(&entry));
+    tn_pb_add_bytes(&entry, 1, tn_str_from(o->model));
+    tn_pb_add_bytes(&entry, 3, tn_str_from(o->signature));
+    tn_pb_add_bytes(out, 1, tn_buf_view(&entry));
     for (size_t i = 0; i < n; i++) {
         tn_buf_clear(&tensor);
         tn_buf_clear(&entry);
         put_tensor(&tensor, &inputs[i], &scratch);
-        put_bytes(&entry, 1, inputs[i].alias);
-        put_bytes(&entry, 2, tn_buf_view(&tensor));
-        put_bytes(out, 2, tn_buf_view(&entry));
+        tn_pb_add_bytes(&entry, 1, inputs[i].alias);
+        tn_pb_add_bytes(&entry, 2, tn_buf_view(&tensor));
+        tn_pb_add_bytes(out, 2, tn_buf_view(&entry));
     }
     out->failed |= tensor.failed || entry.failed || scratch.failed;
     tn_buf_free(&tensor);
@@ -347,34 +326,16 @@ static void put_grpc(tn_buf *out, const tn_bench_options *o, const input *inputs
 
 /* ---- All of it ---- */
 
-static tern_code read_file(const char *path, tn_buf *out, tern_status *st)
-{
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    if (file == NULL)
-        return tern_fail(st, TERN_NOT_FOUND, "--data=%.200s: %s", path, strerror(errno));
-    for (;;) {
-        char *room = tn_buf_reserve(out, 1 << 16);
-        size_t n = room != NULL ? fread(room, 1, 1 << 16, file) : 0;
-        if (n == 0)
-            break;
-        tn_buf_commit(out, n);
-    }
-    bool failed = ferror(file) != 0;
-    if (file != stdin)
-        fclose(file);
-    if (failed || out->failed)
-        return tern_fail(st, TERN_INVALID_ARGUMENT, "--data=%.200s cannot be read, or is larger than 2 GB",
-                         path);
-    return TERN_OK;
-}
-
 static tern_code make_body(const tn_bench_options *o, tn_bench_target *t, tn_arena *arena, tn_buf *body,
                            tern_status *st)
 {
     input *inputs = NULL;
     size_t n = 0;
+    tern_status why;
+    if (o->data[0] != '\0' && tn_cli_read_file(o->data, body, &why) != TERN_OK)
+        return tern_fail(st, why.code, "--data=%.200s: %s", o->data, why.message);
     if (o->data[0] != '\0')
-        return read_file(o->data, body, st);
+        return TERN_OK;
     if (t->api == TN_BENCH_RAW)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "--api=raw needs --data=FILE: the document to post");
     tern_code code = read_signature(o, t, arena, &inputs, &n, st);

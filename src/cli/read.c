@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/input.h"
 #include "codec/json.h"
 #include "engine/engine.h"
 #include "handler/handler.h"
@@ -176,27 +177,6 @@ static tern_code load(reader *r, tern_status *st)
 
 /* ---- Pages ---- */
 
-static tern_code read_page(const char *path, tn_buf *out, tern_status *st)
-{
-    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-    if (file == NULL)
-        return tern_fail(st, TERN_NOT_FOUND, "%s", strerror(errno));
-    tn_buf_clear(out);
-    for (;;) {
-        char *room = tn_buf_reserve(out, 1 << 16);
-        size_t n = room != NULL ? fread(room, 1, 1 << 16, file) : 0;
-        if (n == 0)
-            break;
-        tn_buf_commit(out, n);
-    }
-    const int error = ferror(file) != 0 ? errno : 0;
-    if (file != stdin)
-        fclose(file);
-    if (error != 0)
-        return tern_fail(st, TERN_UNKNOWN, "%s", strerror(error));
-    return out->failed ? tern_fail(st, TERN_RESOURCE_EXHAUSTED, "it is larger than 1 GB") : TERN_OK;
-}
-
 /* A JSON answer holds newlines between its values alone. */
 static void put_on_one_line(FILE *out, tn_str json)
 {
@@ -264,7 +244,8 @@ static tern_code read_one(reader *r, const char *file, tn_buf *page, tern_status
 {
     static const tn_call_steps steps = {.name = "read"};
     tn_call *call = &r->call;
-    tern_code code = read_page(file, page, st);
+    tn_buf_clear(page);
+    tern_code code = tn_cli_read_file(file, page, st);
     if (code != TERN_OK)
         return code;
     tn_call_init(call, &steps, ARENA_MAX);

@@ -72,12 +72,6 @@ static void put_varint(tn_buf *out, uint64_t value)
     tn_buf_append(out, bytes, tn_pb_put_varint(bytes, value));
 }
 
-static void put_head(tn_buf *out, uint32_t field, uint64_t length)
-{
-    uint8_t head[20];
-    tn_buf_append(out, head, tn_pb_put_head(head, field, length));
-}
-
 static tern_code add_number(examples *x, const tn_node *n, tn_str name, feature_kind *kind)
 {
     int64_t i = 0;
@@ -112,7 +106,7 @@ static tern_code add_bytes(examples *x, uint32_t i, tn_str name, feature_kind *k
         tn_tape_string(&x->tape, node(x, i), &text);
     else
         good = tn_tape_b64(&x->tape, i, &text);
-    put_head(&x->values, 1, text.len);
+    tn_pb_add_head(&x->values, 1, text.len);
     tn_buf_str(&x->values, tn_buf_view(&text));
     x->values.failed |= text.failed;
     tn_buf_free(&text);
@@ -147,16 +141,16 @@ static void put_entry(examples *x, tn_str name, feature_kind kind)
     size_t values = x->values.len;
     size_t list = kind == KIND_BYTES ? values : values > 0 ? tn_pb_head_size(1, values) + values : 0;
     size_t feature = kind == KIND_NONE ? 0 : tn_pb_head_size(kind, list) + list;
-    put_head(&x->features, 1,
-             tn_pb_head_size(1, name.len) + name.len + tn_pb_head_size(2, feature) + feature);
-    put_head(&x->features, 1, name.len);
+    tn_pb_add_head(&x->features, 1,
+                   tn_pb_head_size(1, name.len) + name.len + tn_pb_head_size(2, feature) + feature);
+    tn_pb_add_head(&x->features, 1, name.len);
     tn_buf_str(&x->features, name);
-    put_head(&x->features, 2, feature);
+    tn_pb_add_head(&x->features, 2, feature);
     if (kind == KIND_NONE)
         return;
-    put_head(&x->features, kind, list);
+    tn_pb_add_head(&x->features, kind, list);
     if (kind != KIND_BYTES && values > 0)
-        put_head(&x->features, 1, values);
+        tn_pb_add_head(&x->features, 1, values);
     tn_buf_str(&x->features, tn_buf_view(&x->values));
 }
 
@@ -253,7 +247,7 @@ static tern_code put_example(examples *x, uint32_t i)
     }
     if (code != TERN_OK || count == 0)
         return code;
-    put_head(&x->bytes, 1, x->features.len);
+    tn_pb_add_head(&x->bytes, 1, x->features.len);
     tn_buf_str(&x->bytes, tn_buf_view(&x->features));
     return x->features.failed || x->bytes.failed ? no_memory(x) : TERN_OK;
 }

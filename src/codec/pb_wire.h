@@ -124,4 +124,27 @@ static inline size_t tn_pb_head_size(uint32_t field, uint64_t length)
     return tn_pb_varint_size((uint64_t)field << 3) + tn_pb_varint_size(length);
 }
 
+/* ---- writing to a buffer ---- */
+
+/* Tag and length of a length-delimited field; its bytes follow. */
+static inline void tn_pb_add_head(tn_buf *out, uint32_t field, uint64_t length)
+{
+    uint8_t head[20];
+    tn_buf_append(out, head, tn_pb_put_head(head, field, length));
+}
+
+static inline void tn_pb_add_bytes(tn_buf *out, uint32_t field, tn_str bytes)
+{
+    tn_pb_add_head(out, field, bytes.len);
+    tn_buf_str(out, bytes);
+}
+
+/* A varint field. */
+static inline void tn_pb_add_number(tn_buf *out, uint32_t field, uint64_t value)
+{
+    uint8_t bytes[20];
+    size_t n = tn_pb_put_varint(bytes, (uint64_t)field << 3 | TN_PB_VARINT);
+    tn_buf_append(out, bytes, n + tn_pb_put_varint(bytes + n, value));
+}
+
 #endif

@@ -229,9 +229,7 @@ static tern_code read_signature(tn_str name, tn_str bytes, tn_arena *arena, tern
 /* A MetaGraphDef.signature_def entry, as it stands, under the number that SignatureDefMap gives them. */
 static void put_map_entry(tn_buf *map, tn_str bytes)
 {
-    uint8_t head[20];
-    tn_buf_append(map, head, tn_pb_put_head(head, SIGNATURE_MAP_ENTRY, bytes.len));
-    tn_buf_str(map, bytes);
+    tn_pb_add_bytes(map, SIGNATURE_MAP_ENTRY, bytes);
 }
 
 tern_code tn_read_meta_graph(tn_str bytes, tn_arena *arena, tern_signature_set *out, tern_status *st)

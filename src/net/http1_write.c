@@ -172,6 +172,16 @@ static bool is_last(const tn_exchange *ex, bool close)
            ex->content_length - ex->body_bytes > max_drop;
 }
 
+/* Nothing is read behind the last answer. */
+static void stop_after_last(tn_conn *conn, const tn_exchange *ex)
+{
+    if (!ex->last)
+        return;
+    conn->h1.stopped = true;
+    if (conn->h1.reading == ex)
+        conn->h1.reading = NULL;
+}
+
 /* The first exchange's answer is in the output: its mark, and what it means for the connection. */
 static void answered(tn_conn *conn, tn_exchange *ex)
 {
@@ -297,10 +307,7 @@ void tn_http1_send(tn_exchange *ex, const tn_response *response)
     for (size_t i = 0; i < response->n_body; i++)
         length += response->body[i].len;
     ex->last = is_last(ex, response->close);
-    if (ex->last)
-        conn->h1.stopped = true;
-    if (ex->last && conn->h1.reading == ex)
-        conn->h1.reading = NULL;
+    stop_after_last(conn, ex);
     if (conn->closing) {
         drop_answer(conn, ex);
         return;
@@ -361,10 +368,7 @@ void tn_http1_finish(tn_exchange *ex)
 {
     tn_conn *conn = ex->conn;
     ex->last = ex->last || ex->broken || is_last(ex, false);
-    if (ex->last)
-        conn->h1.stopped = true;
-    if (ex->last && conn->h1.reading == ex)
-        conn->h1.reading = NULL;
+    stop_after_last(conn, ex);
     if (conn->closing) {
         drop_answer(conn, ex);
     } else if (ex->direct) {

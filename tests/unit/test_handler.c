@@ -250,22 +250,22 @@ static void put_code(const char *where)
  */
 static void test_code_root(void **state)
 {
-    static const char *const places[] = {"root/model/m/1", "root/model/m", "root/model", "root"};
+    static const char *const places[] = {"ml/model/m/1", "ml/model/m", "ml/model", "ml"};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        help_remove(help_path("%s/root", folder));
-        help_mkdir(help_path("%s/root", folder));
-        help_mkdir(help_path("%s/root/model", folder));
-        char *base = help_path("%s/root/model/m", folder);
+        help_remove(help_path("%s/ml", folder));
+        help_mkdir(help_path("%s/ml", folder));
+        help_mkdir(help_path("%s/ml/model", folder));
+        char *base = help_path("%s/ml/model/m", folder);
         make_version(base, i == 1 ? "{}" : NULL);
         put_code(help_path("%s/%s", folder, places[i]));
-        tn_handlers *h = tn_handlers_new(
-            &(tn_handlers_config){.path = plugins, .code_root = help_path("%s/root", folder)});
+        tn_handlers *h =
+            tn_handlers_new(&(tn_handlers_config){.path = plugins, .code_root = help_path("%s/ml", folder)});
         run_example(h, base);
         tn_handlers_free(h);
     }
     /* What lies above the root is nobody's, nor is a neighbour whose name begins alike. */
-    char *base = help_path("%s/root/model/m", folder);
-    const char *roots[] = {help_path("%s/root/model", folder), help_path("%s/roo", folder), NULL};
+    char *base = help_path("%s/ml/model/m", folder);
+    const char *roots[] = {help_path("%s/ml/model", folder), help_path("%s/m", folder), NULL};
     for (int i = 0; i < 3; i++) {
         tn_handlers *h = tn_handlers_new(&(tn_handlers_config){.path = plugins, .code_root = roots[i]});
         tn_models *m = start_models(h, base);
