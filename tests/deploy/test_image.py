@@ -98,6 +98,8 @@ def test_serve(run, volume, who):
     status, body = ask(port, "POST", "/invocations", b'{"instances": [1.0, 2.0, 5.0]}', Content_Type="application/json")
     assert status == 200 and json.loads(body) == {"predictions": [2.5, 3.0, 4.5]}
     assert ask(port, "GET", "/ping")[0] == 200
+    status, body = ask(port, "GET", "/metrics")
+    assert status == 200 and b"tern_model_requests_total" in body
     assert running.terminate() == 0, running.log
 
 
