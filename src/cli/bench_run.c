@@ -89,11 +89,27 @@ static void note_error(tn_bench_result *r, const tn_client_answer *a)
             *p = ' ';
 }
 
+/*
+ * What was due within the measured time and has no answer at its end is a lower bound that must not be left
+ * out: it counts with the time that it has waited.
+ */
+static void count_unanswered(worker *w, int64_t due_ns)
+{
+    if (w->rate == 0 || due_ns < w->measure_ns)
+        return;
+    w->result->unanswered++;
+    tn_hdr_record(&w->result->latency, w->end_ns - due_ns);
+}
+
 static void count(worker *w, int64_t due_ns, const tn_client_answer *a)
 {
     tn_bench_result *r = w->result;
-    if ((w->rate > 0 ? due_ns : a->ended_ns) < w->measure_ns || a->ended_ns > w->end_ns)
+    if ((w->rate > 0 ? due_ns : a->ended_ns) < w->measure_ns)
         return;
+    if (a->ended_ns > w->end_ns) {
+        count_unanswered(w, due_ns);
+        return;
+    }
     if (a->error != NULL || a->status < 200 || a->status > 299 || (w->grpc && a->grpc_status != 0)) {
         note_error(r, a);
         return;
@@ -159,19 +175,13 @@ static void begin_due(worker *w, int64_t now_ns)
     }
 }
 
-/*
- * What was due within the measured time and has no answer at its end is a lower bound that must not be left
- * out: it counts with the time that it has waited.
- */
-static void count_unanswered(worker *w)
+/* All that wait for a connection, or for their answer. */
+static void count_rest(worker *w)
 {
-    for (size_t i = 0; i < w->line_n + w->connections; i++) {
-        int64_t due_ns = i < w->line_n ? w->line[(w->line_at + i) % LINE_MAX] : w->due_ns[i - w->line_n];
-        if (w->rate == 0 || due_ns < w->measure_ns)
-            continue;
-        w->result->unanswered++;
-        tn_hdr_record(&w->result->latency, w->end_ns - due_ns);
-    }
+    for (size_t i = 0; i < w->line_n; i++)
+        count_unanswered(w, w->line[(w->line_at + i) % LINE_MAX]);
+    for (unsigned i = 0; i < w->connections; i++)
+        count_unanswered(w, w->due_ns[i]);
 }
 
 static void *work(void *arg)
@@ -191,7 +201,7 @@ static void *work(void *arg)
         int64_t until_ns = w->rate > 0 && w->next_ns < w->end_ns ? w->next_ns : w->end_ns;
         tn_client_poll(w->client, until_ns);
     }
-    count_unanswered(w);
+    count_rest(w);
     return NULL;
 }
 

@@ -4,6 +4,8 @@ Strings lie in memory as include/tern/tensor.h says: u64 offsets[n + 1], then th
 """
 from __future__ import annotations
 
+import itertools
+import struct
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
@@ -58,7 +60,6 @@ class Prepared:
 
 
 def _strings(name: str, array: "numpy.ndarray[Any, Any]") -> Prepared:
-    import numpy
     parts: List[bytes] = []
     for item in array.reshape(-1).tolist():
         if isinstance(item, str):
@@ -68,11 +69,9 @@ def _strings(name: str, array: "numpy.ndarray[Any, Any]") -> Prepared:
         if not isinstance(item, bytes):
             raise TypeError(f"input {name!r} holds {type(item).__name__} among its strings; {_WHAT}")
         parts.append(item)
-    offsets = numpy.zeros(len(parts) + 1, dtype="<u8")
-    if parts:
-        numpy.cumsum(numpy.fromiter((len(part) for part in parts), dtype="<u8", count=len(parts)), out=offsets[1:])
-    text = offsets.tobytes()
-    made = Prepared(name, STRING, tuple(array.shape), len(text) + sum(map(len, parts)), False)
+    ends = list(itertools.accumulate(map(len, parts)))
+    text = struct.pack(f"<{len(ends) + 1}Q", 0, *ends)
+    made = Prepared(name, STRING, tuple(array.shape), len(text) + (ends[-1] if ends else 0), False)
     made.offsets, made.parts = text, parts
     return made
 

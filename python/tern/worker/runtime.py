@@ -104,7 +104,11 @@ class Runtime:
                     raise Lost()
                 if answer.call == call.id:
                     return answer
-        box = self._boxes[call.id]
+        box = self._boxes.get(call.id)
+        if box is None:
+            box = self._boxes[call.id] = queue.SimpleQueue()
+        if self._over:  # whoever read the end may have looked at the boxes before
+            raise Lost()
         self.send(frame)
         got = box.get()
         if got is None:
@@ -148,7 +152,6 @@ class Runtime:
                         box.put(None)
                     break
                 if frame.type == wire.CALL:
-                    self._boxes[frame.call] = queue.SimpleQueue()
                     return frame
                 waiting = self._boxes.get(frame.call)
                 if waiting is not None:
@@ -168,7 +171,7 @@ class Runtime:
             except Lost:
                 return
             finally:
-                del self._boxes[frame.call]
+                self._boxes.pop(frame.call, None)
 
     def _start_thread(self) -> None:
         self._threads += 1

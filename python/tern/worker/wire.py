@@ -6,7 +6,7 @@ u16 flags, u32 length, the bytes, zeros up to a multiple of 8. Everything is lit
 from __future__ import annotations
 
 import struct
-from typing import Iterable, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 FRAME_MAX = 64 << 10
 INLINE_MAX = 24 << 10
@@ -53,22 +53,20 @@ Field = Tuple[int, int, bytes]  # tag, flags, bytes
 class Frame:
     """A frame that was read."""
 
-    __slots__ = ("type", "call", "fields")
+    __slots__ = ("type", "call", "fields", "get")
 
     def __init__(self, message: bytes) -> None:
         self.type, count, _, self.call = _HEAD.unpack_from(message)
         self.fields: List[Field] = []
+        first: Dict[int, bytes] = {}
         at = 16
         for _ in range(count):
             tag, flags, length = _FIELD.unpack_from(message, at)
-            self.fields.append((tag, flags, message[at + 8:at + 8 + length]))
+            value = message[at + 8:at + 8 + length]
+            self.fields.append((tag, flags, value))
+            first.setdefault(tag, value)
             at += 8 + (length + 7) // 8 * 8
-
-    def get(self, tag: int) -> Optional[bytes]:
-        for field in self.fields:
-            if field[0] == tag:
-                return field[2]
-        return None
+        self.get = first.get  # bytes of the first field with that tag, or None
 
     def text(self, tag: int) -> Optional[str]:
         """Latin-1, as WSGI has header fields."""
