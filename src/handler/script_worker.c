@@ -366,6 +366,7 @@ static void on_failed(tn_script_worker *w, const tn_frame *frame)
     if (later && pause_s <= LATER_MAX_S && pool->pause_ns < (int64_t)pause_s * TN_NS_PER_S)
         pool->pause_ns = (int64_t)pause_s * TN_NS_PER_S;
     pool->longest_pause_ns = later ? LATER_MAX_S * TN_NS_PER_S : 0;
+    tn_script_trouble(pool); /* now, not when the process has ended: who waits for the pool goes on at once */
 }
 
 static bool on_need(tn_script_worker *w, tn_script_job *job, const tn_frame *frame)

@@ -5,6 +5,7 @@
  *   bodies
  *            do what they say
  *   refuse   says why it cannot start, and ends
+ *   linger   says why it cannot start, and stays
  *   exit     ends at once
  *   mute     never gets ready
  */
@@ -181,10 +182,12 @@ int main(int argc, char **argv)
     if (strcmp(manner, "mute") == 0)
         for (;;)
             pause();
-    if (strcmp(manner, "refuse") == 0) {
+    if (strcmp(manner, "refuse") == 0 || strcmp(manner, "linger") == 0) {
         tn_frame_begin(&w, out, sizeof out, TN_FRAME_FAILED, 0);
         tn_frame_put(&w, TN_TAG_ERROR, TN_STR("there is no such thing"));
         put(&w);
+        while (strcmp(manner, "linger") == 0)
+            pause();
         return 1;
     }
     tn_frame_begin(&w, out, sizeof out, TN_FRAME_READY, 0);

@@ -237,6 +237,14 @@ static void call(tn_script_pool *pool, const char *body, tern_code code, const c
 
 static tn_scripts *scripts;
 static tn_budget all_bytes;
+static _Atomic int troubles;
+
+static void on_trouble(void *context, const tern_status *trouble)
+{
+    (void)context;
+    if (trouble != NULL)
+        atomic_fetch_add(&troubles, 1);
+}
 
 static tn_script_pool *pool_with(const char *manner, const char *capacity, int workers, size_t queue)
 {
@@ -253,7 +261,9 @@ static tn_script_pool *pool_with(const char *manner, const char *capacity, int w
                                       .start_ns = 20 * TN_NS_PER_S,
                                       .budget = &all_bytes,
                                       .max_bytes = 64 << 20,
-                                      .max_idle = 16 << 20};
+                                      .max_idle = 16 << 20,
+                                      .on_trouble = on_trouble};
+    atomic_store(&troubles, 0);
     assert_int_equal(tn_script_pool_new(scripts, &o, &pool, &st), TERN_OK);
     return pool;
 }
@@ -470,6 +480,18 @@ static void what_cannot_start_says_why(void **state)
     tn_script_pool_release(pool);
 }
 
+/* The server's port opened while nobody had been told yet that the workers cannot start. */
+static void trouble_is_told_before_waiting_ends(void **state)
+{
+    (void)state;
+    tern_status st;
+    tn_script_pool *pool = pool_with("linger", "1", 1, 10);
+    assert_int_equal(tn_script_pool_wait(pool, tn_now_ns() + 20 * TN_NS_PER_S, &st),
+                     TERN_FAILED_PRECONDITION);
+    assert_int_equal(atomic_load(&troubles), 1);
+    tn_script_pool_release(pool);
+}
+
 static void closing_ends_what_waits(void **state)
 {
     (void)state;
@@ -504,6 +526,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_queue_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_call_may_ask, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_start_says_why, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(trouble_is_told_before_waiting_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(closing_ends_what_waits, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
