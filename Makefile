@@ -20,7 +20,7 @@ NINJA := ninja -j$(JOBS)
 SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled -Dopenvino=disabled
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test asan ubsan tsan unit fuzz-short check format bench cover image image-test install clean distclean help deps-build deps-test
+.PHONY: build demo test asan ubsan tsan unit exact-long fuzz-short check format bench cover image image-test install clean distclean help deps-build deps-test
 
 build: deps-build $(BUILD)/build.ninja ## build/tern, its engines and handlers (the default)
 	@$(NINJA) -C $(BUILD)
@@ -43,6 +43,12 @@ tsan: ## the same under ThreadSanitizer
 unit: ## unit tests and corpus replays in the release build only: the quick round
 	@tools/test.sh unit
 
+exact-long: build ## numbers against libc, a hundred million of each kind: about half an hour of one core
+	@$(MESON) configure -Dtests=true $(BUILD)
+	@$(NINJA) -C $(BUILD) tests/unit/test_number tests/unit/test_json_numbers
+	TERN_LONG=1 nice -n 15 $(BUILD)/tests/unit/test_number
+	TERN_LONG=1 nice -n 15 $(BUILD)/tests/unit/test_json_numbers
+
 fuzz-short: deps-test build-fuzz/build.ninja ## every fuzz target for FUZZ_SECONDS (20) from its corpus
 	@$(NINJA) -C build-fuzz
 	@tools/fuzz.sh build-fuzz
@@ -58,6 +64,8 @@ format: deps-test ## bring the C sources into form: wide comments wrapped, then 
 
 bench: build ## measure Tern against the bare engine and against Flask with Keras
 	@deps/setup.sh bench
+	@$(MESON) setup --reconfigure -Dbench=true $(BUILD) >/dev/null
+	@$(NINJA) -C $(BUILD)
 	@BUILD=$(BUILD) bench/run.sh
 
 cover: deps-test build-cover/build.ninja ## line coverage of the unit tests, as build-cover/coverage.html

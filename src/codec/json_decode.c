@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "codec/json_explain.h"
+#include "codec/json_numbers.h"
 #include "codec/json_tape.h"
 #include "codec/number.h"
 
@@ -301,7 +302,16 @@ static inline __attribute__((always_inline)) bool list_of(decoder *d, tn_tensor_
             left = b->cap_values - b->n_values;
         }
         p = behind_blanks(p, end);
-        size_t n = put_value(p, end, dtype, at);
+        bool closed;
+        size_t n = tn_json_numbers(dtype, &p, end, at, left, &closed);
+        at += n * unit;
+        left -= n;
+        b->n_values += n;
+        if (closed)
+            break;
+        if (left == 0)
+            continue;
+        n = put_value(p, end, dtype, at);
         if (n == 0)
             return false;
         at += unit;

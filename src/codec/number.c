@@ -2,11 +2,11 @@
  * codec/number.c - reads JSON numbers (RFC 8259, section 6) as the nearest double or float.
  *
  * Digits are read eight at a time into a 64-bit integer w, so that the number is w * 10^q. Then, cheapest
- * first: a plain cast (q = 0), Clinger's exact double arithmetic, Eisel-Lemire (Lemire, "Number Parsing at a
- * Gigabyte per Second", 2021) with an interval instead of the paper's proof for the last bit. More than 19
- * digits are decided by w and w + 1 when both round alike. What is left (in practice exact halves) goes as at
- * most 801 digits and an exponent, without a decimal point and thus free of locale, to libc. float rounds
- * once, never by way of double. Pure, any thread.
+ * first: double arithmetic, which is exact by Clinger's rule or near enough for a float, Eisel-Lemire
+ * (Lemire, "Number Parsing at a Gigabyte per Second", 2021) with an interval instead of the paper's proof for
+ * the last bit. More than 19 digits are decided by w and w + 1 when both round alike. What is left (in
+ * practice exact halves) goes as at most 801 digits and an exponent, without a decimal point and thus free of
+ * locale, to libc. float rounds once, never by way of double. Pure, any thread.
  */
 #include "codec/number.h"
 
@@ -413,11 +413,18 @@ float tn_number_of_half(uint16_t bits)
     return value;
 }
 
+static const double tens[MAX_CLINGER + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                             1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                             1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+/* w * 10^q, |q| <= MAX_CLINGER; w < 2^63. Rounded once for w <= 2^53, else twice. */
+static inline double scaled(uint64_t w, int64_t q)
+{
+    return q < 0 ? (double)(int64_t)w / tens[-q] : (double)(int64_t)w * tens[q];
+}
+
 size_t tn_number_read_double(const char *p, const char *end, double *value)
 {
-    static const double pow10[MAX_CLINGER + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     decimal d;
     uint64_t bits;
     size_t used = read_decimal(p, end, &d);
@@ -426,7 +433,7 @@ size_t tn_number_read_double(const char *p, const char *end, double *value)
     if (__builtin_expect(d.whole_len + d.frac_len <= MAX_EXACT, 1)) {
         if (d.w <= UINT64_C(1) << DBL_MANT_DIG && d.q >= -MAX_CLINGER && d.q <= MAX_CLINGER) {
             /* Both operands are exact, so the one operation rounds once (Clinger 1990). */
-            double v = d.q < 0 ? (double)d.w / pow10[-d.q] : (double)d.w * pow10[d.q];
+            double v = scaled(d.w, d.q);
             memcpy(&bits, &v, sizeof bits);
             bits |= (uint64_t)d.negative << 63;
             memcpy(value, &bits, sizeof bits);
@@ -451,17 +458,15 @@ size_t tn_number_read_float(const char *p, const char *end, float *value)
     uint64_t wide = 0;
     uint32_t bits;
     bool decided;
-    if (__builtin_expect(d.whole_len + d.frac_len <= MAX_EXACT, 1)) {
-        if (d.q == 0) {
-            float v = (float)d.w; /* the conversion itself rounds to nearest even */
-            memcpy(&bits, &v, sizeof bits);
-            bits |= (uint32_t)d.negative << 31;
-            memcpy(value, &bits, sizeof bits);
-            return used;
-        }
-        decided = nearest(d.w, d.q, &format32, &wide);
-    } else {
+    const bool clinger = d.w < UINT64_C(1) << 63 && d.q >= -MAX_CLINGER && d.q <= MAX_CLINGER;
+    if (__builtin_expect(d.whole_len + d.frac_len > MAX_EXACT, 0)) {
         decided = nearest_long(&d, &format32, &wide);
+    } else if (clinger && tn_float_near(scaled(d.w, d.q), 2, value)) {
+        memcpy(&bits, value, sizeof bits);
+        wide = bits;
+        decided = true;
+    } else {
+        decided = nearest(d.w, d.q, &format32, &wide);
     }
     bits = decided ? (uint32_t)wide : exact32(&d);
     bits |= (uint32_t)d.negative << 31;

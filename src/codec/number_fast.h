@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define TN_POW10_MIN (-344)
 #define TN_POW10_MAX 341
@@ -37,5 +38,20 @@ static inline int log2_pow10(int k)
  */
 bool tn_number_nearest64(uint64_t w, int64_t q, uint64_t *bits);
 bool tn_number_nearest32(uint64_t w, int64_t q, uint64_t *bits);
+
+/*
+ * *value: the float nearest to a number that lies within `error` (under 2^28) units in d's last place of d. d
+ * is 0, or in the range of floats that are no denormals, or beyond it. False: a half between two floats is
+ * that near, so that d cannot tell.
+ */
+static inline bool tn_float_near(double d, uint32_t error, float *value)
+{
+    /* The 29 bits that a double has more, at the top of 32: at a half the first is set, and no other. */
+    const uint32_t half = UINT32_C(1) << 31, off = error << 3;
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    *value = (float)d;
+    return ((uint32_t)bits << 3) - half + off > 2 * off;
+}
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * codec/number_pow10.c - 10^k for k = -344 .. 341 as 128-bit significands, cut (never rounded up).
  *
- * Entry k is floor(10^k * 2^(127 - e)), e = floor(log2(10^k)), as {upper 64 bits, lower 64 bits}; it is exact for
- * 0 <= k <= 55. Made by tools/gen_pow10.py; tests/unit/test_number.c holds every entry against the one before it.
- * Read-only, any thread.
+ * Entry k is floor(10^k * 2^(127 - e)), e = floor(log2(10^k)), as {upper 64 bits, lower 64 bits}; it is exact
+ * for 0 <= k <= 55. Made by tools/gen_pow10.py; tests/unit/test_number.c holds every entry against the one
+ * before it. Read-only, any thread.
  */
 #include "codec/number_fast.h"
 

@@ -3,7 +3,8 @@
  * accept too, with the same tensors bit for bit; and what is decoded must print as an answer that is JSON
  * again.
  *
- * The first byte chooses the signature set, whether the dtypes of 16 bits are numbers, and the layout.
+ * The first byte chooses the signature set, whether the dtypes of 16 bits are numbers, the layout, and whether
+ * blanks follow, so that the reader of many numbers at once, which wants so many bytes, sees all of the body.
  */
 #include <stdlib.h>
 
@@ -23,6 +24,7 @@ static void require(bool condition)
     {                                                                                                        \
         .name = TN_STR_INIT(alias), .dtype = (type), .rank = -1                                              \
     }
+#define BLANKS   128
 #define COUNT(a) (uint32_t)(sizeof(a) / sizeof((a)[0]))
 
 static const tern_io f32[] = {IO("x", TERN_FLOAT)};
@@ -96,11 +98,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     const tern_signature_set set = {.signatures = sets[data[0] % COUNT(sets)], .n_signatures = 2};
     /* A copy of its own size, so that reading beyond the end is seen. */
-    char *body = malloc(size);
+    const size_t blanks = (data[0] & 32) != 0 ? BLANKS : 0, length = size - 1 + blanks;
+    char *body = malloc(length > 0 ? length : 1);
     require(body != NULL);
     memcpy(body, data + 1, size - 1);
-    body = realloc(body, size > 1 ? size - 1 : 1);
-    tn_str text_body = {body, size - 1};
+    memset(body + size - 1, ' ', blanks);
+    tn_str text_body = {body, length};
     tn_arena arena;
     tn_predict fast, slow;
     tern_status fast_st, slow_st;
