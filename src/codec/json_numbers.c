@@ -330,10 +330,10 @@ static inline __attribute__((always_inline)) bool cut(block *b, bool whole, plai
     return true;
 }
 
-/* Leaves out `chars` of the characters, at which a number begins or the block ends. */
+/* Leaves out so many characters (at least two), of which the last may lie behind the block. */
 static inline void leave(block *b, unsigned chars)
 {
-    const uint64_t rest = ~UINT64_C(0) << (b->at + chars - 1) << 1;
+    const uint64_t rest = ~UINT64_C(0) << (b->at + chars - 2) << 2;
     b->at += chars;
     b->ends &= rest;
     b->others &= rest;

@@ -3,8 +3,9 @@
  * accept too, with the same tensors bit for bit; and what is decoded must print as an answer that is JSON
  * again.
  *
- * The first byte chooses the signature set, whether the dtypes of 16 bits are numbers, the layout, and whether
- * blanks follow, so that the reader of many numbers at once, which wants so many bytes, sees all of the body.
+ * The first byte chooses the signature set, whether the dtypes of 16 bits are numbers, the layout, and
+ * whether blanks follow, so that the reader of many numbers at once, which wants so many bytes, sees all of
+ * the body.
  */
 #include <stdlib.h>
 
