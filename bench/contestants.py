@@ -1,4 +1,5 @@
-"""Who is measured: each has name, payload kinds it can take, call(payload) -> (milliseconds, {stage: milliseconds})."""
+"""Who is measured: each has a name, says what it takes(payload), and has its turn by round(payload, seconds, expected_ms) ->
+([milliseconds], {stage: milliseconds}). What is a server is asked by bench/load.py; Http is bench/sagemaker.py's client."""
 import http.client
 import os
 import re
@@ -11,17 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "server"))
 
-import grpc  # noqa: E402
-
 import tern_server  # noqa: E402
+from load import Called, Failed, Loaded  # noqa: E402
 from payloads import CONTENT_TYPE  # noqa: E402
 
-PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STAGE = re.compile(r"(\w+);dur=([0-9.]+)")
-
-
-class Failed(Exception):
-    """A contestant that did not answer as it should; the run stops."""
 
 
 class Http:
@@ -61,28 +56,7 @@ class Http:
         return self.connection.getresponse()
 
 
-class Grpc:
-    """Predict with grpcio; the message is made before, so that only the call is timed."""
-
-    def __init__(self, name, port):
-        self.name = name
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[
-            ("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0)])
-        self.method = self.channel.unary_unary(PREDICT, None, None)
-
-    def takes(self, payload):
-        return bool(payload.proto)
-
-    def call(self, payload):
-        start = time.perf_counter()
-        _, call = self.method.with_call(payload.proto, timeout=600)
-        ms = (time.perf_counter() - start) * 1e3
-        metadata = list(call.initial_metadata() or ()) + list(call.trailing_metadata() or ())
-        timing = " ".join(v if isinstance(v, str) else v.decode() for k, v in metadata if k == "server-timing")
-        return ms, {k: float(v) for k, v in STAGE.findall(timing)}
-
-
-class Features:
+class Features(Called):
     """The C features called from this process: the floor of what raw HTML costs before the run."""
 
     def __init__(self, extractor):
@@ -94,10 +68,10 @@ class Features:
     def call(self, payload):
         start = time.perf_counter()
         self.extractor.extract(payload.html, CONTENT_TYPE)
-        return (time.perf_counter() - start) * 1e3, {}
+        return (time.perf_counter() - start) * 1e3
 
 
-class Bare:
+class Bare(Called):
     """The engine with nothing around it (bench/bare_engine.c), one process for each payload: same library, same inputs."""
 
     def __init__(self, build, version, work, engine="tensorflow"):
@@ -124,7 +98,7 @@ class Bare:
         process = self.process_of(payload)
         process.stdin.write(f"0 {times}\n")
         process.stdin.flush()
-        return float(process.stdout.readline()) / 1e3, {}
+        return float(process.stdout.readline()) / 1e3
 
     def stop(self):
         for process in self.processes.values():
@@ -134,44 +108,64 @@ class Bare:
 
 
 class Flask:
-    """gunicorn with bench/flask_app.py, one worker with a thread pool so that connections are kept."""
+    """bench/flask_app.py behind gunicorn, one worker with a thread pool so that connections are kept, or under the server for
+    development that `flask run` starts."""
 
-    def __init__(self, folder, model, with_features, library):
-        self.port = tern_server.free_port()
+    def __init__(self, folder, build, model, with_features, library, gunicorn=True):
+        self.port, self.build, self.work, self.gunicorn = tern_server.free_port(), build, Path(folder), gunicorn
         env = {**os.environ, "TERN_BENCH_MODEL": str(model), "TERN_HTML_LIB": str(library)}
         if with_features:
             env["TERN_BENCH_FEATURES"] = "1"
-        self.log = open(Path(folder) / "flask.log", "ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--worker-class",
-             "gthread", "--threads", "2", "--timeout", "600", "--keep-alive", "600", "--no-control-socket", "flask_app:app"],
-            cwd=Path(__file__).resolve().parent, env=env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        end = time.monotonic() + 180
-        while True:
-            try:
-                c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=180)
-                c.request("GET", "/ready")
-                if c.getresponse().status == 200:
-                    break
-            except OSError:
-                pass
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise Failed("Flask did not start: " + (Path(folder) / "flask.log").read_text(errors="replace")[-3000:])
-            time.sleep(0.2)
+        way = ["-m", "gunicorn", "--bind", f"127.0.0.1:{self.port}", "--workers", "1", "--worker-class", "gthread", "--threads",
+               "2", "--timeout", "600", "--keep-alive", "600", "--no-control-socket", "flask_app:app"] if gunicorn else [
+                   "-m", "flask", "--app", "flask_app", "run", "--port", str(self.port)]
+        self.log_path = self.work / f"flask-{self.port}.log"
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen([sys.executable, *way], cwd=Path(__file__).resolve().parent, env=env,
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        try:
+            wait_http(self.port, "/ready", self.process, self.log_path)
+        except Failed:
+            self.stop()
+            raise
 
     def paths(self):
-        return [Http("Flask, tensors as JSON, predict()", self.port, "/json", lambda p: p.json, "application/json"),
-                Http("Flask, tensors as JSON, signature", self.port, "/json_direct", lambda p: p.json, "application/json"),
-                Http("Flask, raw HTML, predict()", self.port, "/html", lambda p: p.html, CONTENT_TYPE),
-                Http("Flask, raw HTML, signature", self.port, "/html_direct", lambda p: p.html, CONTENT_TYPE)]
+        if not self.gunicorn:
+            return [self.way("Flask's own server, tensors as JSON, predict()", "/json", lambda p: p.json, "application/json")]
+        return [self.way("Flask, tensors as JSON, predict()", "/json", lambda p: p.json, "application/json"),
+                self.way("Flask, tensors as JSON, signature", "/json_direct", lambda p: p.json, "application/json"),
+                self.way("Flask, raw HTML, predict()", "/html", lambda p: p.html, CONTENT_TYPE),
+                self.way("Flask, raw HTML, signature", "/html_direct", lambda p: p.html, CONTENT_TYPE)]
+
+    def way(self, name, path, body_of, content_type):
+        return Loaded(name, self.build, self.work, self.port, path, body_of, content_type)
 
     def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_process(self.process)
         self.log.close()
 
 
+def wait_http(port, path, process, log, seconds=180):
+    """Until GET path answers 200; Failed with the end of the log when the process ends or the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            pass
+        if process.poll() is not None or time.monotonic() > end:
+            raise Failed(f"{path} on port {port} never answered: " + Path(log).read_text(errors="replace")[-3000:])
+        time.sleep(0.2)
+
+
+def stop_process(process):
+    """SIGTERM, and SIGKILL where that does not help."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

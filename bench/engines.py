@@ -51,13 +51,13 @@ def measure_one(build, work, title, model, payload, rounds):
     version = next(d for d in sorted(model.iterdir()) if d.name.isdigit())
     bare = {e: contestants.Bare(build, version, folder, e) for e in ENGINES}
     try:
-        first = {e: min(b.call(payload)[0] for _ in range(4)) for e, b in bare.items()}
+        first = {e: min(b.call(payload) for _ in range(4)) for e, b in bare.items()}
         times = {e: max(1, int(200 / ms)) for e, ms in first.items()}  # runs a turn: about 0.2 s, for the clock's ticks
         clock, cpu = {e: [] for e in ENGINES}, {e: [] for e in ENGINES}
         for turn in range(rounds):
             for e in ENGINES if turn % 2 else ENGINES[::-1]:
                 before = cpu_ms(bare[e].process_of(payload))
-                clock[e].append(bare[e].call(payload, times[e])[0])
+                clock[e].append(bare[e].call(payload, times[e]))
                 cpu[e].append((cpu_ms(bare[e].process_of(payload)) - before) / times[e])
     finally:
         for b in bare.values():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Tern against the bare engine, and against the way it replaces (Flask with Keras), in one interleaved run.
 
-    make bench            about fifteen minutes; QUICK=1 about five
+    make bench            about fifteen minutes; QUICK=1 about three (what the design's table needs)
 
 For each payload every contestant has its turn once a round, the order turning by one each round, so that what the machine
 does meanwhile hits all alike. A ratio is taken within each round, to the limit of that round, and its median over the
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -45,23 +47,21 @@ class Progress:
               flush=True)
 
 
-def measure(payload, contestants, rounds, progress):
-    """-> {name: {"rounds": [[ms, ...] of each round], "stages": {stage: [all]}}}"""
+def measure(payload, contestants, rounds, seconds, progress):
+    """-> {name: {"rounds": [ms of each round], "stages": {stage: [ms of each round]}}}"""
     able = [c for c in contestants if c.takes(payload)]
     found = {c.name: {"rounds": [], "stages": {}} for c in able}
-    repeats = {}
+    expected = {}
     for c in able:  # warm up: caches, lazy graph work, measured costs of the server
         progress(f"{payload.name}: warming up {c.name}")
-        times = [c.call(payload)[0] for _ in range(3)]
-        while sum(times) < 300 and len(times) < 30:
-            times.append(c.call(payload)[0])
-        repeats[c.name] = max(1, min(20, int(250 / min(times))))
+        for _ in range(2):
+            expected[c.name] = statistics.median(c.round(payload, seconds, expected.get(c.name, 0))[0])
     for turn in range(rounds):
         for c in able[turn % len(able):] + able[:turn % len(able)]:
             progress(f"{payload.name}: round {turn + 1}/{rounds}, {c.name}")
-            calls = [c.call(payload) for _ in range(repeats[c.name])]
-            found[c.name]["rounds"].append([ms for ms, _ in calls])
-            for stage, value in (item for _, stages in calls for item in stages.items()):
+            times, stages = c.round(payload, seconds, expected[c.name])
+            found[c.name]["rounds"] += times
+            for stage, value in stages.items():
                 found[c.name]["stages"].setdefault(stage, []).append(value)
     return found
 
@@ -77,16 +77,17 @@ def limit_of(name, payload, found):
 def judge(payload, found):
     """Rows with medians, spread, stages, and the ratio to the limit: the median over the rounds of each round's own ratio."""
     import report
-    by_round = {name: [statistics.median(r) for r in f["rounds"]] for name, f in found.items()}
+    by_round = {name: f["rounds"] for name, f in found.items()}
     rows = []
     for name, f in found.items():
-        row = {"name": name, "ms": report.summary([ms for r in f["rounds"] for ms in r])}
+        row = {"name": name, "ms": report.summary(f["rounds"]), "rounds": f["rounds"]}
         if f["stages"]:
             row["stages"] = {s: statistics.median(v) for s, v in f["stages"].items() if s in STAGES}
         limit = limit_of(name, payload, found)
         if limit:
             ratios = [mine / sum(parts) for mine, *parts in zip(by_round[name], *(by_round[n] for n in limit))]
             row["ratio"], row["limit"] = statistics.median(ratios), " + ".join(limit)
+            row["ratios"] = ratios
         rows.append(row)
     return {"payload": payload.name, "title": title(payload), "about": about(payload), "client_ms": payload.client_ms,
             "bytes": {"html": len(payload.html or b""), "json": len(payload.json), "grpc": len(payload.proto)}, "rows": rows}
@@ -94,13 +95,13 @@ def judge(payload, found):
 
 def title(payload):
     return {"median": "Median page", "largest": "Largest page", "widest": "Page with the most blocks",
-            "heavy": "Heavy configuration, 8,192 elements"}[payload.name]
+            "heavy": "Heavy configuration, 8,192 elements", "wide": "Wide model, 10,000 rows"}[payload.name]
 
 
 def about(payload):
     import report
     shape = next(iter(payload.tensors.values())).shape
-    parts = [payload.about, f"{shape[1] if len(shape) > 1 else 1:,} units"]
+    parts = [payload.about, f"{shape[1]:,} units" if shape[0] == 1 else f"{shape[0]:,} rows of {shape[1]}"]
     if payload.html is not None:
         parts.append(f"{report.size(len(payload.html))} of HTML")
     return ", ".join(parts + [f"{report.size(len(payload.json))} as JSON", f"{report.size(len(payload.proto))} over gRPC"]) + "."
@@ -130,13 +131,17 @@ def heavy_payload(args, tern_grpc, progress):
     return folder, p.encode(p.Payload("heavy", text, "heavy", None, tensors), tern_grpc)
 
 
-def engine_cases(args, extractor, features, tern_grpc, progress):
-    """[(title, folder of the model, payload)] for bench/engines.py."""
-    import engines
-    pages = page_payloads(args, extractor, features, tern_grpc, progress)
-    folder, heavy = heavy_payload(args, tern_grpc, progress)
-    return [*engines.small_payloads(args.build), *((title(x), ROOT / "models" / "html" / "saved_model", x) for x in pages),
-            (title(heavy), folder, heavy)]
+def wide_payload(args, tern_grpc, progress):
+    """The rows model of bench/endpoint, and 10,000 rows of ids below 10,000: 8 MB of JSON, 10 GFLOP."""
+    import numpy as np
+    folder = args.build / "bench-wide"
+    if not (folder / "rows").exists():
+        progress("making the wide model")
+        subprocess.run([sys.executable, str(HERE / "endpoint" / "models.py"), str(folder)], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ids = np.random.default_rng(7).integers(0, 10_000, size=(10_000, 160)).astype("i4")
+    return folder / "rows", p.encode(p.Payload("wide", "a table of ids and a few dense layers", "rows", None, {"ids": ids}),
+                                     tern_grpc)
 
 
 def run_group(payloads, model_folder, with_features, extractor, args, work, progress):
@@ -147,24 +152,115 @@ def run_group(payloads, model_folder, with_features, extractor, args, work, prog
     name = payloads[0].model
     server = tern_server.Server(work / f"tern-{name}", [f"--model_name={name}", f"--model_base_path={model_folder}"],
                                 build=args.build)
-    flask, bare = None, c.Bare(args.build, model_folder / "1", work)
+    started, bare = [], c.Bare(args.build, model_folder / "1", work)
     try:
         progress.step(f"starting Flask with {name}")
-        flask = c.Flask(work, model_folder / "1", with_features, library)
+        for gunicorn in (True, False):
+            started.append(c.Flask(work, args.build, model_folder / "1", with_features, library, gunicorn))
+
+        def tern(title, port, path, body_of, content_type="", api="rest"):
+            return c.Loaded(title, args.build, work, port, path, body_of, content_type, api)
+
         who = [bare, c.Features(extractor),
-               c.Grpc("Tern, gRPC", server.grpc),
-               c.Http("Tern, tensors as JSON", server.rest, "/v1/models/{model}:predict", lambda p: p.json, "application/json"),
-               c.Http("Tern, raw HTML", server.rest, "/invocations", lambda p: p.html, p.CONTENT_TYPE), *flask.paths()]
+               tern("Tern, gRPC", server.grpc, "", lambda p: p.proto, api="grpc"),
+               tern("Tern, tensors as JSON", server.rest, "/v1/models/{model}:predict", lambda p: p.json, "application/json"),
+               tern("Tern, raw HTML", server.rest, "/invocations", lambda p: p.html, p.CONTENT_TYPE),
+               *(way for flask in started for way in flask.paths())]
         cases = []
         for payload in payloads:
             progress.step(f"measuring: {title(payload)}")
-            cases.append(judge(payload, measure(payload, who, args.rounds, progress)))
+            cases.append(judge(payload, measure(payload, who, args.rounds, 0.25, progress)))
         return cases
     finally:
-        if flask:
+        for flask in started:
             flask.stop()
         bare.stop()
         server.stop()
+
+
+# ---- the parts: each takes (context) and gives what report.json holds under its name ----
+
+
+@dataclass
+class Context:
+    args: argparse.Namespace
+    work: Path
+    progress: Progress
+    extractor: object
+    pages: list  # payloads of the page model
+
+
+def pages_part(context, names):
+    found = [x for x in context.pages if x.name in names]
+    return run_group(found, ROOT / "models" / "html" / "saved_model", True, context.extractor, context.args, context.work,
+                     context.progress)
+
+
+def single_part(context, make):
+    import tern_grpc
+    folder, payload = make(context.args, tern_grpc, context.progress)
+    return run_group([payload], folder, False, context.extractor, context.args, context.work, context.progress)
+
+
+def small_part(context):
+    import small
+    args = context.args
+    rows = small.measure(args.build, DEPS, context.work, 2 if args.quick else 4, 1 if args.quick else 2, context.progress)
+    return rows
+
+
+def life_part(context):
+    import life
+    return life.measure(context.args.build, context.work, context.args.rounds, 2 if context.args.quick else 4, context.progress)
+
+
+def sagemaker_part(context):
+    import sagemaker
+    return sagemaker.measure(context.args.build, DEPS, context.work / "sagemaker", context.args.rounds, context.args.quick,
+                             context.progress)
+
+
+def engines_part(context):
+    import engines
+    import tern_grpc
+    args, folders = context.args, {"html": ROOT / "models" / "html" / "saved_model"}
+    heavy, wide = (make(args, tern_grpc, context.progress) for make in (heavy_payload, wide_payload))
+    cases = [*engines.small_payloads(args.build), *((title(x), folders["html"], x) for x in context.pages),
+             *((title(payload), folder, payload) for folder, payload in (heavy, wide))]
+    return engines.measure(args.build, context.work, cases, args.rounds, context.progress.step)
+
+
+def micro_part(context):
+    import micro
+    return micro.measure(context.args.build, context.work, context.pages, context.args.rounds, context.progress)
+
+
+def limits_part(context):
+    import limits
+    import tern_grpc
+    heavy, wide = (make(context.args, tern_grpc, context.progress) for make in (heavy_payload, wide_payload))
+    page = (ROOT / "models" / "html" / "saved_model", context.pages[-1])
+    cases = {title(payload): (folder, payload) for folder, payload in (page, heavy, wide)}
+    return limits.measure(context.args.build, context.work, cases, context.args.rounds, context.progress)
+
+
+def sweep_part(context):
+    import sweep
+    import tern_grpc
+    folder, _ = wide_payload(context.args, tern_grpc, context.progress)
+    return sweep.measure(context.args.build, context.work, folder, context.args.quick, context.progress)
+
+
+def flame_part(context):
+    import flame
+    import tern_grpc
+    _, heavy = heavy_payload(context.args, tern_grpc, context.progress)
+    return flame.measure(context.args.build, context.work, context.args.out, heavy, context.progress)
+
+
+PARTS = {"small": small_part, "life": life_part, "micro": micro_part, "limits": limits_part, "sweep": sweep_part,
+         "engines": engines_part, "sagemaker": sagemaker_part, "flame": flame_part}
+PAYLOADS = ("median", "largest", "widest", "heavy", "wide")
 
 
 def arguments():
@@ -172,56 +268,60 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", type=Path, default=ROOT / "build")
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("TERN_SHARED", ROOT.parent / "shared")))
-    parser.add_argument("--rounds", type=int, default=3 if quick else 9)
+    parser.add_argument("--rounds", type=int, default=3 if quick else 7)
     parser.add_argument("--out", type=Path, default=HERE / "report")
-    parser.add_argument("--only", help="parts by name, separated by commas: median,largest,widest,heavy,small,life,sagemaker,"
-                        "engines")
+    # What does not bear on the design's table is left out of a quick run.
+    parser.add_argument("--only", default=",".join(("median", "largest", "heavy", "wide", "small", "life", "micro", "limits")
+                                                   if quick else (*PAYLOADS, *PARTS)),
+                        help=f"parts by name, separated by commas: {','.join((*PAYLOADS, *PARTS))}")
     args = parser.parse_args()
-    args.build, args.shared = args.build.resolve(), args.shared.resolve()
-    args.seconds, args.quick = 2 if quick else 4, quick
+    args.build, args.shared, args.out = args.build.resolve(), args.shared.resolve(), args.out.resolve()
+    args.quick, args.only = quick, args.only.split(",")
+    if unknown := set(args.only) - {*PAYLOADS, *PARTS}:
+        parser.error(f"--only: there is no part called {', '.join(sorted(unknown))}")
     return args
+
+
+def run_parts(context, result):
+    """Every part on its own: one that fails is told in the report, and the others go on."""
+    names = [n for n in context.args.only if n in ("median", "largest", "widest")]
+    steps = [("pages", lambda: pages_part(context, names))] if names else []
+    steps += [(n, lambda make=make: single_part(context, make)) for n, make in (("heavy", heavy_payload), ("wide", wide_payload))
+              if n in context.args.only]
+    steps += [(n, lambda part=part: part(context)) for n, part in PARTS.items() if n in context.args.only]
+    for name, step in steps:
+        context.progress.step(f"part: {name}")
+        try:
+            found = step()
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exc()
+            result["notes"].append(f"the part \"{name}\" failed: {str(error)[:500]}")
+            continue
+        if name in PARTS:
+            result[name] = found
+        else:
+            result["cases"] += found
 
 
 def main():
     args, progress, busy = arguments(), Progress(), os.getloadavg()[0]
     os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
-    only = set((args.only or "median,largest,widest,heavy,small,life,sagemaker,engines").split(","))
     progress.step("loading TensorFlow, making the payloads")
-    import engines
     import features
-    import life
     import report
-    import small
     import tensorflow
     import tern_grpc
     extractor = features.Extractor()
-    pages = only & {"median", "largest", "widest"}
-    pages = pages and [x for x in page_payloads(args, extractor, features, tern_grpc, progress) if x.name in only]
-    result = {"machine": report.machine(), "tensorflow": tensorflow.__version__, "rounds": args.rounds, "cases": [], "notes": []}
+    result = {"machine": report.machine(), "tensorflow": tensorflow.__version__, "rounds": args.rounds, "quick": args.quick,
+              "cases": [], "notes": []}
     if busy > 0.7 * (os.cpu_count() or 1):
         result["notes"].append(f"the machine was busy with something else at the start (load {busy:.1f}).")
     with tempfile.TemporaryDirectory(prefix="tern-bench-") as work:
-        work = Path(work)
-        if pages:
-            result["cases"] += run_group(pages, ROOT / "models" / "html" / "saved_model", True, extractor, args, work, progress)
-        if "heavy" in only:
-            folder, payload = heavy_payload(args, tern_grpc, progress)
-            result["cases"] += run_group([payload], folder, False, extractor, args, work, progress)
-        if "small" in only:
-            progress.step("measuring: small model")
-            result["small"] = small.measure(args.build, DEPS, work, 3, args.seconds, progress)
-            if not any("nginx" in row["what"] for row in result["small"]):
-                result["notes"].append("nginx was not to be had, so there is no comparison with it.")
-        if "life" in only:
-            progress.step("measuring: loads beside traffic")
-            result["life"] = life.measure(args.build, work, args.rounds, args.seconds, progress)
-        if "sagemaker" in only:
-            import sagemaker
-            progress.step("measuring: SageMaker endpoint")
-            result["sagemaker"] = sagemaker.measure(args.build, DEPS, work / "sagemaker", args.rounds, args.quick, progress)
-        if "engines" in only:
-            result["engines"] = engines.measure(args.build, work, engine_cases(args, extractor, features, tern_grpc, progress),
-                                                args.rounds, progress.step)
+        run_parts(Context(args, Path(work), progress, extractor, page_payloads(args, extractor, features, tern_grpc, progress)),
+                  result)
+    if result.get("small") and not any("nginx" in row["what"] for row in result["small"]):
+        result["notes"].append("nginx was not to be had, so there is no comparison with it.")
+    result["seconds"] = time.monotonic() - progress.start
     report.write(result, args.out)
     progress.step(f"written: {args.out / 'report.md'}")
     print((args.out / "report.md").read_text(encoding="utf-8"))

@@ -141,22 +141,6 @@ class Contestant(contestants.Http):
                 sum(v for n, v in found if n == "tern_stage_seconds_count") / len(stages))
 
 
-def wait_for(port, path, process, log, seconds=120):
-    """Until GET path answers 200."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            connection = contestants.http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        if process.poll() is not None or time.monotonic() > end:
-            raise contestants.Failed(f"{path} on port {port}: " + Path(log).read_text(errors="replace")[-3000:])
-        time.sleep(0.1)
-
-
 NGINX = """
 daemon off; worker_processes auto; worker_rlimit_nofile 4096; pid {folder}/pid; error_log {folder}/log.txt error; {user}
 events {{ worker_connections 2048; }}
@@ -191,7 +175,7 @@ class OldShape:
             self.start([sys.executable, "-m", "gunicorn", "--bind", f"unix:{folder / 'gunicorn.sock'}", "--workers", "1",
                         "--worker-class", "gevent", "--timeout", "600", "--no-control-socket", "service:app"], env)
             self.start([nginx, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "log.txt")], env)
-            wait_for(self.port, "/ping", self.processes[0], folder / "log.txt")
+            contestants.wait_http(self.port, "/ping", self.processes[0], folder / "log.txt")
         except BaseException:
             self.stop()
             raise
@@ -242,7 +226,7 @@ class Endpoint:
                 [build / "serve", f"--handler_path={build / 'handlers'}:{build / 'bench'}"], env=env, cwd=folder,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         try:
-            wait_for(self.port, "/ping", self.process, log)
+            contestants.wait_http(self.port, "/ping", self.process, log)
         except BaseException:
             self.stop()
             raise

@@ -1,0 +1,152 @@
+"""Size of the request by connections by protocol: what the server can do, and how long answers take below that.
+
+Two models: `half_plus_two`, which costs nothing, and the rows model of bench/endpoint (1 MFLOP a row). Each takes 1 kB, 100 kB, 1.6 MB and 8 MB
+of JSON, or the same tensors over gRPC, from 1, 8 and 64 connections. Of each round the closed loop finds the capacity, then
+an open loop asks at SHARE of that round's capacity (requests at random distances, as many users make them): those are the
+latencies, counted from when a request was due. Medians over the rounds, with the least and the greatest.
+"""
+import json
+import statistics
+
+import load
+import tern_server
+
+SHARE = 0.6
+SIZES = {"1 kB": 1_000, "100 kB": 100_000, "1.6 MB": 1_600_000, "8 MB": 8_000_000}
+CONNECTIONS = (1, 8, 64)
+PATIENCE = 2.0  # seconds: where all connections' requests take longer one after the other, the step is left out
+
+
+def requests(folder, model):
+    """{size's name: (file of JSON, file of a PredictRequest)}"""
+    import numpy as np
+    import tern_grpc
+    random, found = np.random.default_rng(11), {}
+    for name, size in SIZES.items():
+        if model == "rows":
+            count = max(1, round(size / 785))  # bytes of a row of 160 ids
+            tensors = {"ids": random.integers(0, 10_000, size=(count, 160)).astype("i4")}
+        else:
+            tensors = {"x": random.normal(size=max(1, round(size / 11.2))).astype("f4")}
+            tensors["x"] = np.round(tensors["x"], 8).astype("f4")
+        files = folder / f"{model}-{size}.json", folder / f"{model}-{size}.bin"
+        lists = {k: [float(f"{v:.8g}") for v in a] if a.dtype.kind == "f" else a.tolist() for k, a in tensors.items()}
+        files[0].write_bytes(json.dumps({"inputs": lists}, separators=(",", ":")).encode())
+        files[1].write_bytes(tern_grpc.predict_request(model, tensors).SerializeToString())
+        found[name] = files
+    return found
+
+
+def one(build, server, model, api, files, connections, seconds):
+    """-> (capacity, step of the open loop), or None where it would take too long."""
+    port, file, kind = (server.grpc, files[1], "grpc") if api == "gRPC" else (server.rest, files[0], "rest")
+
+    def ask(**more):
+        return load.run(build, f"http://127.0.0.1:{port}", file, api=kind, model=model, **more)
+
+    alone = ask(seconds=0.1)["mean_ms"] / 1e3 if (first := probe(ask)) < 0.05 else first
+    if alone * connections > PATIENCE:
+        return None
+    window = max(seconds, 6 * alone * connections)
+    capacity = ask(connections=connections, seconds=window, warmup=min(0.2, window / 4))["per_second"]
+    return capacity, ask(connections=connections, rate=SHARE * capacity, seconds=max(window, 10 * alone), warmup=0.1)
+
+
+def probe(ask):
+    """Seconds of one request."""
+    for seconds in (0.05, 0.8, 8):
+        try:
+            return ask(seconds=seconds)["mean_ms"] / 1e3
+        except load.Failed:
+            if seconds == 8:
+                raise
+    return 0
+
+
+def measure(build, work, rows_folder, quick, note):
+    folders = {"half_plus_two": tern_server.make_models("server_models.py", "server", build) / "half_plus_two", "rows": rows_folder}
+    folder, rows = work / "sweep", {}
+    folder.mkdir()
+    files = {model: requests(folder, model) for model in folders}
+    servers = {}
+    try:
+        for model, path in folders.items():
+            servers[model] = tern_server.Server(work / f"sweep-{model}", [f"--model_name={model}", f"--model_base_path={path}"],
+                                                build=build)
+        for turn in range(1 if quick else 2):
+            for model, server in servers.items():
+                for size, connections, api in ((s, c, a) for s in SIZES for c in CONNECTIONS for a in ("REST", "gRPC")):
+                    note(f"sweep, round {turn + 1}: {model}, {size}, {connections} connections, {api}")
+                    found = one(build, server, model, api, files[model][size], connections, 0.3 if quick else 0.6)
+                    row = rows.setdefault((model, size, connections, api), {
+                        "model": model, "size": size, "connections": connections, "api": api, "capacity": [], "open": []})
+                    if found:
+                        row["capacity"].append(found[0])
+                        row["open"].append({k: found[1][k] for k in ("p50_ms", "p90_ms", "p99_ms", "p99.9_ms", "requests")})
+    finally:
+        for server in servers.values():
+            server.stop()
+    return {"share": SHARE, "rows": list(rows.values())}
+
+
+def between(values, form):
+    """Median, and the least and the greatest where they differ."""
+    text = form(statistics.median(values))
+    return text if len(values) == 1 else f"{text} ({form(min(values))} - {form(max(values))})"
+
+
+def section(found):
+    """The lines of the report."""
+    import report
+    lines = ["## Size by connections", "", "![sweep](sweep.png)", "",
+             f"Capacity by a closed loop; latency by an open one at {found['share']:.0%} of it, from when a request was due. "
+             "An empty row: all connections' requests together take longer than "
+             f"{PATIENCE:g} s.", ""]
+    out = []
+    for r in found["rows"]:
+        cells = [r["model"], r["size"], str(r["connections"]), r["api"]]
+        if r["capacity"]:
+            cells += [between(r["capacity"], lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.1f}"),
+                      between([o["p50_ms"] for o in r["open"]], report.number),
+                      between([o["p99_ms"] for o in r["open"]], report.number), f"{sum(o['requests'] for o in r['open']):,}"]
+        out.append(cells + [""] * (8 - len(cells)))
+    return lines + report.table(["model", "JSON of", "connections", "", "capacity/s", "p50 ms", "p99 ms", "requests"], out)
+
+
+def plot(found, folder):
+    """sweep.png and .svg: capacity and latency over size, one line for each number of connections."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    models = list(dict.fromkeys(r["model"] for r in found["rows"]))
+    figure, axes = plt.subplots(2, 2 * len(models), figsize=(5.2 * len(models) * 1.35, 7), sharex=True, squeeze=False,
+                                layout="constrained")
+    colours = {"REST": "#1b6ca8", "gRPC": "#e0722a"}
+    styles = {1: ("-", "o"), 8: ("--", "s"), 64: (":", "^")}
+    for column, (model, what) in enumerate((m, w) for m in models for w in ("p50", "p99")):
+        for line, axis in enumerate(axes[:, column]):
+            capacity = line == 0
+            if capacity and what == "p99":
+                axis.set_visible(False)
+                continue
+            for api, connections in ((a, c) for a in colours for c in CONNECTIONS):
+                rows = [r for r in found["rows"] if (r["model"], r["api"], r["connections"]) == (model, api, connections)
+                        and r["capacity"]]
+                values = [statistics.median(r["capacity"] if capacity else [o[f"{what}_ms"] for o in r["open"]]) for r in rows]
+                style, mark = styles[connections]
+                axis.plot([list(SIZES).index(r["size"]) for r in rows], values, style, marker=mark, markersize=4,
+                          color=colours[api], label=f"{api}, {connections} connection{'s' * (connections > 1)}")
+            axis.set_yscale("log")
+            axis.set_xticks(range(len(SIZES)), SIZES, fontsize=8)
+            axis.tick_params(labelsize=8, labelbottom=True)
+            axis.set_title(f"{model}: " + ("requests a second, closed loop" if capacity
+                                           else f"{what}, ms, at {found['share']:.0%} of capacity"), fontsize=9, loc="left")
+            axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
+            axis.spines[["top", "right"]].set_visible(False)
+    for column in range(1, 2 * len(models), 2):
+        handles, labels = axes[1, column].get_legend_handles_labels()
+        if column == 1:
+            figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.375, 0.9), fontsize=8, frameon=False)
+    for form in ("png", "svg"):
+        figure.savefig(folder / f"sweep.{form}", dpi=110)
+    plt.close(figure)
