@@ -8,6 +8,7 @@ colour tells whose code it is.
 """
 import collections
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -16,9 +17,10 @@ import time
 from pathlib import Path
 
 FRAME = re.compile(r"^\s*[0-9a-f]+ (.+?)(?:\+0x[0-9a-f]+)? \((.*)\)$")
+GENERATED = "made at run time"
 WIDTH, ROW, LEAST = 1400, 16, 0.6  # pixels; what is narrower than LEAST is left out
 COLOURS = (("tern", "#e8813a"), ("html.so", "#e8813a"), ("libtensorflow", "#5b9bd5"), ("tensorflow.so", "#8fbbe3"),
-           ("libopenvino", "#5b9bd5"), ("kernel", "#b0b0b0"), ("libc", "#d9c77a"), ("libstdc++", "#d9c77a"))
+           ("libopenvino", "#5b9bd5"), ("made at run time", "#5b9bd5"), ("kernel", "#b0b0b0"), ("libc", "#d9c77a"), ("libstdc++", "#d9c77a"))
 
 
 # ---- stacks ----
@@ -29,6 +31,8 @@ def home_of(name):
     base = name.rsplit("/", 1)[-1]
     if base.startswith("[kernel") or base == "[guest.kernel.kallsyms]":
         return "kernel"
+    if re.fullmatch(r"perf-\d+\.map|//anon", base):
+        return GENERATED
     return base
 
 
@@ -38,8 +42,9 @@ def fold(text):
     for line in [*text.splitlines(), ""]:
         found = FRAME.match(line)
         if found:
-            name = re.sub(r"\(.*", "", found[1].replace("(anonymous namespace)", "anonymous"))
-            frames.append((name[:200] or "?", home_of(found[2])))
+            home = home_of(found[2])
+            name = "generated code (oneDNN)" if home == GENERATED else re.sub(r"\(.*", "", found[1].replace("(anonymous namespace)", "anonymous"))
+            frames.append((name[:200] or "?", home))
         elif not line.strip() and frames:
             while len(frames) > 1 and frames[-1][0] in ("[unknown]", "__clone3", "clone3", "start_thread", "_start"):
                 frames.pop()
@@ -147,12 +152,15 @@ def measure(build, work, out, heavy, note):
     out.mkdir(parents=True, exist_ok=True)
     models = {"half_plus_two": tern_server.make_models("server_models.py", "server", build) / "half_plus_two",
               "heavy": build / "bench-heavy"}
-    message, body = work / "flame.bin", work / "flame.json"
+    message, body, floats = work / "flame.bin", work / "flame.json", work / "floats.json"
     message.write_bytes(small.predict_message()[5:])
     body.write_bytes(heavy.json)
+    floats.write_text(json.dumps({"inputs": {"x": [(i * 7919 % 100003) / 1e5 for i in range(200_000)]}}), encoding="ascii")
     found = []
     for name, title, model, api, file, hertz in (
             ("rest-large", f"REST, {len(heavy.json) / 1e6:.1f} MB of JSON, heavy model", "heavy", "rest", body, 199),
+            ("rest-floats", f"REST, {floats.stat().st_size / 1e6:.1f} MB of JSON, half_plus_two: all but the run", "half_plus_two",
+             "rest", floats, 199),
             ("grpc-small", "gRPC, half_plus_two", "half_plus_two", "grpc", message, 499)):
         note(f"flame graph: {name}")
         server = tern_server.Server(work / f"flame-{name}", [f"--model_name={model}", f"--model_base_path={models[model]}"],
