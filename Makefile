@@ -20,7 +20,7 @@ NINJA := ninja -j$(JOBS)
 SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled -Dopenvino=disabled
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test asan ubsan tsan unit exact-long fuzz-short check format bench cover image image-test install clean distclean help deps-build deps-test
+.PHONY: build demo test asan ubsan tsan unit exact-long fuzz-short check format bench bench-peers cover image image-test install clean distclean help deps-build deps-test
 
 build: deps-build $(BUILD)/build.ninja ## build/tern, its engines and handlers (the default)
 	@$(NINJA) -C $(BUILD)
@@ -62,11 +62,16 @@ format: deps-test ## bring the C sources into form: wide comments wrapped, then 
 	@n=0; until clang-format --dry-run -Werror $(FILES) 2>/dev/null || [ $$n = 9 ]; do \
 	    clang-format -i $(FILES); n=$$((n + 1)); done
 
-bench: build ## measure Tern against the bare engine and against Flask with Keras
+bench: build ## all measurements, into bench/report (15 minutes; QUICK=1: 3)
 	@deps/setup.sh bench
 	@$(MESON) setup --reconfigure -Dbench=true $(BUILD) >/dev/null
 	@$(NINJA) -C $(BUILD)
 	@BUILD=$(BUILD) bench/run.sh
+
+bench-peers: build ## Tern beside MLServer, Ray Serve, BentoML, LitServe and Triton, from PyPI (4 GB, TERN_PEERS says where)
+	@deps/setup.sh bench
+	@$(PYTHON) bench/peers/install.py || echo "bench-peers: the others go on"
+	@$(TERN_DEPS)/venv/bin/python bench/peers/peers.py --build $(BUILD)
 
 cover: deps-test build-cover/build.ninja ## line coverage of the unit tests, as build-cover/coverage.html
 	@$(NINJA) -C build-cover

@@ -20,7 +20,8 @@ FRAME = re.compile(r"^\s*[0-9a-f]+ (.+?)(?:\+0x[0-9a-f]+)? \((.*)\)$")
 GENERATED = "made at run time"
 WIDTH, ROW, LEAST = 1400, 16, 0.6  # pixels; what is narrower than LEAST is left out
 COLOURS = (("tern", "#e8813a"), ("html.so", "#e8813a"), ("libtensorflow", "#5b9bd5"), ("tensorflow.so", "#8fbbe3"),
-           ("libopenvino", "#5b9bd5"), ("made at run time", "#5b9bd5"), ("kernel", "#b0b0b0"), ("libc", "#d9c77a"), ("libstdc++", "#d9c77a"))
+           ("libopenvino", "#5b9bd5"), ("made at run time", "#5b9bd5"), ("kernel", "#b0b0b0"),
+           ("libc", "#d9c77a"), ("libstdc++", "#d9c77a"))
 
 
 # ---- stacks ----
@@ -43,7 +44,9 @@ def fold(text):
         found = FRAME.match(line)
         if found:
             home = home_of(found[2])
-            name = "generated code (oneDNN)" if home == GENERATED else re.sub(r"\(.*", "", found[1].replace("(anonymous namespace)", "anonymous"))
+            name = re.sub(r"\(.*", "", found[1].replace("(anonymous namespace)", "anonymous"))
+            if home == GENERATED:
+                name = "generated code (oneDNN)"
             frames.append((name[:200] or "?", home))
         elif not line.strip() and frames:
             while len(frames) > 1 and frames[-1][0] in ("[unknown]", "__clone3", "clone3", "start_thread", "_start"):
@@ -204,4 +207,5 @@ def section(found):
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(draw(read_folded(sys.argv[1]), sys.argv[3] if len(sys.argv) > 3 else sys.argv[1]), encoding="utf-8")
+    picture = draw(read_folded(sys.argv[1]), sys.argv[3] if len(sys.argv) > 3 else sys.argv[1])
+    Path(sys.argv[2]).write_text(picture, encoding="utf-8")

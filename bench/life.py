@@ -1,6 +1,7 @@
 """Loads beside traffic: the tail latency of one model while another is swapped, and the time to ready beside a broken model.
 
-Swaps: a small model is asked over gRPC at a fixed rate, whether answers come or not (open loop), in windows that take turns: nothing else happens, or another model (16 MB, TensorFlow) goes from version to version by HandleReloadConfigRequest
+Swaps: a small model is asked over gRPC at a fixed rate, whether answers come or not (open loop), in windows that take turns:
+nothing else happens, or another model (16 MB, TensorFlow) goes from version to version by HandleReloadConfigRequest
 without a pause. The ratio of the two windows' p99 is told, its median over the rounds.
 Ready: ten models at the start, one of which cannot be loaded, against the same ten where all can; from the start of the
 process until nine (ten) of them answer.

@@ -1,4 +1,4 @@
-"""Two kernels against their peers, one core, no server: HTML to features against lexbor's parse alone (bench/html_floor.c), and
+"""Two kernels against their peers, one core, no server: HTML to features against lexbor's parse alone (models/html/floor), and
 JSON number arrays into tensors against simdjson (bench/codec)."""
 import json
 import os
@@ -9,7 +9,7 @@ from load import Failed
 
 
 class Floor:
-    """bench/html_floor.c over some pages."""
+    """models/html/floor over some pages."""
 
     def __init__(self, build, files):
         self.process = subprocess.Popen([build / "bench" / "html_floor", *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -44,7 +44,8 @@ def measure_html(build, work, pages, rounds, note):
             for turn in range(2 * rounds):
                 for what in sorted(found, reverse=turn % 2):
                     found[what].append(floor.us(what, i, times))
-            rows.append({"page": payload.name, "bytes": len(payload.html), "us": {k: statistics.median(v) for k, v in found.items()},
+            rows.append({"page": payload.name, "bytes": len(payload.html),
+                         "us": {k: statistics.median(v) for k, v in found.items()},
                          "ratios": [f / p for f, p in zip(found["features"], found["parse"])]})
     finally:
         floor.stop()
@@ -68,7 +69,8 @@ def measure(build, work, pages, rounds, note):
 def section(found):
     """The lines of the report."""
     import report
-    lines = ["## HTML to features, one core", "", "The page's bytes to the model's tensors, against lexbor's parse of it alone.", ""]
+    lines = ["## HTML to features, one core", "",
+             "The page's bytes to the model's tensors, against lexbor's parse of it alone.", ""]
     lines += report.table(["page", "lexbor's parse, µs", "features, µs", "features, MB/s", "ratio", "middle half"], [
         [f"{r['page']}, {report.size(r['bytes'])}", f"{r['us']['parse']:.0f}", f"{r['us']['features']:.0f}",
          f"{r['bytes'] / r['us']['features']:.0f}", f"{statistics.median(r['ratios']):.2f}", report.spread(r["ratios"])]

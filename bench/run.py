@@ -144,7 +144,7 @@ def wide_payload(args, tern_grpc, progress):
                                      tern_grpc)
 
 
-def run_group(payloads, model_folder, with_features, extractor, args, work, progress):
+def run_group(payloads, model_folder, with_flask, extractor, args, work, progress):
     """One model: its Tern, its Flask, the bare engine; every payload over them. -> cases"""
     import contestants as c
     import tern_server
@@ -154,9 +154,9 @@ def run_group(payloads, model_folder, with_features, extractor, args, work, prog
                                 build=args.build)
     started, bare = [], c.Bare(args.build, model_folder / "1", work)
     try:
-        progress.step(f"starting Flask with {name}")
-        for gunicorn in (True, False):
-            started.append(c.Flask(work, args.build, model_folder / "1", with_features, library, gunicorn))
+        for gunicorn in (True, False) if with_flask else ():
+            progress.step(f"starting Flask with {name}")
+            started.append(c.Flask(work, args.build, model_folder / "1", True, library, gunicorn))
 
         def tern(title, port, path, body_of, content_type="", api="rest"):
             return c.Loaded(title, args.build, work, port, path, body_of, content_type, api)

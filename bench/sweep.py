@@ -1,7 +1,7 @@
 """Size of the request by connections by protocol: what the server can do, and how long answers take below that.
 
-Two models: `half_plus_two`, which costs nothing, and the rows model of bench/endpoint (1 MFLOP a row). Each takes 1 kB, 100 kB, 1.6 MB and 8 MB
-of JSON, or the same tensors over gRPC, from 1, 8 and 64 connections. Of each round the closed loop finds the capacity, then
+Two models: `half_plus_two`, which costs nothing, and the rows model of bench/endpoint (1 MFLOP a row). Each takes 1 kB,
+100 kB, 1.6 MB and 8 MB of JSON, or the same tensors over gRPC, from 1, 8 and 64 connections. Of each round the closed loop finds the capacity, then
 an open loop asks at SHARE of that round's capacity (requests at random distances, as many users make them): those are the
 latencies, counted from when a request was due. Medians over the rounds, with the least and the greatest.
 """
@@ -41,26 +41,15 @@ def one(build, server, model, api, files, connections, seconds):
     """-> (capacity, step of the open loop), or None where it would take too long."""
     port, file, kind = (server.grpc, files[1], "grpc") if api == "gRPC" else (server.rest, files[0], "rest")
 
-    def ask(**more):
-        return load.run(build, f"http://127.0.0.1:{port}", file, api=kind, model=model, **more)
+    def ask(seconds, **more):
+        return load.patient(seconds, build, f"http://127.0.0.1:{port}", file, api=kind, model=model, **more)
 
-    alone = ask(seconds=0.1)["mean_ms"] / 1e3 if (first := probe(ask)) < 0.05 else first
+    alone = ask(0.1)["mean_ms"] / 1e3
     if alone * connections > PATIENCE:
         return None
     window = max(seconds, 6 * alone * connections)
-    capacity = ask(connections=connections, seconds=window, warmup=min(0.2, window / 4))["per_second"]
-    return capacity, ask(connections=connections, rate=SHARE * capacity, seconds=max(window, 10 * alone), warmup=0.1)
-
-
-def probe(ask):
-    """Seconds of one request."""
-    for seconds in (0.05, 0.8, 8):
-        try:
-            return ask(seconds=seconds)["mean_ms"] / 1e3
-        except load.Failed:
-            if seconds == 8:
-                raise
-    return 0
+    capacity = ask(window, connections=connections, warmup=min(0.2, window / 4))["per_second"]
+    return capacity, ask(max(window, 10 * alone), connections=connections, rate=SHARE * capacity, poisson=True, warmup=0.1)
 
 
 def measure(build, work, rows_folder, quick, note):

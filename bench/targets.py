@@ -50,8 +50,9 @@ def small_rows(rows):
         for connections in sorted({c for _, c in cpu}):
             mine, theirs = cpu.get((name, connections), []), cpu.get((other, connections), [])
             if connections > 1:  # the design's comparison is at 8 and 64
-                yield row(f"small model, {name.split(',')[0].removeprefix('Tern ')}, {connections} connections: requests per second "
-                          "and core / nginx's `return 200`", 0.6, False, [t / m for m, t in zip(mine, theirs)])
+                api = name.split(",")[0].removeprefix("Tern ")
+                yield row(f"small model, {api}, {connections} connections: requests per second and core / nginx's `return 200`",
+                          0.6, False, [t / m for m, t in zip(mine, theirs)])
 
 
 def codec_rows(micro):
@@ -89,8 +90,8 @@ def rows(result):
     out += small_rows(result.get("small") or [])
     limits = result.get("limits") or {}
     memory = limits.get("memory", [])
-    out += [row(f"memory above the loaded model, {r['api']}, {r['title'][0].lower() + r['title'][1:]} / (body + tensors)", 1.3, True,
-                r["ratios"]) for r in memory] or [row("memory above the loaded model / (body + tensors)", 1.3, True, [])]
+    out += [row(f"memory above the loaded model, {r['api']}, {r['title'][0].lower() + r['title'][1:]} / (body + tensors)", 1.3,
+                True, r["ratios"]) for r in memory] or [row("memory above the loaded model / (body + tensors)", 1.3, True, [])]
     out.append(row("p99 while another model's version is swapped / at rest", 1.5, True,
                    ((result.get("life") or {}).get("swaps") or {}).get("ratios", [])))
     start = limits.get("start", [])

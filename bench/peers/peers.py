@@ -210,18 +210,8 @@ def same(found, wanted):
 
 
 def step(build, port, way, file, connections, expected_ms):
-    seconds = max(0.4, 5e-3 * expected_ms * connections)
-    for factor in (1, 5, 25):
-        try:
-            found = load.run(build, f"http://127.0.0.1:{port}", file, api=way.api, path=way.path, content_type=way.content_type,
-                             connections=connections, seconds=seconds * factor, warmup=0.1, model="rows")
-        except load.Failed as error:
-            if factor == 25 or "errors, the first" in str(error):
-                raise
-            continue
-        if found["requests"] >= 2:
-            return found
-    raise load.Failed("too slow to be measured")
+    return load.patient(max(0.4, 4e-3 * expected_ms * connections), build, f"http://127.0.0.1:{port}", file, api=way.api,
+                        path=way.path, content_type=way.content_type, connections=connections, warmup=0.1, model="rows")
 
 
 def measure_peer(peer, build, work, model, requests, tern, rounds, note):
@@ -239,8 +229,8 @@ def measure_peer(peer, build, work, model, requests, tern, rounds, note):
                     "JSON", None, None, "/v1/models/rows:predict")
                 files = [work / f"{peer.name}.body", work / "tern.body"]
                 files[0].write_bytes(own)
-                files[1].write_bytes(tern_grpc.predict_request("rows", {"ids": ids}).SerializeToString()
-                                     if way.form == "binary" else json.dumps({"inputs": ids.tolist()}, separators=(",", ":")).encode())
+                files[1].write_bytes(tern_grpc.predict_request("rows", {"ids": ids}).SerializeToString() if way.form == "binary"
+                                     else json.dumps({"inputs": ids.tolist()}, separators=(",", ":")).encode())
                 both = ((port, way, files[0]), (tern.grpc if mine.api == "grpc" else tern.rest, mine, files[1]))
                 for connections in (1, 8):
                     note(f"{peer.title}: {size}, {way.form}, {connections} connections")

@@ -1,5 +1,5 @@
 /*
- * bench/html_floor.c - what HTML costs at least: lexbor's parse of a page alone, beside the whole way from the
+ * html_floor.c - what HTML costs at least: lexbor's parse of a page alone, beside the whole way from the
  * page's bytes to the model's tensors.
  *
  *   html_floor PAGE...
