@@ -39,11 +39,12 @@ def small_of(payload):
     import numpy as np
     import payloads
     import tern_grpc
-    first = next(iter(payload.tensors.values())).shape
-    axis = 0 if first[0] > 1 else 1
-    size = max(v.shape[axis] for v in payload.tensors.values())
-    cut = {k: np.take(v, range(min(SMALL, v.shape[axis])), axis) if v.ndim > axis and v.shape[axis] == size else v
-           for k, v in payload.tensors.items()}
+    rows = next(iter(payload.tensors.values())).shape[0] > 1
+
+    def by_unit(name, value):
+        return rows or value.ndim == 3 or name in ("node_mask", "parent")
+
+    cut = {k: (v[:SMALL] if rows else v[:, :SMALL]) if by_unit(k, v) else v for k, v in payload.tensors.items()}
     cut = {k: np.minimum(v, SMALL - 1) if k == "parent" else v for k, v in cut.items()}
     return payloads.encode(payloads.Payload("small", "", payload.model, None, cut), tern_grpc)
 

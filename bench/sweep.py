@@ -1,9 +1,9 @@
 """Size of the request by connections by protocol: what the server can do, and how long answers take below that.
 
 Two models: `half_plus_two`, which costs nothing, and the rows model of bench/endpoint (1 MFLOP a row). Each takes 1 kB,
-100 kB, 1.6 MB and 8 MB of JSON, or the same tensors over gRPC, from 1, 8 and 64 connections. Of each round the closed loop finds the capacity, then
-an open loop asks at SHARE of that round's capacity (requests at random distances, as many users make them): those are the
-latencies, counted from when a request was due. Medians over the rounds, with the least and the greatest.
+100 kB, 1.6 MB and 8 MB of JSON, or the same tensors over gRPC, from 1, 8 and 64 connections. Of each round the closed loop
+finds the capacity, then an open loop asks at SHARE of it (requests at random distances, as many users make them): those are
+the latencies, counted from when a request was due. Medians over the rounds, with the least and the greatest.
 """
 import json
 import statistics

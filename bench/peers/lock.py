@@ -49,7 +49,7 @@ def main():
                 print(f"{name}: pip finds no set of packages that fit, see above", file=sys.stderr)
                 continue
             text = f"# The environment of {name}. Written by bench/peers/lock.py from wanted.txt; do not edit.\n"
-            text += "".join(f"{package}=={version} --hash=sha256:{digest}\n" 
+            text += "".join(f"{package}=={version} --hash=sha256:{digest}\n"
                             for package, (version, digest) in sorted(found.items()))
             (HERE / f"{name}.lock").write_text(text, encoding="utf-8")
             print(f"{name}: {len(found)} artifacts", file=sys.stderr)
