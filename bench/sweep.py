@@ -107,35 +107,32 @@ def plot(found, folder):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    models = list(dict.fromkeys(r["model"] for r in found["rows"]))
-    figure, axes = plt.subplots(2, 2 * len(models), figsize=(5.2 * len(models) * 1.35, 7), sharex=True, squeeze=False,
-                                layout="constrained")
+    models, pictures = list(dict.fromkeys(r["model"] for r in found["rows"])), ("capacity", "p50", "p99")
+    titles = {"capacity": "requests a second, closed loop",
+              **{w: f"{w}, ms, at {found['share']:.0%} of that" for w in pictures[1:]}}
+    figure, axes = plt.subplots(len(models), 3, figsize=(14, 1 + 3.6 * len(models)), squeeze=False, layout="constrained")
     colours = {"REST": "#1b6ca8", "gRPC": "#e0722a"}
     styles = {1: ("-", "o"), 8: ("--", "s"), 64: (":", "^")}
-    for column, (model, what) in enumerate((m, w) for m in models for w in ("p50", "p99")):
-        for line, axis in enumerate(axes[:, column]):
-            capacity = line == 0
-            if capacity and what == "p99":
-                axis.set_visible(False)
-                continue
+    for line, model in zip(axes, models):
+        for axis, what in zip(line, pictures):
             for api, connections in ((a, c) for a in colours for c in CONNECTIONS):
                 rows = [r for r in found["rows"] if (r["model"], r["api"], r["connections"]) == (model, api, connections)
                         and r["capacity"]]
-                values = [statistics.median(r["capacity"] if capacity else [o[f"{what}_ms"] for o in r["open"]]) for r in rows]
+                values = [statistics.median(r["capacity"] if what == "capacity" else [o[f"{what}_ms"] for o in r["open"]])
+                          for r in rows]
                 style, mark = styles[connections]
                 axis.plot([list(SIZES).index(r["size"]) for r in rows], values, style, marker=mark, markersize=4,
                           color=colours[api], label=f"{api}, {connections} connection{'s' * (connections > 1)}")
             axis.set_yscale("log")
-            axis.set_xticks(range(len(SIZES)), SIZES, fontsize=8)
-            axis.tick_params(labelsize=8, labelbottom=True)
-            axis.set_title(f"{model}: " + ("requests a second, closed loop" if capacity
-                                           else f"{what}, ms, at {found['share']:.0%} of capacity"), fontsize=9, loc="left")
-            axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+            axis.yaxis.set_minor_formatter(lambda value, _: "")
+            axis.set_xticks(range(len(SIZES)), SIZES)
+            axis.tick_params(labelsize=8)
+            axis.set_title(f"{model}: {titles[what]}", fontsize=9, loc="left")
+            axis.grid(True, which="both", axis="y", color="#e8e8e8", linewidth=0.6)
             axis.spines[["top", "right"]].set_visible(False)
-    for column in range(1, 2 * len(models), 2):
-        handles, labels = axes[1, column].get_legend_handles_labels()
-        if column == 1:
-            figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.375, 0.9), fontsize=8, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(colours) * len(CONNECTIONS),
+                  fontsize=8, frameon=False)
     for form in ("png", "svg"):
         figure.savefig(folder / f"sweep.{form}", dpi=110)
     plt.close(figure)
