@@ -20,12 +20,13 @@
 #include "features/html_features.h"
 #include "postprocess/html_answer.h"
 #include "postprocess/html_text.h"
+#include "postprocess/html_view.h"
 
 enum { POOL = 16 };
 
 struct tern_handler {
     const tern_handler_host *host;
-    tern_html_thresholds thresholds;
+    tern_html_settings settings;
     pthread_mutex_t lock;
     tern_html *idle[POOL];
     int n_idle;
@@ -71,21 +72,6 @@ static const char *find_value(tern_str json, const char *key)
         return i < json.len ? json.ptr + i : NULL;
     }
     return NULL;
-}
-
-/* A decimal fraction such as 0.35; `otherwise` where there is none. */
-static float find_fraction(tern_str json, const char *key, float otherwise)
-{
-    const char *p = find_value(json, key), *end = json.ptr + json.len;
-    if (p == NULL || *p < '0' || *p > '9')
-        return otherwise;
-    double v = 0, unit = 1;
-    for (; p < end && *p >= '0' && *p <= '9' && v < 1e6; p++)
-        v = v * 10 + (*p - '0');
-    if (p < end && *p == '.')
-        for (p++; p < end && *p >= '0' && *p <= '9' && unit > 1e-12; p++)
-            v += (*p - '0') * (unit /= 10);
-    return (float)v;
 }
 
 static tern_code check_fingerprint(const tern_handler_options *options, tern_status *st)
@@ -160,12 +146,7 @@ static tern_code attach(const tern_handler_host *host, const tern_handler_option
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
     }
     h->host = host;
-    h->thresholds = (tern_html_thresholds){
-        .main = find_fraction(options->config, "main", 0.5f),
-        .title = find_fraction(options->config, "title", 0.5f),
-        .author = find_fraction(options->config, "author", 0.5f),
-        .date = find_fraction(options->config, "date", 0.5f),
-    };
+    (void)tern_html_settings_read(&h->settings, options->config.ptr, options->config.len);
     *handler = h;
     return TERN_OK;
 }
@@ -233,12 +214,64 @@ static bool is_asked_for(tern_str accept, const char *type)
            (accept.len == n || accept.ptr[n] == ';' || accept.ptr[n] == ',' || accept.ptr[n] == ' ');
 }
 
-/* JSON; or the main content alone, as text or Markdown (RFC 7763). */
+/* Whether the query has name=1. */
+static bool has_parameter(const tern_handler_request *r, const char *name)
+{
+    const size_t n = strlen(name);
+    const tern_str t = TERN_HAS(r, target) ? r->target : (tern_str){NULL, 0};
+    const char *query = t.len > 0 ? memchr(t.ptr, '?', t.len) : NULL;
+    for (size_t i = query != NULL ? (size_t)(query - t.ptr) : t.len; i + n + 2 < t.len; i++)
+        if ((t.ptr[i] == '?' || t.ptr[i] == '&') && memcmp(t.ptr + i + 1, name, n) == 0 &&
+            t.ptr[i + n + 1] == '=' && t.ptr[i + n + 2] == '1' &&
+            (i + n + 3 == t.len || t.ptr[i + n + 3] == '&'))
+            return true;
+    return false;
+}
+
+typedef enum form { JSON, TEXT, MARKDOWN, VIEW } form;
+
+/* JSON; the main content alone, as text or Markdown (RFC 7763); or the coloured document. */
+static form form_of(const tern_handler_request *r)
+{
+    return is_asked_for(r->accept, "text/markdown") ? MARKDOWN
+           : is_asked_for(r->accept, "text/plain")  ? TEXT
+           : is_asked_for(r->accept, "text/html")   ? VIEW
+                                                    : JSON;
+}
+
+static char *make_answer(const tern_handler *h, const tern_handler_request *r, form f, const tern_html *x,
+                         const tern_html_outputs *y, size_t *length)
+{
+    switch (f) {
+    case TEXT:
+    case MARKDOWN:
+        return tern_html_text(x, y, &h->settings, f == MARKDOWN, length);
+    case VIEW:
+        return tern_html_view(x, y, &h->settings, length);
+    default:
+        return tern_html_answer(x, y, &h->settings, has_parameter(r, "evidence"), length);
+    }
+}
+
+static tern_code send(tern_handler *h, tern_handler_call *call, form f, const char *answer, size_t length,
+                      tern_status *st)
+{
+    static const char *const types[] = {NULL, "text/plain; charset=utf-8", "text/markdown; charset=utf-8",
+                                        "text/html; charset=utf-8"};
+    static const char policy[] = "content-security-policy";
+    tern_code rc = TERN_OK;
+    if (types[f] != NULL)
+        h->host->set_content_type(call, (tern_str){types[f], strlen(types[f])});
+    if (f == VIEW && TERN_HAS(h->host, add_header))
+        rc = h->host->add_header(call, (tern_str){policy, sizeof policy - 1},
+                                 (tern_str){TN_HTML_VIEW_POLICY, sizeof TN_HTML_VIEW_POLICY - 1}, st);
+    return rc == TERN_OK ? h->host->write(call, answer, length, st) : rc;
+}
+
 static tern_code post(tern_handler *h, const tern_handler_request *r, tern_handler_call *call, void *state,
                       tern_status *st)
 {
-    const bool markdown = is_asked_for(r->accept, "text/markdown"),
-               text = is_asked_for(r->accept, "text/plain");
+    const form f = form_of(r);
     tern_html *x = state;
     uint32_t n = tern_html_block_count(x);
     tern_html_outputs y = {
@@ -254,15 +287,10 @@ static tern_code post(tern_handler *h, const tern_handler_request *r, tern_handl
             "The model's outputs are not the page model's (main, role, page_type, language) for %u blocks.",
             n);
     size_t length;
-    char *answer = markdown || text ? tern_html_text(x, &y, h->thresholds.main, markdown, &length)
-                                    : tern_html_answer(x, &y, &h->thresholds, &length);
+    char *answer = make_answer(h, r, f, x, &y, &length);
     if (answer == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
-    if (markdown || text) {
-        const char *type = markdown ? "text/markdown; charset=utf-8" : "text/plain; charset=utf-8";
-        h->host->set_content_type(call, (tern_str){type, strlen(type)});
-    }
-    tern_code rc = h->host->write(call, answer, length, st);
+    const tern_code rc = send(h, call, f, answer, length, st);
     tern_html_answer_free(answer);
     return rc;
 }

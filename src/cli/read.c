@@ -18,11 +18,12 @@
 #include "engine/engine.h"
 #include "handler/handler.h"
 
-#define LOAD_NS   (120 * TN_NS_PER_S)
-#define PAGE_MAX  ((size_t)1 << 30)
-#define ARENA_MAX ((size_t)1 << 30)
-#define BAR       30
-#define PATH_ROOM 4096
+#define LOAD_NS      (120 * TN_NS_PER_S)
+#define PAGE_MAX     ((size_t)1 << 30)
+#define ARENA_MAX    ((size_t)1 << 30)
+#define BAR          30
+#define BAR_AFTER_NS (2 * TN_NS_PER_S)
+#define PATH_ROOM    4096
 
 typedef struct form {
     const char *name, *accept, *ending;
@@ -30,10 +31,12 @@ typedef struct form {
 
 static const form forms[] = {{"text", "text/plain", ".txt"},
                              {"markdown", "text/markdown", ".md"},
-                             {"json", "application/json", ".json"}};
+                             {"json", "application/json", ".json"},
+                             {"view", "text/html", ".view.html"}};
 
 typedef struct reader {
     const form *form;
+    bool evidence;
     const char *model, *output, *content_type;
     const char **files;
     int n_files;
@@ -50,8 +53,15 @@ static void help(FILE *out)
     fputs("usage: tern read [FILE...] [flags]\n\n"
           "Reads web pages (HTML files; - or nothing: standard input) and prints what they say.\n\n"
           "  --format=text          the main content; or markdown; or json: page type, language, title, "
-          "author,\n"
-          "                         date, main content, and every block with its role\n"
+          "author, "
+          "date,\n"
+          "                         each with its confidence and evidence, main content, and every block "
+          "with its "
+          "role;\n"
+          "                         or view: an HTML page that shows the blocks coloured by role and "
+          "confidence\n"
+          "  --view, --json, ...    short for --format=view and so on\n"
+          "  --evidence             json: with the CSS path of every block\n"
           "  --output=DIR           a file for each page instead (-o DIR)\n"
           "  --content_type=TYPE    of all files; default text/html: the page says its charset\n"
           "  --model=DIR            folder with versions of the page model; default: the one beside the "
@@ -83,14 +93,28 @@ static bool set_form(reader *r, const char *name)
             return true;
         }
     }
-    fprintf(stderr, "tern read: --format=%.50s: it is text, markdown or json\n", name);
+    fprintf(stderr, "tern read: --format=%.50s: it is text, markdown, json or view\n", name);
     return false;
+}
+
+/* --json and the like, --evidence: flags without a value. */
+static bool read_switch(reader *r, const char *flag)
+{
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
+        if (flag[1] == '-' && strcmp(flag + 2, forms[i].name) == 0) {
+            r->form = &forms[i];
+            return true;
+        }
+    r->evidence |= strcmp(flag, "--evidence") == 0;
+    return strcmp(flag, "--evidence") == 0;
 }
 
 static bool read_flag(reader *r, int argc, char **argv, int *i)
 {
     static char output[] = "--output";
     const char *value;
+    if (read_switch(r, argv[*i]))
+        return true;
     if (strcmp(argv[*i], "-o") == 0)
         argv[*i] = output;
     const char *flag = argv[*i];
@@ -254,6 +278,8 @@ static tern_code read_one(reader *r, const char *file, tn_buf *page, tern_status
     job.request.body = tn_buf_view(page);
     job.request.content_type = tn_str_from(r->content_type);
     job.request.accept = tn_str_from(r->form->accept);
+    if (r->evidence)
+        job.request.target = TN_STR("?evidence=1");
     code = tn_handler_pre(&job, st);
     if (code == TERN_OK && !call->skip_run)
         code = tn_call_run_now(call, 0, 0, st);
@@ -269,14 +295,16 @@ static tern_code read_one(reader *r, const char *file, tn_buf *page, tern_status
 
 static int read_all(reader *r)
 {
-    const bool bar =
+    const bool terminal =
         r->n_files > 1 && isatty(STDERR_FILENO) == 1 && (r->output != NULL || isatty(STDOUT_FILENO) == 0);
     const int64_t start_ns = tn_now_ns();
+    bool bar = false; /* it is shown */
     tern_status st;
     tn_buf page;
     int failed = 0;
     tn_buf_init(&page, PAGE_MAX);
     for (int i = 0; i < r->n_files; i++) {
+        bar = terminal && tn_now_ns() - start_ns > BAR_AFTER_NS;
         if (bar)
             fprintf(stderr, "\r%d/%d  [%.*s%*s]", i, r->n_files, i * BAR / r->n_files,
                     "##############################", BAR - i * BAR / r->n_files, "");
@@ -288,9 +316,10 @@ static int read_all(reader *r)
     tn_buf_free(&page);
     if (bar)
         fputs("\r\033[K", stderr);
+    const double seconds = (double)(tn_now_ns() - start_ns) / TN_NS_PER_S;
     if (r->output != NULL)
-        fprintf(stderr, "%d of %d pages written to %s in %.2f s\n", r->n_files - failed, r->n_files,
-                r->output, (double)(tn_now_ns() - start_ns) / TN_NS_PER_S);
+        fprintf(stderr, "%d of %d pages written to %s in %.2f s (%.0f pages/s)\n", r->n_files - failed,
+                r->n_files, r->output, seconds, r->n_files / (seconds > 0 ? seconds : 1));
     return failed > 0;
 }
 

@@ -1,9 +1,9 @@
 /*
  * fuzz_html.c - the whole extraction of a page, its tensors and its answer, from any bytes.
  *
- * The first byte chooses what the caller says: a Content-Type with or without charset, an address. Every block's text must
- * lie in the extractor's memory and be valid UTF-8 (the answer is checked by its own writer); a second extraction of the same
- * page must give the same number of blocks.
+ * The first byte chooses what the caller says: a Content-Type with or without charset, an address. Every
+ * block's text must lie in the extractor's memory and be valid UTF-8 (the answer is checked by its own
+ * writer); a second extraction of the same page must give the same number of blocks.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +13,8 @@
 #include "features/html_features.h"
 #include "features/html_internal.h"
 #include "postprocess/html_answer.h"
+#include "postprocess/html_text.h"
+#include "postprocess/html_view.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -49,10 +51,17 @@ static void check_results(tern_html *x)
     for (size_t i = 0; i < (size_t)n * (1 + TERN_HTML_ROLES); i++)
         y[i] = (float)(i % 7) / 7.0f;
     tern_html_outputs o = {y, y + n, y, y, n};
-    tern_html_thresholds t = {0.3f, 0.3f, 0.3f, 0.3f};
-    char *json = tern_html_answer(x, &o, &t, &length);
-    require(json != NULL && tn_html_is_utf8(json, length));
-    tern_html_answer_free(json);
+    tern_html_settings t;
+    static const char config[] = "{\"thresholds\": {\"main\": 0.3}}";
+    require(tern_html_settings_read(&t, config, sizeof config - 1));
+    for (int form = 0; form < 6; form++) {
+        char *text = form < 2   ? tern_html_answer(x, &o, &t, form, &length)
+                     : form < 4 ? tern_html_text(x, &o, &t, form == 3, &length)
+                     : form < 5 ? tern_html_view(x, &o, &t, &length)
+                                : tern_html_candidates_json(x, &o, &length);
+        require(text != NULL && tn_html_is_utf8(text, length) && strlen(text) == length);
+        tern_html_answer_free(text);
+    }
     free(y);
 }
 

@@ -27,12 +27,35 @@ def server(start_shared):
 
 
 @pytest.mark.parametrize("form, accept", [("json", "application/json"), ("text", "text/plain"),
-                                          ("markdown", "text/markdown;q=1, */*")])
+                                          ("markdown", "text/markdown;q=1, */*"), ("view", "text/html;q=1, */*")])
 def test_same_as_the_server(server, form, accept):
     for page in PAGES[:2]:
         answer = server.request("POST", "/invocations", page.read_bytes(), {"content-type": "text/html", "accept": accept})
         assert answer.status == 200 and answer.headers["content-type"].startswith(accept.split(";")[0])
         assert read(f"--format={form}", page).stdout == answer.body
+
+
+def test_evidence(server):
+    page = PAGES[0].read_bytes()
+    answer = server.request("POST", "/invocations?evidence=1", page, {"content-type": "text/html"})
+    assert read("--json", "--evidence", PAGES[0]).stdout == answer.body
+    found = answer.json()
+    assert all(b["path"] for b in found["blocks"] if b["text"])
+    plain = server.request("POST", "/invocations", page, {"content-type": "text/html"}).json()
+    assert all("path" not in b for b in plain["blocks"]) and plain["evidence"] == found["evidence"]
+    for field in ("title", "author", "date"):
+        assert 0 < plain["confidence"][field] <= 1
+        for source in plain["evidence"][field]:
+            if "block" in source:
+                assert source["path"] == found["blocks"][source["block"]]["path"]
+                assert source["offset"] == found["blocks"][source["block"]]["offset"]
+
+
+def test_view_is_safe(server):
+    page = b"<title>t</title><h1>A title</h1><script>alert(1)</script><p onclick=alert(2)>Words &lt;b&gt; of a paragraph"
+    answer = server.request("POST", "/invocations", page, {"content-type": "text/html", "accept": "text/html"})
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'") and b"<script" not in answer.body
+    assert b"Words &lt;b&gt; of a paragraph" in answer.body and b"onclick" not in answer.body
 
 
 def test_standard_input():
@@ -70,7 +93,7 @@ def test_one_bad_page_does_not_stop_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--format=pdf"], "text, markdown or json"),
+    (["--format=pdf"], "text, markdown, json or view"),
     (["--nothing"], "no flag --nothing"),
     (["--model=/does/not/exist"], "/does/not/exist"),
 ])

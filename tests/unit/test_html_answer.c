@@ -58,11 +58,12 @@ typedef struct fixture {
     size_t length;
 } fixture;
 
-static const tern_html_thresholds half = {.main = 0.5f, .title = 0.5f, .author = 0.5f, .date = 0.5f};
+static tern_html_settings half; /* what an empty config gives: 0.5 */
 
 static void prepare(fixture *f, const char *page)
 {
     memset(f, 0, sizeof *f);
+    (void)tern_html_settings_read(&half, "{}", 2);
     f->x = tern_html_create();
     assert_non_null(f->x);
     assert_int_equal(tern_html_extract(f->x, page, strlen(page), NULL, 0, NULL, 0, 0), TERN_HTML_OK);
@@ -80,7 +81,7 @@ static void role_is(fixture *f, uint32_t block, int role, float p)
 
 static void answer(fixture *f)
 {
-    f->json = tern_html_answer(f->x, &f->y, &half, &f->length);
+    f->json = tern_html_answer(f->x, &f->y, &half, 0, &f->length);
     assert_non_null(f->json);
     assert_int_equal(strlen(f->json), f->length);
 }
@@ -129,7 +130,8 @@ static void nothing_known_is_null(void **state)
     fixture f;
     prepare(&f, "<p>x");
     answer(&f);
-    HOLDS(&f, "\"title\": null, \"author\": null, \"date\": null, \"main_content\": \"\"");
+    HOLDS(&f,
+          "\"title\": null, \"author\": null, \"date\": null, \"confidence\": {\"main_content\": 0.0000, ");
     finish(&f);
 }
 
@@ -172,7 +174,7 @@ static void odd_outputs_are_safe(void **state)
     HOLDS(&f, "\"main_content\": \"b\"");
     f.y.n = 1;
     size_t n;
-    assert_null(tern_html_answer(f.x, &f.y, &half, &n));
+    assert_null(tern_html_answer(f.x, &f.y, &half, 0, &n));
     finish(&f);
 }
 
@@ -180,9 +182,9 @@ static void control_bytes_are_escaped(void **state)
 {
     (void)state;
     fixture f;
-    prepare(&f, "<meta property=og:title content='a&#9;b&#10;c&#1;d\xE2\x82\xAC'><p>x");
+    prepare(&f, "<meta property=og:title content='a&#9;b&#10;c&#1;d words of a title \xE2\x82\xAC'><p>x");
     answer(&f);
-    HOLDS(&f, "\"title\": \"a\\u0009b\\nc\\u0001d\xE2\x82\xAC\"");
+    HOLDS(&f, "\"title\": \"a\\tb\\nc\\u0001d words of a title \xE2\x82\xAC\"");
     finish(&f);
 }
 
@@ -193,7 +195,7 @@ static void text_is(const char *page, bool markdown, const char *expected)
     prepare(&f, page);
     for (uint32_t i = 0; i < f.y.n; i++)
         f.main[i] = 1.0f;
-    char *text = tern_html_text(f.x, &f.y, 0.5f, markdown, &length);
+    char *text = tern_html_text(f.x, &f.y, &half, markdown, &length);
     assert_non_null(text);
     assert_int_equal(length, strlen(text));
     assert_string_equal(text, expected);
@@ -220,6 +222,32 @@ static void markdown_escapes_what_would_be_a_mark(void **state)
     text_is("<pre>```</pre>", true, "\\`\\`\\`\n");
 }
 
+static void markdown_keeps_links(void **state)
+{
+    (void)state;
+    text_is(
+        "<p>See <a href=/a?b=1&amp;c=2>the <b>first</b> one</a> and <a href='x (1).html'>another</a>, not "
+        "<a href='javascript:alert(1)'>this</a> nor <a href='#top'>that</a>.",
+        true, "See [the first one](/a?b=1&c=2) and [another](x%20%281%29.html), not this nor that.\n");
+    text_is("<a href=/card><h3>A card</h3><p>with a text</a><p>and <a href=two>two</a> <a href=three>two</a>",
+            true, "### [A card](/card)\n\n[with a text](/card)\n\nand [two](two) [two](three)\n");
+    text_is("<p>a <!-- <a href=x>b</a> --> b <script>'<a href=y>b</a>'</script>b", true, "a b b\n");
+    text_is(
+        "<p><a href='\x01javascript:x'>a</a> <a href=' data:x'>b</a> <a href=>c</a> <a href='unclosed>d</a>",
+        true, "a b c\n");
+}
+
+static void markdown_keeps_tables_of_data(void **state)
+{
+    (void)state;
+    text_is("<p>before<table><thead><tr><th>Name<th>Size</thead><tr><td>a|b<td><p>1<p>kg<tr><td>c</"
+            "table><p>after",
+            true, "before\n\n| Name | Size |\n| --- | --- |\n| a\\|b | 1 kg |\n| c | |\n\nafter\n");
+    text_is("<table><tr><td>only<tr><td>one<tr><td>column</table>", true, "only\n\none\n\ncolumn\n");
+    text_is("<table><tr><td>a<td>b</table><table><tr><td>c<td>d<tr><td>e<td>f</table>", true,
+            "a\n\nb\n\n| c | d |\n| --- | --- |\n| e | f |\n");
+}
+
 static void text_of_nothing(void **state)
 {
     (void)state;
@@ -227,7 +255,7 @@ static void text_of_nothing(void **state)
     size_t length;
     prepare(&f, "<p>unwanted");
     for (int markdown = 0; markdown < 2; markdown++) {
-        char *text = tern_html_text(f.x, &f.y, 0.5f, markdown, &length);
+        char *text = tern_html_text(f.x, &f.y, &half, markdown, &length);
         assert_string_equal(text, "");
         tern_html_answer_free(text);
     }
@@ -246,6 +274,8 @@ int main(void)
         cmocka_unit_test(control_bytes_are_escaped),
         cmocka_unit_test(markdown_keeps_the_form),
         cmocka_unit_test(markdown_escapes_what_would_be_a_mark),
+        cmocka_unit_test(markdown_keeps_links),
+        cmocka_unit_test(markdown_keeps_tables_of_data),
         cmocka_unit_test(text_of_nothing),
     };
     return cmocka_run_group_tests_name("html_answer", tests, NULL, NULL);

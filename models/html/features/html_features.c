@@ -14,6 +14,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "postprocess/html_source.h"
+
 #define VERSION "html-features/1"
 
 /* Capacity of kept arrays that clear() goes back to. */
@@ -66,6 +68,9 @@ void tern_html_free(tern_html *x)
     free(x->meta_text.data);
     free(x->seen);
     free(x->frames);
+    if (x->source != NULL)
+        tn_html_source_clear(x->source);
+    free(x->source);
     free(x);
 }
 
@@ -77,9 +82,10 @@ tern_html *tern_html_create(void)
     x->guard = tn_html_guard_create();
     x->seen = calloc(TN_HTML_SEEN, sizeof *x->seen);
     x->frames = tn_html_walk_frames();
+    x->source = calloc(1, sizeof *x->source);
     tn_html_months(x);
-    if (x->guard == NULL || x->seen == NULL || x->frames == NULL || !tn_html_reserve(&x->text, 1) ||
-        !tn_html_reserve(&x->meta_text, 1)) {
+    if (x->guard == NULL || x->seen == NULL || x->frames == NULL || x->source == NULL ||
+        !tn_html_reserve(&x->text, 1) || !tn_html_reserve(&x->meta_text, 1)) {
         tern_html_free(x);
         return NULL;
     }
@@ -105,9 +111,9 @@ void tern_html_clear(tern_html *x)
     shrink(&x->text);
     shrink(&x->decoded);
     shrink(&x->meta_text);
-    void *root;
+    tn_html_source_clear(x->source);
     x->deadline_ns = 0;
-    (void)tn_html_guard_parse(x, "", 0, &root); /* lets go of the last tree */
+    (void)tn_html_guard_parse(x, "", 0, &x->root); /* lets go of the last tree */
 }
 
 /* ---- extraction ---- */
@@ -191,7 +197,6 @@ int tern_html_extract(tern_html *x, const void *bytes, size_t length, const char
 {
     const char *s = bytes, *utf8;
     size_t n;
-    void *root;
     x->message[0] = '\0';
     x->truncated = false;
     x->n_records = 0;
@@ -212,9 +217,11 @@ int tern_html_extract(tern_html *x, const void *bytes, size_t length, const char
         return fail(x, rc, "The document's charset cannot be decoded.");
     if (!has_tag(utf8, n))
         return fail(x, TERN_HTML_NOT_HTML, "The document is not HTML: no tag within its first 64 kB.");
-    rc = tn_html_guard_parse(x, utf8, n, &root);
+    rc = tn_html_guard_parse(x, utf8, n, &x->root);
     if (rc == TERN_HTML_OK)
-        rc = tn_html_walk(x, root);
+        rc = tn_html_walk(x, x->root);
+    if (rc == TERN_HTML_OK)
+        tn_html_source_scan(x->source, utf8, n);
     if (rc == TERN_HTML_DEADLINE)
         return fail(x, rc, "The deadline passed while the document was read.");
     if (rc != TERN_HTML_OK)

@@ -102,9 +102,11 @@ struct tern_html {
     char charset[40];
     bool truncated;
     char message[256];
-    uint32_t months[64];    /* hashes of month names, ended by 0 */
-    uint8_t month_bits[32]; /* the low 8 bits of those hashes that occur */
-    void *frames;           /* the walk's stack */
+    uint32_t months[64];           /* hashes of month names, ended by 0 */
+    uint8_t month_bits[32];        /* the low 8 bits of those hashes that occur */
+    void *frames;                  /* the walk's stack */
+    void *root;                    /* of the last page's tree, or NULL */
+    struct tn_html_source *source; /* its JSON-LD and links (postprocess/html_source.h) */
     int64_t deadline_ns;
 };
 

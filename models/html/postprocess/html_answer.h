@@ -3,13 +3,25 @@
  *
  *   {"page_type": {"label": "article", "probability": 0.9312, "probabilities": {"article": 0.9312, ...}},
  *    "language": {same form}, "title": "..." | null, "author": "..." | null, "date": "2025-07-20" | null,
+ *    "confidence": {"main_content": 0.9513, "title": 0.9871, "author": 0.9034, "date": 0.9620},
+ *    "evidence": {"title": [{"source": "block", "block": 12, "offset": 4711, "path": "#story > h1"},
+ *                           {"source": "meta", "name": "og:title"}, {"source": "title"}, {"source":
+ *                           "json-ld", "name": "NewsArticle.headline", "offset": 812}], "author": [...],
+ *                           ...},
  *    "main_content": "...", "truncated": false,
  *    "blocks": [{"text": "...", "tag": "p", "offset": 1234, "role": "other", "role_probability": 0.91,
- *    "main": 0.9870}]}
+ *    "main": 0.9870, "path": "..."}]}
  *
- * Always valid UTF-8 and valid JSON, the same bytes for the same inputs: probabilities are printed by own
- * code with four
- * decimals. Bounded: see TN_HTML_ANSWER_*. Pure but for memory; any thread, one extractor each.
+ * "date" is a day in ISO 8601. A confidence is the probability that the answer is right by the measures of
+ * the model card: of title, author and date by the ranking of candidates (html_candidates.h), of a field that
+ * is null the probability that the page states none; of main_content the word F1 to expect. "evidence" says
+ * where each answer stands, the first source first; offsets are bytes of the page in its UTF-8 form, "path"
+ * is a CSS selector of the block's element. Paths of all blocks are there when `evidence` is asked for: they
+ * double the answer.
+ *
+ * Always valid UTF-8 and valid JSON, the same bytes for the same inputs on the same machine (logarithms are
+ * libm's); probabilities have four decimals. Bounded: see TN_HTML_ANSWER_*. Pure but for memory; any thread,
+ * one extractor each.
  */
 #ifndef TERN_HTML_ANSWER_H
 #define TERN_HTML_ANSWER_H
@@ -18,44 +30,30 @@
 #include <stdint.h>
 
 #include "features/html_features.h"
+#include "postprocess/html_settings.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define TN_HTML_ANSWER_BLOCK_TEXT 240u       /* bytes of a block's text in "blocks" */
-#define TN_HTML_ANSWER_MAIN       (4u << 20) /* bytes of main_content */
-#define TN_HTML_ANSWER_FIELD      1024u      /* bytes of title and author */
-
-/* Order of the network's classes; train/data.py has the same. */
-enum { TERN_HTML_PAGE_TYPES = 7, TERN_HTML_LANGUAGES = 5, TERN_HTML_ROLES = 10 };
-enum {
-    TERN_HTML_ROLE_OTHER = 0,
-    TERN_HTML_ROLE_TITLE = 1,
-    TERN_HTML_ROLE_AUTHOR = 2,
-    TERN_HTML_ROLE_DATE = 3
-};
-
-/* float32 outputs of a batch of one; borrowed. n is the number of blocks they were computed for. */
-typedef struct tern_html_outputs {
-    const float *main;      /* [n] */
-    const float *role;      /* [n, 10] */
-    const float *page_type; /* [7] */
-    const float *language;  /* [5] */
-    uint32_t n;
-} tern_html_outputs;
-
-/* Chosen by validation; a block is taken at or above. */
-typedef struct tern_html_thresholds {
-    float main, title, author, date;
-} tern_html_thresholds;
+#define TN_HTML_ANSWER_BLOCK_TEXT 240u               /* bytes of a block's text in "blocks" */
+#define TN_HTML_ANSWER_MAIN       (4u << 20)         /* bytes of main_content */
+#define TN_HTML_ANSWER_FIELD      1024u              /* bytes of title and author */
+#define TN_HTML_ANSWER_MEMORY     ((size_t)64 << 20) /* of an answer, and of what is needed to make it */
 
 /*
- * The answer, owned by the caller (tern_html_answer_free), NUL-terminated behind its length. NULL without
- * memory, or when outputs->n is not the extractor's number of blocks.
+ * The answer, owned by the caller (tern_html_answer_free), NUL-terminated behind its length. evidence: paths
+ * of all blocks. NULL without memory, or when outputs->n is not the extractor's number of blocks.
  */
 TERN_HTML_API char *tern_html_answer(const tern_html *x, const tern_html_outputs *outputs,
-                                     const tern_html_thresholds *thresholds, size_t *length);
+                                     const tern_html_settings *settings, int evidence, size_t *length);
+/*
+ * The candidates of title, author and date with the numbers that rank them, as JSON: what train/rank.py
+ * learns from. {"title": {"none": p, "candidates": [{"text": "...", "probability": p, "features": [...]}]},
+ * ...}. Owned and NULL as above.
+ */
+TERN_HTML_API char *tern_html_candidates_json(const tern_html *x, const tern_html_outputs *outputs,
+                                              size_t *length);
 TERN_HTML_API void tern_html_answer_free(char *json);
 
 #ifdef __cplusplus

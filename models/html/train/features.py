@@ -5,6 +5,7 @@ One Extractor serves one thread.
 """
 
 import ctypes
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,8 @@ class _Outputs(ctypes.Structure):
     _fields_ = [(n, ctypes.c_void_p) for n in ("main", "role", "page_type", "language")] + [("n", ctypes.c_uint32)]
 
 
-class _Thresholds(ctypes.Structure):
-    _fields_ = [(n, ctypes.c_float) for n in ("main", "title", "author", "date")]
+class _Settings(ctypes.Structure):
+    _fields_ = [("main", ctypes.c_float * 7), ("page_type_temperature", ctypes.c_float), ("language_temperature", ctypes.c_float)]
 
 
 @dataclass
@@ -87,10 +88,12 @@ def load(path=None):
         "tern_html_tag_count": (u32, []),
         "tern_html_fingerprint": (s, []),
         "tern_html_find_date": (i, [s, ctypes.c_size_t, i, ctypes.c_char_p]),
+        "tern_html_settings_read": (ctypes.c_bool, [ctypes.POINTER(_Settings), s, ctypes.c_size_t]),
         "tern_html_answer": (
             p,
-            [p, ctypes.POINTER(_Outputs), ctypes.POINTER(_Thresholds), ctypes.POINTER(ctypes.c_size_t)],
+            [p, ctypes.POINTER(_Outputs), ctypes.POINTER(_Settings), i, ctypes.POINTER(ctypes.c_size_t)],
         ),
+        "tern_html_candidates_json": (p, [p, ctypes.POINTER(_Outputs), ctypes.POINTER(ctypes.c_size_t)]),
         "tern_html_answer_free": (None, [p]),
     }
     for name, (result, arguments) in signatures.items():
@@ -161,19 +164,30 @@ class Extractor:
                 out[name] = ctypes.string_at(v, n.value).decode()
         return out
 
-    def answer(self, outputs: dict, thresholds: dict) -> bytes:
-        """The answer's JSON for the last page, as the server writes it. outputs: the model's, of a batch of one."""
+    def answer(self, outputs: dict, config: dict, evidence: bool = False) -> bytes:
+        """The answer's JSON for the last page, as the server writes it. outputs: the model's, of a batch of one; config: the
+        model's tern.json, or its thresholds alone."""
+        settings = _Settings()
+        text = json.dumps(config if "thresholds" in config else {"thresholds": config}).encode()
+        if not self.lib.tern_html_settings_read(ctypes.byref(settings), text, len(text)):
+            raise ValueError("the config is no JSON")
+        return self._owned(self.lib.tern_html_answer, outputs, ctypes.byref(settings), evidence)
+
+    def candidates(self, outputs: dict) -> dict:
+        """What may be the last page's title, author and date, each with the numbers that rank it (rank.py)."""
+        return json.loads(self._owned(self.lib.tern_html_candidates_json, outputs))
+
+    def _owned(self, function, outputs: dict, *arguments) -> bytes:
         keep = {k: np.ascontiguousarray(v, np.float32) for k, v in outputs.items()}
         o = _Outputs(*(keep[k].ctypes.data for k in ("main", "role", "page_type", "language")), keep["main"].size)
-        t = _Thresholds(*(thresholds[k] for k in ("main", "title", "author", "date")))
         n = ctypes.c_size_t()
-        json = self.lib.tern_html_answer(self.x, ctypes.byref(o), ctypes.byref(t), ctypes.byref(n))
-        if not json:
+        text = function(self.x, ctypes.byref(o), *arguments, ctypes.byref(n))
+        if not text:
             raise MemoryError
         try:
-            return ctypes.string_at(json, n.value)
+            return ctypes.string_at(text, n.value)
         finally:
-            self.lib.tern_html_answer_free(json)
+            self.lib.tern_html_answer_free(text)
 
     @property
     def charset(self) -> str:
