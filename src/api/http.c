@@ -181,9 +181,9 @@ void tn_http_request_send(tn_request *r, const tn_http_answer *answer)
     if (answer->varies)
         add(&list, TN_STR("vary"), TN_STR("accept, accept-encoding"));
     if (r->server->rest_extensions && r->call.version != NULL) {
-        int n = snprintf(version, sizeof version, "%lld", (long long)r->call.version->number);
+        const size_t n = tn_put_i64(version, r->call.version->number);
         add(&list, TN_STR("x-tern-model"), r->call.version->model);
-        add(&list, TN_STR("x-tern-model-version"), (tn_str){version, (size_t)n});
+        add(&list, TN_STR("x-tern-model-version"), (tn_str){version, n});
     }
     if (!r->server->strict) {
         size_t n = tn_request_timing(r, timing, sizeof timing);

@@ -89,14 +89,23 @@ void tn_request_pool_free(tn_loop *loop)
     *slot = NULL;
 }
 
-void tn_request_drop(tn_request *r)
+/* now_ns: the clock where it was just read, or 0. */
+static void drop(tn_request *r, int64_t now_ns)
 {
     tn_timer_stop(r->loop, &r->deadline);
     tn_handler_job_finish(&r->job);
-    tn_call_finish(&r->call);
+    if (now_ns != 0)
+        tn_call_finish_at(&r->call, now_ns);
+    else
+        tn_call_finish(&r->call);
     tn_region_free(&r->body);
     tn_budget_give(&r->server->budget, r->charged);
     give(r);
+}
+
+void tn_request_drop(tn_request *r)
+{
+    drop(r, 0);
 }
 
 static void cancel(tn_request *r)
@@ -352,9 +361,10 @@ static void send_now(tn_request *r, const tn_response *response)
 static void released(void *arg, bool sent)
 {
     tn_request *r = arg;
+    const int64_t now = tn_now_ns();
     if (sent)
-        r->call.stage_ns[TN_STAGE_WRITE] = tn_now_ns() - r->sent_ns;
-    tn_request_drop(r);
+        r->call.stage_ns[TN_STAGE_WRITE] = now - r->sent_ns;
+    drop(r, now);
 }
 
 static void not_owned(void *arg, bool sent)
@@ -411,18 +421,14 @@ void tn_request_send(tn_request *r, tn_response *response, tern_code code)
 /* Milliseconds with three decimals, as "%.3f" writes them, which is many times as dear. */
 static size_t put_ms(char *to, int64_t ns)
 {
-    char digits[24];
-    size_t n = 0, at = 0;
-    uint64_t us = ((uint64_t)ns + 500) / 1000;
-    while (n < 4 || us > 0) {
-        if (n == 3)
-            digits[n++] = '.';
-        digits[n++] = (char)('0' + us % 10);
-        us /= 10;
-    }
-    while (n > 0)
-        to[at++] = digits[--n];
-    return at;
+    const uint64_t us = ((uint64_t)ns + 500) / 1000;
+    const unsigned part = (unsigned)(us % 1000);
+    size_t n = tn_put_u64(to, us / 1000);
+    to[n++] = '.';
+    to[n++] = (char)('0' + part / 100);
+    to[n++] = (char)('0' + part / 10 % 10);
+    to[n++] = (char)('0' + part % 10);
+    return n;
 }
 
 size_t tn_request_timing(const tn_request *r, char *text, size_t size)

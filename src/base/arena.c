@@ -11,14 +11,6 @@
 #define FIRST_BLOCK   4096
 #define LARGEST_BLOCK (1u << 20)
 #define KEPT_BLOCK    (64u << 10)
-#define ALIGN         16
-
-struct tn_arena_block {
-    tn_arena_block *next;
-    size_t size; /* usable bytes */
-    size_t used;
-    size_t pad;
-};
 
 struct tn_arena_cleanup {
     tn_arena_cleanup *next;
@@ -26,7 +18,7 @@ struct tn_arena_cleanup {
     void *arg;
 };
 
-_Static_assert(sizeof(tn_arena_block) % ALIGN == 0, "memory behind the head must be aligned");
+_Static_assert(sizeof(tn_arena_block) % TN_ARENA_ALIGN == 0, "memory behind the head must be aligned");
 
 void tn_arena_init(tn_arena *a, size_t max)
 {
@@ -46,7 +38,7 @@ static tn_arena_block *block_new(tn_arena *a, size_t size)
     return b;
 }
 
-static void *alloc_slow(tn_arena *a, size_t size)
+void *tn_arena_alloc_slow(tn_arena *a, size_t size)
 {
     size_t next = a->blocks != NULL ? a->blocks->size * 2 : FIRST_BLOCK;
     if (next > LARGEST_BLOCK)
@@ -66,21 +58,6 @@ static void *alloc_slow(tn_arena *a, size_t size)
         a->blocks = b;
     }
     return b + 1;
-}
-
-void *tn_arena_alloc(tn_arena *a, size_t size)
-{
-    if (size > SIZE_MAX - ALIGN)
-        return NULL;
-    size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    if (size == 0)
-        size = ALIGN;
-    tn_arena_block *b = a->blocks;
-    if (b == NULL || b->size - b->used < size)
-        return alloc_slow(a, size);
-    void *p = (char *)(b + 1) + b->used;
-    b->used += size;
-    return p;
 }
 
 void *tn_arena_zalloc(tn_arena *a, size_t size)

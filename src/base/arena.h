@@ -10,8 +10,18 @@
 
 #include "base/str.h"
 
+#define TN_ARENA_ALIGN ((size_t)16)
+
 typedef struct tn_arena_block tn_arena_block;
 typedef struct tn_arena_cleanup tn_arena_cleanup;
+
+/* Memory of the block follows it. */
+struct tn_arena_block {
+    tn_arena_block *next;
+    size_t size; /* usable bytes */
+    size_t used;
+    size_t pad;
+};
 
 typedef struct tn_arena {
     tn_arena_block *blocks; /* newest first */
@@ -21,8 +31,25 @@ typedef struct tn_arena {
 } tn_arena;
 
 void tn_arena_init(tn_arena *a, size_t max);
+/* For tn_arena_alloc(): where the newest block has no room. size is a multiple of TN_ARENA_ALIGN. */
+void *tn_arena_alloc_slow(tn_arena *a, size_t size);
+
 /* 16-byte aligned, not cleared. NULL over the limit. size 0 gives a valid pointer. */
-void *tn_arena_alloc(tn_arena *a, size_t size);
+static inline void *tn_arena_alloc(tn_arena *a, size_t size)
+{
+    if (size > SIZE_MAX - TN_ARENA_ALIGN)
+        return NULL;
+    size = (size + TN_ARENA_ALIGN - 1) & ~(TN_ARENA_ALIGN - 1);
+    if (size == 0)
+        size = TN_ARENA_ALIGN;
+    tn_arena_block *b = a->blocks;
+    if (b == NULL || b->size - b->used < size)
+        return tn_arena_alloc_slow(a, size);
+    void *p = (char *)(b + 1) + b->used;
+    b->used += size;
+    return p;
+}
+
 void *tn_arena_zalloc(tn_arena *a, size_t size);
 /* n * size with overflow check. */
 void *tn_arena_array(tn_arena *a, size_t n, size_t size);

@@ -20,12 +20,10 @@ void tn_buf_clear(tn_buf *b)
     b->failed = false;
 }
 
-char *tn_buf_reserve(tn_buf *b, size_t n)
+char *tn_buf_grow(tn_buf *b, size_t n)
 {
     if (b->failed)
         return NULL;
-    if (b->cap - b->len >= n && b->ptr != NULL)
-        return b->ptr + b->len;
     if (n > b->max || b->len > b->max - n) {
         b->failed = true;
         return NULL;
@@ -43,34 +41,6 @@ char *tn_buf_reserve(tn_buf *b, size_t n)
     b->ptr = p;
     b->cap = cap;
     return p + b->len;
-}
-
-void tn_buf_append(tn_buf *b, const void *bytes, size_t n)
-{
-    char *p = tn_buf_reserve(b, n);
-    if (p != NULL && n > 0) {
-        memcpy(p, bytes, n);
-        b->len += n;
-    }
-}
-
-void tn_buf_str(tn_buf *b, tn_str s)
-{
-    tn_buf_append(b, s.ptr, s.len);
-}
-
-void tn_buf_z(tn_buf *b, const char *z)
-{
-    tn_buf_append(b, z, strlen(z));
-}
-
-void tn_buf_char(tn_buf *b, char c)
-{
-    char *p = tn_buf_reserve(b, 1);
-    if (p != NULL) {
-        *p = c;
-        b->len++;
-    }
 }
 
 void tn_buf_fill(tn_buf *b, char c, size_t n)
@@ -102,12 +72,7 @@ void tn_buf_printf(tn_buf *b, const char *format, ...)
 void tn_buf_u64(tn_buf *b, uint64_t v)
 {
     char text[20];
-    size_t at = sizeof text;
-    do {
-        text[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v != 0);
-    tn_buf_append(b, text + at, sizeof text - at);
+    tn_buf_append(b, text, tn_put_u64(text, v));
 }
 
 void tn_buf_i64(tn_buf *b, int64_t v)

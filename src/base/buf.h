@@ -21,16 +21,48 @@ void tn_buf_init(tn_buf *b, size_t max);
 void tn_buf_free(tn_buf *b);
 /* len = 0, not failed; keeps the memory. */
 void tn_buf_clear(tn_buf *b);
+/* For tn_buf_reserve(): where there is not the room. */
+char *tn_buf_grow(tn_buf *b, size_t n);
+
 /* Room for n more bytes at the end, or NULL (then failed). Follow with tn_buf_commit(). */
-char *tn_buf_reserve(tn_buf *b, size_t n);
+static inline char *tn_buf_reserve(tn_buf *b, size_t n)
+{
+    return b->cap - b->len >= n && b->ptr != NULL && !b->failed ? b->ptr + b->len : tn_buf_grow(b, n);
+}
+
 static inline void tn_buf_commit(tn_buf *b, size_t n)
 {
     b->len += n;
 }
-void tn_buf_append(tn_buf *b, const void *bytes, size_t n);
-void tn_buf_str(tn_buf *b, tn_str s);
-void tn_buf_z(tn_buf *b, const char *z);
-void tn_buf_char(tn_buf *b, char c);
+
+static inline void tn_buf_append(tn_buf *b, const void *bytes, size_t n)
+{
+    char *p = tn_buf_reserve(b, n);
+    if (p != NULL && n > 0) {
+        memcpy(p, bytes, n);
+        b->len += n;
+    }
+}
+
+static inline void tn_buf_str(tn_buf *b, tn_str s)
+{
+    tn_buf_append(b, s.ptr, s.len);
+}
+
+static inline void tn_buf_z(tn_buf *b, const char *z)
+{
+    tn_buf_append(b, z, strlen(z));
+}
+
+static inline void tn_buf_char(tn_buf *b, char c)
+{
+    char *p = tn_buf_reserve(b, 1);
+    if (p != NULL) {
+        *p = c;
+        b->len++;
+    }
+}
+
 void tn_buf_fill(tn_buf *b, char c, size_t n);
 void tn_buf_printf(tn_buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void tn_buf_u64(tn_buf *b, uint64_t v);

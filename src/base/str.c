@@ -8,16 +8,6 @@ static inline unsigned char lower(char c)
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
-tn_str tn_str_from(const char *z)
-{
-    return z != NULL ? (tn_str){z, strlen(z)} : TN_STR_NONE;
-}
-
-bool tn_str_eq(tn_str a, tn_str b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
-}
-
 bool tn_str_ieq(tn_str a, tn_str b)
 {
     return a.len == b.len && tn_str_istarts(a, b);
@@ -32,17 +22,12 @@ int tn_str_cmp(tn_str a, tn_str b)
     return a.len < b.len ? -1 : a.len > b.len;
 }
 
-bool tn_str_starts(tn_str s, tn_str prefix)
-{
-    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
-}
-
 bool tn_str_istarts(tn_str s, tn_str prefix)
 {
     if (s.len < prefix.len)
         return false;
     for (size_t i = 0; i < prefix.len; i++)
-        if (lower(s.ptr[i]) != lower(prefix.ptr[i]))
+        if (s.ptr[i] != prefix.ptr[i] && lower(s.ptr[i]) != lower(prefix.ptr[i]))
             return false;
     return true;
 }
@@ -67,15 +52,6 @@ ptrdiff_t tn_str_chr(tn_str s, char c)
 {
     const char *p = s.len > 0 ? memchr(s.ptr, c, s.len) : NULL;
     return p != NULL ? p - s.ptr : -1;
-}
-
-tn_str tn_str_sub(tn_str s, size_t from, size_t to)
-{
-    if (to > s.len)
-        to = s.len;
-    if (from > to)
-        from = to;
-    return (tn_str){s.ptr != NULL ? s.ptr + from : NULL, to - from};
 }
 
 tn_str tn_str_trim(tn_str s)
@@ -112,6 +88,24 @@ bool tn_str_i64(tn_str s, int64_t *value)
         return false;
     *value = negative ? (int64_t)(0 - v) : (int64_t)v;
     return true;
+}
+
+size_t tn_put_u64(char *to, uint64_t v)
+{
+    size_t n = 1, at;
+    for (uint64_t rest = v; rest >= 10; rest /= 10)
+        n++;
+    for (at = n; at > 0; v /= 10)
+        to[--at] = (char)('0' + v % 10);
+    return n;
+}
+
+size_t tn_put_i64(char *to, int64_t v)
+{
+    if (v >= 0)
+        return tn_put_u64(to, (uint64_t)v);
+    *to = '-';
+    return 1 + tn_put_u64(to + 1, 0 - (uint64_t)v);
 }
 
 /* Of this process; set before main(), or when the object is opened. */

@@ -5,6 +5,7 @@
 #define TN_BASE_STR_H
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "tern/status.h"
 
@@ -20,24 +21,49 @@ typedef tern_str tn_str;
 #define TN_FMT(s) (int)(s).len, (s).ptr != NULL ? (s).ptr : ""
 
 /* Slice of a NUL-terminated string; NULL gives the absent slice. */
-tn_str tn_str_from(const char *z);
-bool tn_str_eq(tn_str a, tn_str b);
+static inline tn_str tn_str_from(const char *z)
+{
+    return z != NULL ? (tn_str){z, strlen(z)} : TN_STR_NONE;
+}
+
+static inline bool tn_str_eq(tn_str a, tn_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
 /* Without regard to ASCII case. */
 bool tn_str_ieq(tn_str a, tn_str b);
 int tn_str_cmp(tn_str a, tn_str b); /* by bytes, shorter first */
-bool tn_str_starts(tn_str s, tn_str prefix);
+
+static inline bool tn_str_starts(tn_str s, tn_str prefix)
+{
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
+}
+
 bool tn_str_istarts(tn_str s, tn_str prefix);
 bool tn_str_ends(tn_str s, tn_str suffix);
 /* Position of needle in s, or -1. */
 ptrdiff_t tn_str_find(tn_str s, tn_str needle);
 ptrdiff_t tn_str_chr(tn_str s, char c);
 /* s[from .. to), clamped to s. */
-tn_str tn_str_sub(tn_str s, size_t from, size_t to);
+static inline tn_str tn_str_sub(tn_str s, size_t from, size_t to)
+{
+    if (to > s.len)
+        to = s.len;
+    if (from > to)
+        from = to;
+    return (tn_str){s.ptr != NULL ? s.ptr + from : NULL, to - from};
+}
+
 /* Without blanks and tabs at both ends. */
 tn_str tn_str_trim(tn_str s);
 /* Whole slice as a decimal number without sign; false when empty, not digits, or over the type. */
 bool tn_str_u64(tn_str s, uint64_t *value);
 bool tn_str_i64(tn_str s, int64_t *value); /* optional '-' */
+/* Decimal digits, 20 at most; returns how many. */
+size_t tn_put_u64(char *to, uint64_t v);
+/* The same with a '-' where it is due. */
+size_t tn_put_i64(char *to, int64_t v);
 /*
  * FNV-1a of 64 bits from a start that every process draws anew, so that no client can make keys that collide.
  */

@@ -168,18 +168,6 @@ bool tn_exchange_add_header(tn_exchange *ex, size_t name, size_t name_len, size_
 
 /* Both protocols. */
 
-size_t tn_put_u64(char *to, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0, at = 0;
-    do
-        digits[n++] = (char)('0' + v % 10);
-    while ((v /= 10) > 0);
-    while (n > 0)
-        to[at++] = digits[--n];
-    return at;
-}
-
 static bool is_known_method(tn_str method)
 {
     static const char known[][8] = {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"};

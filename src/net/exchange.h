@@ -139,6 +139,5 @@ int tn_exchange_refusal(tn_exchange *ex, const char **why);
 void tn_exchange_refuse(tn_exchange *ex, int status, const char *why);
 
 /* Writes v in decimal (at most 20 bytes) and returns how many bytes. Pure. */
-size_t tn_put_u64(char *to, uint64_t v);
 
 #endif

@@ -20,7 +20,7 @@ static void must(bool kept, const char *promise)
 static void check(tn_str answer, tn_str question)
 {
     tn_pb at = tn_pb_from(answer);
-    tn_pb_field f;
+    tn_pb_field f = {0};
     int said = 0;
     while (tn_pb_more(&at)) {
         must(tn_pb_next(&at, &f), "an answer is a message");

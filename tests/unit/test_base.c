@@ -32,6 +32,10 @@ static void numbers_are_whole_and_in_range(void **state)
     assert_true(i == INT64_MIN);
     assert_false(tn_str_i64(TN_STR("9223372036854775808"), &i));
     assert_false(tn_str_i64(TN_STR("-"), &i));
+    char text[24];
+    assert_true(tn_str_eq((tn_str){text, tn_put_i64(text, INT64_MIN)}, TN_STR("-9223372036854775808")));
+    assert_true(tn_str_eq((tn_str){text, tn_put_i64(text, 0)}, TN_STR("0")));
+    assert_true(tn_str_eq((tn_str){text, tn_put_u64(text, UINT64_MAX)}, TN_STR("18446744073709551615")));
 }
 
 static void slices_compare_find_and_cut(void **state)

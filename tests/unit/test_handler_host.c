@@ -27,7 +27,7 @@ static tern_code input(tern_handler_call *call, const char *alias, tern_dtype dt
     void *data = NULL;
     tern_code code = host->new_input(call, tn_str_from(alias), dtype, rank, dims, &data, st);
     if (code == TERN_OK)
-        memset(data, 1, (size_t)dim * 4);
+        memset(data, 1, (size_t)(dim > 0 ? dim : 0) * 4);
     return code;
 }
 
