@@ -43,8 +43,9 @@ static ssize_t socket_send(tn_conn *conn, const struct iovec *iov, size_t n)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
     ssize_t sent;
-    do
-        sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+    do /* one piece is sent without the kernel's copy of a list */
+        sent = n == 1 ? send(conn->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                      : sendmsg(conn->fd, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : sent;
 }

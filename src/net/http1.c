@@ -138,8 +138,10 @@ static int on_header_value_complete(llhttp_t *parser)
 /* "http://host/path" is as good as "/path" (RFC 9112, 3.2.2). */
 static tn_str origin_form(tn_str target)
 {
+    if (target.len == 0 || target.ptr[0] == '/')
+        return target;
     ptrdiff_t scheme = tn_str_find(target, TN_STR("://"));
-    if (scheme < 0 || target.len == 0 || target.ptr[0] == '/')
+    if (scheme < 0)
         return target;
     tn_str rest = tn_str_sub(target, (size_t)scheme + 3, target.len);
     ptrdiff_t path = tn_str_chr(rest, '/');

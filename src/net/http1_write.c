@@ -73,21 +73,62 @@ static bool is_left_out(const tn_header *header)
     return !tn_header_is_clean(header);
 }
 
-bool tn_header_is_clean(const tn_header *header)
+/* Eight bytes at a time. Each gives 0 where no byte is below, or equal to, c (at most 0x80). */
+#define EVERY(c) (UINT64_C(0x0101010101010101) * (c))
+
+static uint64_t any_below(uint64_t eight, unsigned c)
 {
-    if (header->name.len == 0)
-        return false;
-    for (size_t i = 0; i < header->name.len; i++) {
-        unsigned char c = (unsigned char)header->name.ptr[i];
-        if (c <= ' ' || c == ':' || c >= 0x7f)
-            return false;
+    return (eight - EVERY(c)) & ~eight & EVERY(0x80);
+}
+
+static uint64_t any_equal(uint64_t eight, unsigned c)
+{
+    return any_below(eight ^ EVERY(c), 1);
+}
+
+/* The bytes from at on, eight of them; the last eight again where there are fewer. s has eight at least. */
+static uint64_t eight_of(tn_str s, size_t at)
+{
+    uint64_t eight;
+    memcpy(&eight, s.ptr + (at < s.len - sizeof eight ? at : s.len - sizeof eight), sizeof eight);
+    return eight;
+}
+
+static bool value_is_clean(tn_str value)
+{
+    uint64_t odd = value.len < 8;
+    for (size_t i = 0; i < value.len && odd == 0; i += 8) {
+        const uint64_t eight = eight_of(value, i);
+        odd = any_below(eight, ' ') | any_equal(eight, 0x7f);
     }
-    for (size_t i = 0; i < header->value.len; i++) {
-        unsigned char c = (unsigned char)header->value.ptr[i];
+    /* What is odd may be a tab. */
+    for (size_t i = 0; i < value.len && odd != 0; i++) {
+        unsigned char c = (unsigned char)value.ptr[i];
         if ((c < ' ' && c != '\t') || c == 0x7f)
             return false;
     }
     return true;
+}
+
+static bool name_is_clean(tn_str name)
+{
+    uint64_t odd = name.len < 8;
+    for (size_t i = 0; i < name.len && odd == 0; i += 8) {
+        const uint64_t eight = eight_of(name, i);
+        odd = any_below(eight, ' ' + 1) | any_equal(eight, ':') | any_equal(eight, 0x7f) |
+              (eight & EVERY(0x80));
+    }
+    for (size_t i = 0; i < name.len && odd != 0; i++) {
+        unsigned char c = (unsigned char)name.ptr[i];
+        if (c <= ' ' || c == ':' || c >= 0x7f)
+            return false;
+    }
+    return name.len > 0;
+}
+
+bool tn_header_is_clean(const tn_header *header)
+{
+    return name_is_clean(header->name) && value_is_clean(header->value);
 }
 
 #define STREAMED UINT64_MAX

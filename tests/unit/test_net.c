@@ -162,6 +162,21 @@ static void numbers_and_fields(void **state)
         assert_false(tn_header_is_clean(&bad[i]));
 }
 
+/* Every byte at every place of fields of all lengths about eight: as RFC 9110, 5.1 and 5.5 have it. */
+static void test_header_is_clean_at_every_place(void **state)
+{
+    char text[20];
+    for (size_t len = 1; len <= sizeof text; len++)
+        for (size_t at = 0; at < len; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                memset(text, 'a', len);
+                text[at] = (char)c;
+                const tn_header in_name = {{text, len}, TN_STR("v")}, in_value = {TN_STR("n"), {text, len}};
+                assert_int_equal(tn_header_is_clean(&in_name), c > ' ' && c != ':' && c < 0x7f);
+                assert_int_equal(tn_header_is_clean(&in_value), c == '\t' || (c >= ' ' && c != 0x7f));
+            }
+}
+
 /* Timers and posting, on a running net. */
 
 static int64_t fired[1000];
@@ -602,6 +617,7 @@ int main(void)
         cmocka_unit_test(out_joins_neighbours),
         cmocka_unit_test(out_drop_runs_marks),
         cmocka_unit_test(numbers_and_fields),
+        cmocka_unit_test(test_header_is_clean_at_every_place),
         cmocka_unit_test(timers_and_posts),
         cmocka_unit_test(not_started),
         cmocka_unit_test(http1_cut_anywhere),
