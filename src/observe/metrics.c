@@ -17,17 +17,19 @@ const char *tn_stage_name(tn_stage stage)
     return (unsigned)stage < TN_STAGES ? names[stage] : "unknown";
 }
 
+/* The first bucket whose bound is not below ns. */
 static size_t bucket_of(int64_t ns)
 {
-    size_t low = 0, high = TN_HISTOGRAM_BUCKETS - 1;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (ns <= bounds_ns[middle])
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return low;
+    if (ns <= bounds_ns[0])
+        return 0;
+    /* 75/64 is a little less than 1 / log2(1.8): at or up to two below the right one. */
+    const unsigned log2 = 63 - (unsigned)__builtin_clzll((unsigned long long)ns);
+    size_t i = ((log2 - 13) * 75) / 64;
+    if (i > TN_HISTOGRAM_BUCKETS - 1)
+        i = TN_HISTOGRAM_BUCKETS - 1;
+    while (i < TN_HISTOGRAM_BUCKETS - 1 && ns > bounds_ns[i])
+        i++;
+    return i;
 }
 
 void tn_histogram_record(tn_histogram *h, int64_t ns)

@@ -30,6 +30,20 @@ static void test_histogram_bounds(void **state)
     assert_int_equal(sum.bucket[0], 4);
 }
 
+/* 10 us * 1.8^k, as TensorFlow Serving has it: each bound is the last of its bucket. */
+static void test_histogram_bucket_of_every_bound(void **state)
+{
+    double bound = 10000;
+    for (size_t i = 0; i < TN_HISTOGRAM_BUCKETS - 1; i++, bound *= 1.8) {
+        tn_histogram h = {0};
+        tn_histogram_record(&h, (int64_t)(bound * (1 - 1e-7)));
+        tn_histogram_record(&h, (int64_t)(bound * (1 + 1e-7)) + 2);
+        tn_histogram_record(&h, (int64_t)(bound * 1.79));
+        assert_int_equal(atomic_load(&h.bucket[i]), 1);
+        assert_int_equal(atomic_load(&h.bucket[i + 1]), 2);
+    }
+}
+
 static void test_registry_takes_configured_names_only(void **state)
 {
     tn_stats *s = tn_stats_new();
@@ -217,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_histogram_bounds),
+        cmocka_unit_test(test_histogram_bucket_of_every_bound),
         cmocka_unit_test(test_registry_takes_configured_names_only),
         cmocka_unit_test(test_registry_is_bounded),
         cmocka_unit_test(test_answers),
