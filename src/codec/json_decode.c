@@ -81,9 +81,10 @@ static bool plain_string(decoder *d, tn_str *s)
  */
 static bool make_room(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from, char **at)
 {
-    size_t more = FIRST_VALUES;
+    const size_t rest = (size_t)(d->end - d->p);
+    size_t more = rest / 2 < FIRST_VALUES ? rest / 2 + 1 : FIRST_VALUES;
     if (b->n_values > 0) {
-        size_t used = (size_t)(d->p - from), rest = (size_t)(d->end - d->p);
+        size_t used = (size_t)(d->p - from);
         more = (size_t)((double)b->n_values * (double)rest / (double)(used > 0 ? used : 1) * 1.02) + 64;
         if (more > rest / 2 + 64)
             more = rest / 2 + 64;
