@@ -65,9 +65,8 @@ static tern_code rest_read(tn_request *r, tn_infer_what what, tern_status *st)
 
 static tern_code rest_decode(tn_call *call, tn_infer_what what, tern_status *st)
 {
-    int64_t start = tn_now_ns();
     tern_code code = rest_read(TN_CONTAINER(call, tn_request, call), what, st);
-    call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_DECODE] = tn_call_lap(call);
     return code;
 }
 
@@ -85,7 +84,6 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
     tn_rest_state *state = r->surface_state;
-    int64_t start = tn_now_ns();
     tern_code code = tn_infer_outputs(call, r->infer, st);
     if (code == TERN_OK) {
         tn_infer_put_json(call, r->infer, state->wants.compact, &r->out);
@@ -95,7 +93,7 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
         tn_rest_write_text(r, &state->wants, &state->answer);
     if (code == TERN_OK && state->finish != NULL)
         code = state->finish(r, st);
-    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_ENCODE] = tn_call_lap(call);
     return code;
 }
 
@@ -150,9 +148,8 @@ static tern_code grpc_read(tn_request *r, tn_infer_what what, tern_status *st)
 
 static tern_code grpc_decode(tn_call *call, tn_infer_what what, tern_status *st)
 {
-    int64_t start = tn_now_ns();
     tern_code code = grpc_read(TN_CONTAINER(call, tn_request, call), what, st);
-    call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_DECODE] = tn_call_lap(call);
     return code;
 }
 
@@ -174,7 +171,6 @@ static tern_code grpc_decode_multi(tn_call *call, tern_status *st)
 static tern_code grpc_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    int64_t start = tn_now_ns();
     /* As the original: only MultiInference counts its examples. */
     if (r->infer->what == TN_WHAT_MULTI && r->stats != NULL)
         tn_stats_examples(r->stats, (uint64_t)r->infer->n_examples);
@@ -185,7 +181,7 @@ static tern_code grpc_encode(tn_call *call, tern_status *st)
     }
     if (code == TERN_OK)
         tn_grpc_pack_answer(r);
-    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_ENCODE] = tn_call_lap(call);
     return code;
 }
 

@@ -24,7 +24,6 @@ static tern_code broken(tern_status *st)
 static tern_code predict_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
-    int64_t start = tn_now_ns();
     tn_str *names = tn_arena_array(&call->arena, call->n_outputs, sizeof *names);
     if (names == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to write the answer; try again later");
@@ -35,7 +34,7 @@ static tern_code predict_encode(tn_call *call, tern_status *st)
                                           &call->arena, &r->pieces, &r->n_pieces, &r->pieces_bytes, st);
     if (code == TERN_OK)
         tn_grpc_pack_answer(r);
-    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_ENCODE] = tn_call_lap(call);
     return code;
 }
 

@@ -317,7 +317,6 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
     const tn_rest_state *state = r->surface_state;
-    int64_t start = tn_now_ns();
     tn_predict p = {0};
     tn_str body;
     tern_code code = tn_rest_body(r, r->server->limits.max_body_bytes, &body, st);
@@ -338,7 +337,7 @@ static tern_code rest_decode(tn_call *call, tern_status *st)
         code = tn_predict_check_method(r->server, call->signature, st);
     if (code == TERN_OK)
         code = tn_rest_choose_outputs(call, &state->wants, st);
-    call->stage_ns[TN_STAGE_DECODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_DECODE] = tn_call_lap(call);
     return code;
 }
 
@@ -346,11 +345,10 @@ static tern_code rest_encode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
     tn_rest_state *state = r->surface_state;
-    int64_t start = tn_now_ns();
     tern_code code = tn_rest_write(r, &state->wants, r->row, &state->answer, st);
     if (code == TERN_OK && state->finish != NULL && state->answer.chunks == &r->chunk)
         code = state->finish(r, st);
-    call->stage_ns[TN_STAGE_ENCODE] = tn_now_ns() - start;
+    call->stage_ns[TN_STAGE_ENCODE] = tn_call_lap(call);
     return code;
 }
 

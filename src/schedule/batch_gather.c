@@ -67,6 +67,7 @@ static bool bring(tn_call *call)
 {
     int64_t now = tn_now_ns();
     call->stage_ns[TN_STAGE_QUEUE] += now - call->queued_ns;
+    call->at_ns = now;
     tern_code code = tn_call_wanted(call, now, "start");
     if (code == TERN_OK)
         code = call->steps->decode(call, &call->status);
@@ -76,7 +77,7 @@ static bool bring(tn_call *call)
         tn_call_ran(call, code);
         return false;
     }
-    call->decoded_ns = tn_now_ns();
+    call->decoded_ns = tn_call_step_end(call, now);
     return true;
 }
 

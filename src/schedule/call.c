@@ -28,6 +28,7 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
     call->deadline_ns = 0;
     call->queued_ns = 0;
     call->decoded_ns = 0;
+    call->at_ns = 0;
     atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
     call->skip_run = false;
     call->batch = NULL;
@@ -39,12 +40,12 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max)
 }
 
 /* Only calls that were submitted: before that no model was asked. */
-static void record(tn_call *call)
+static void record(tn_call *call, int64_t now_ns)
 {
     const tn_version *v = call->version;
     int64_t signature = call->signature != NULL ? call->signature - v->signatures->signatures : -1;
     tn_stats_call(&call->version->stats, tn_stats_cell(signature), call->steps->method, call->status.code,
-                  call->stage_ns, tn_now_ns() - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
+                  call->stage_ns, now_ns - call->queued_ns + call->stage_ns[TN_STAGE_READ]);
 }
 
 static void release_tensors(tern_tensor *tensors, uint32_t n)
@@ -55,8 +56,13 @@ static void release_tensors(tern_tensor *tensors, uint32_t n)
 
 void tn_call_finish(tn_call *call)
 {
+    tn_call_finish_at(call, call->version != NULL && call->queued_ns != 0 ? tn_now_ns() : 0);
+}
+
+void tn_call_finish_at(tn_call *call, int64_t now_ns)
+{
     if (call->version != NULL && call->queued_ns != 0)
-        record(call);
+        record(call, now_ns);
     release_tensors(call->inputs, call->n_inputs);
     release_tensors(call->outputs, call->n_outputs);
     for (uint32_t k = 0; k < call->n_more; k++) {

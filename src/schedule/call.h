@@ -74,6 +74,7 @@ struct tn_call {
     int64_t deadline_ns;   /* CLOCK_MONOTONIC; 0: none */
     int64_t queued_ns;     /* when it was submitted */
     int64_t decoded_ns;    /* when it was queued after it was decoded on the event loop, or 0 */
+    int64_t at_ns;         /* the clock as it was last read for this call; now, when a step begins */
     atomic_bool cancelled; /* set by any thread: the client is gone, or was answered 504 */
     bool skip_run;         /* set by decode: the answer needs no run */
     tn_batch_queue *batch; /* the queue it belongs to, once it is decoded; NULL: runs alone */
@@ -94,6 +95,27 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max);
  * follow). tn_arena_free() at the very end. A call that was finished already is left alone.
  */
 void tn_call_finish(tn_call *call);
+/* The same where the clock was just read: now_ns. */
+void tn_call_finish_at(tn_call *call, int64_t now_ns);
+
+/*
+ * For steps: the time since call->at_ns, which is now from here on. One reading of the clock for each step.
+ */
+static inline int64_t tn_call_lap(tn_call *call)
+{
+    const int64_t before = call->at_ns;
+    call->at_ns = tn_now_ns();
+    return call->at_ns - before;
+}
+
+/* For callers of a step that began at before_ns: when it ended, whether or not it took a lap. */
+static inline int64_t tn_call_step_end(tn_call *call, int64_t before_ns)
+{
+    if (call->at_ns == before_ns)
+        call->at_ns = tn_now_ns();
+    return call->at_ns;
+}
+
 /* Fills output_ids with all outputs of the signature. RESOURCE_EXHAUSTED when memory is short. */
 TERN_MUST_USE tern_code tn_call_all_outputs(tn_call *call, tern_status *st);
 

@@ -43,7 +43,8 @@ static tern_code run_engine(tn_call *call, const tern_run *runs, uint32_t n, ter
         code = api->run_many(call->version->loaded, runs, n, st);
     if (can_cancel)
         set_running(call, NULL);
-    tn_stats_run(&call->version->stats, tn_now_ns() - start);
+    call->at_ns = tn_now_ns();
+    tn_stats_run(&call->version->stats, call->at_ns - start);
     return code;
 }
 

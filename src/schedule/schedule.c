@@ -40,8 +40,9 @@ tern_code tn_call_run(tn_call *call, bool small, int64_t *now)
         int64_t left = (call->deadline_ns - *now) / TN_NS_PER_US;
         timeout_us = left > 0 ? left : 1;
     }
+    call->at_ns = *now;
     tern_code code = tn_call_run_now(call, small ? TERN_RUN_CALLER_THREAD : 0, timeout_us, &call->status);
-    int64_t end = tn_now_ns();
+    const int64_t end = tn_call_step_end(call, *now);
     call->stage_ns[TN_STAGE_RUN] = end - *now;
     *now = end;
     return code;
@@ -90,7 +91,7 @@ static bool enqueue(tn_schedule *s, tn_call *call)
 static tern_code decode(tn_call *call, int64_t *now)
 {
     tern_code code = call->steps->decode(call, &call->status);
-    *now = tn_now_ns();
+    *now = tn_call_step_end(call, *now);
     if (code == TERN_OK && !call->skip_run)
         code = tn_call_wanted(call, *now, "run");
     return code;
@@ -98,8 +99,10 @@ static tern_code decode(tn_call *call, int64_t *now)
 
 void tn_call_ran(tn_call *call, tern_code code)
 {
-    if (code == TERN_OK && call->steps->encode != NULL)
+    if (code == TERN_OK && call->steps->encode != NULL) {
+        call->at_ns = tn_now_ns();
         code = call->steps->encode(call, &call->status);
+    }
     /* A step that returned a code is believed, whatever it left in the status. */
     call->status.code = code;
     call->steps->done(call);
@@ -112,7 +115,7 @@ static void run_and_end(tn_schedule *s, tn_call *call, bool small, int64_t taken
     tern_code code = tn_call_run(call, small, &now);
     if (code == TERN_OK && call->steps->encode != NULL) {
         code = call->steps->encode(call, &call->status);
-        now = tn_now_ns();
+        now = tn_call_step_end(call, now);
     }
     const int64_t ns = taken_ns + now - run_start;
     const bool interrupted = ns >= s->limits.inline_run_us * TN_NS_PER_US && tn_cost_interrupted(ns);
@@ -181,12 +184,13 @@ static bool to_batch(tn_schedule *s, tn_call *call, place at, int64_t start, int
  * Runs the call to its end and gives it back; or leaves it to a batch; or, on an event loop, to the executors
  * when it is decoded and turns out to be dear.
  */
-static void perform(tn_schedule *s, tn_call *call, place at)
+static void perform(tn_schedule *s, tn_call *call, place at, const int64_t start)
 {
     const tn_call_steps *steps = call->steps;
-    const int64_t start = tn_now_ns();
+    const int64_t waited = start - (call->decoded_ns != 0 ? call->decoded_ns : call->queued_ns);
     int64_t now = start;
-    call->stage_ns[TN_STAGE_QUEUE] += start - (call->decoded_ns != 0 ? call->decoded_ns : call->queued_ns);
+    call->stage_ns[TN_STAGE_QUEUE] += waited > 0 ? waited : 1; /* who did not wait is counted, too */
+    call->at_ns = start;
     tern_code code = tn_call_wanted(call, now, "start");
     if (code == TERN_OK && steps->decode != NULL && call->decoded_ns == 0)
         code = decode(call, &now);
@@ -215,7 +219,7 @@ static void *executor(void *arg)
     tn_batch_runner_init(&runner, s);
     while ((task = tn_taskq_pop(&s->queue)) != NULL) {
         atomic_fetch_add_explicit(&s->running, 1, memory_order_relaxed);
-        perform(s, TN_CONTAINER(task, tn_call, task), (place){.runner = &runner});
+        perform(s, TN_CONTAINER(task, tn_call, task), (place){.runner = &runner}, tn_now_ns());
         atomic_fetch_sub_explicit(&s->running, 1, memory_order_relaxed);
     }
     tn_batch_runner_free(&runner);
@@ -240,7 +244,7 @@ static void submit(tn_schedule *s, tn_turn *turn, tn_call *call)
 {
     call->queued_ns = tn_now_ns();
     if (begins_small(s, call)) {
-        perform(s, call, (place){.turn = turn});
+        perform(s, call, (place){.turn = turn}, call->queued_ns);
         return;
     }
     /* So that an executor sees in the queue what it may take along. No error: that is for SERVING. */
