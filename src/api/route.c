@@ -52,8 +52,10 @@ tn_str tn_percent_decode(tn_str s, tn_arena *arena)
 /* RFC 3986, 3.3: the characters of a path; a query and a fragment have '?' besides. */
 static bool path_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr("-._~!$&'()*+,;=:@/", c) != NULL);
+    /* One bit for each of the lower 128: digits and letters, and -._~!$&'()*+,;=:@/ */
+    static const uint64_t set[2] = {UINT64_C(0x2FFFFFD200000000), UINT64_C(0x47FFFFFE87FFFFFF)};
+    const unsigned char u = (unsigned char)c;
+    return u < 128 && (set[u / 64] >> (u % 64) & 1) != 0;
 }
 
 bool tn_target_is_uri(tn_str target)

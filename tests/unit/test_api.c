@@ -59,6 +59,12 @@ static void targets_with_characters_of_no_uri_are_known(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_false(tn_target_is_uri((tn_str){bad[i], strlen(bad[i])}));
     assert_false(tn_target_is_uri((tn_str){"/a\0b", 4}));
+    for (unsigned c = 1; c < 256; c++) {
+        const char text[] = {'/', (char)c, 'a'};
+        const bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z', digit = c >= '0' && c <= '9';
+        assert_int_equal(tn_target_is_uri((tn_str){text, sizeof text}),
+                         c < 128 && (letter || digit || strchr("-._~!$&'()*+,;=:@/?#", (int)c) != NULL));
+    }
 }
 
 static void percent_coding_is_checked(void **state)
