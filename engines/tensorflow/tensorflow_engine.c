@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "base/cores.h"
 #include "codec/saved_model.h"
 #include "complete.h"
 #include "folder.h"
@@ -68,6 +69,18 @@ static size_t put_field(uint8_t *bytes, unsigned field, int32_t value)
 }
 
 /*
+ * Left to itself TensorFlow has a thread for every processor of the set, in each of its pools, and does not
+ * look at a cgroup's quota. With many threads a quota is used up at once, and then all of them stand still.
+ */
+static int32_t threads(int32_t asked, const char *variable, unsigned least)
+{
+    const unsigned cores = tn_cores();
+    if (asked != 0 || getenv(variable) != NULL || cores >= tn_cores_of_set())
+        return asked;
+    return (int32_t)(cores > least ? cores : least);
+}
+
+/*
  * ConfigProto{intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5}, then what the operator
  * gave: merged over.
  */
@@ -80,8 +93,8 @@ static tern_code set_config(tern_engine *e, const tern_engine_options *o, tern_s
         TF_DeleteStatus(status);
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory to open TensorFlow");
     }
-    n += put_field(bytes + n, 2, o->intra_op_threads);
-    n += put_field(bytes + n, 5, o->inter_op_threads);
+    n += put_field(bytes + n, 2, threads(o->intra_op_threads, "TF_NUM_INTRAOP_THREADS", 1));
+    n += put_field(bytes + n, 5, threads(o->inter_op_threads, "TF_NUM_INTEROP_THREADS", 2));
     if (o->config.len > 0)
         memcpy(bytes + n, o->config.ptr, o->config.len);
     n += o->config.len;

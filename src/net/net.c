@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/log.h"
 #include "net/conn.h"
 #include "net/listener.h"
@@ -81,8 +82,7 @@ tern_code tn_net_new(const tn_net_options *options, tn_net **out, tern_status *s
 {
     tern_code code = TERN_OK;
     *out = NULL;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int32_t n = options->loops > 0 ? options->loops : (int32_t)(cores > 0 ? cores : 1);
+    int32_t n = options->loops > 0 ? options->loops : (int32_t)tn_cores();
     tn_net *net = calloc(1, sizeof *net);
     if (net == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "no memory for the network");

@@ -665,7 +665,20 @@ static void test_cores(void **state)
     assert_int_equal(tn_cores_of_quota(TN_STR("")), 0);
     assert_int_equal(tn_cores_of_quota(TN_STR_NONE), 0);
     assert_int_equal(tn_cores_of_quota(TN_STR("100000")), 0);
-    assert_in_range(tn_cores(), 1, 4096);
+    assert_int_equal(tn_cores_of_quota_v1(TN_STR("-1\n"), TN_STR("100000\n")), 0);
+    assert_int_equal(tn_cores_of_quota_v1(TN_STR("100000\n"), TN_STR("100000\n")), 1);
+    assert_int_equal(tn_cores_of_quota_v1(TN_STR("250000"), TN_STR("100000")), 3);
+    assert_int_equal(tn_cores_of_quota_v1(TN_STR("5000\n"), TN_STR("0\n")), 0);
+    assert_int_equal(tn_cores_of_quota_v1(TN_STR_NONE, TN_STR("100000\n")), 0);
+    assert_int_equal(tn_cores_of_quota_v1(TN_STR("100000\n"), TN_STR("")), 0);
+    const tn_str groups = TN_STR("5:cpuset:/b\n4:cpu,cpuacct:/a/b:c\nodd\n0::/u/v\n");
+    assert_true(tn_str_eq(tn_cores_group(groups, TN_STR("cpu")), TN_STR("/a/b:c")));
+    assert_true(tn_str_eq(tn_cores_group(groups, TN_STR("cpuacct")), TN_STR("/a/b:c")));
+    assert_true(tn_str_eq(tn_cores_group(groups, TN_STR("")), TN_STR("/u/v")));
+    assert_null(tn_cores_group(groups, TN_STR("memory")).ptr);
+    assert_null(tn_cores_group(TN_STR_NONE, TN_STR("")).ptr);
+    assert_in_range(tn_cores(), 1, tn_cores_of_set());
+    assert_in_range(tn_cores_of_set(), 1, 4096);
 }
 
 int main(void)
