@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -129,9 +130,14 @@ static void look_after(pthread_t thread, low_work *work)
 /* What the thread made and left, such as a pool of the engine, serves others from now on. */
 static void free_children(void)
 {
-    DIR *tasks = opendir("/proc/self/task");
-    if (tasks == NULL)
+    /* TSan knows open() and closedir(), but not opendir(): it would take the descriptor for its last owner's. */
+    const int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *tasks = fd >= 0 ? fdopendir(fd) : NULL;
+    if (tasks == NULL) {
+        if (fd >= 0)
+            close(fd);
         return;
+    }
     for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
         pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (tid > 0 && sched_getscheduler(tid) == SCHED_IDLE)
