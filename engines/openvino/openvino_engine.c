@@ -123,7 +123,7 @@ static void close_engine(tern_engine *e)
 static int probe(tern_engine *e, const char *directory)
 {
     (void)e;
-    return tn_tf_complete(directory);
+    return tn_saved_model_complete(directory);
 }
 
 static const tern_signature_set *signatures(tern_engine_model *m)

@@ -118,7 +118,7 @@ static int open_below(const char *directory, const char *name, int flags)
     return n > 0 && (size_t)n < sizeof path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags) : -1;
 }
 
-bool tn_tf_whole(int fd, uint64_t size, bool *variables)
+bool tn_saved_model_whole(int fd, uint64_t size, bool *variables)
 {
     static const uint32_t restore[] = {META_GRAPHS, SAVER_DEF, RESTORE_OP_NAME};
     bool graphs = false;
@@ -127,7 +127,7 @@ bool tn_tf_whole(int fd, uint64_t size, bool *variables)
            look_for((part){fd, 0, size}, restore, 3, variables);
 }
 
-bool tn_tf_complete(const char *directory)
+bool tn_saved_model_complete(const char *directory)
 {
     bool variables = false;
     bool whole = false;
@@ -140,7 +140,7 @@ bool tn_tf_complete(const char *directory)
         return fd >= 0;
     }
     if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0)
-        whole = tn_tf_whole(fd, (uint64_t)info.st_size, &variables);
+        whole = tn_saved_model_whole(fd, (uint64_t)info.st_size, &variables);
     close(fd);
     if (!whole || !variables)
         return whole;

@@ -13,8 +13,8 @@
  * shards that the name of one announces. A text (saved_model.pbtxt) counts as whole. Reads some hundred
  * bytes, whatever the size. false as well when there is no SavedModel. Any thread.
  */
-bool tn_tf_complete(const char *directory);
+bool tn_saved_model_complete(const char *directory);
 /* The first part of it: fd is a saved_model.pb of so many bytes. *variables: it restores some. */
-bool tn_tf_whole(int fd, uint64_t size, bool *variables);
+bool tn_saved_model_whole(int fd, uint64_t size, bool *variables);
 
 #endif

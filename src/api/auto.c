@@ -7,9 +7,11 @@
 #include "api/auto.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "codec/close.h"
 
 enum {
@@ -17,15 +19,22 @@ enum {
     MAX_TRIALS = 16,    /* requests that are tried */
     MAX_SIGNATURES = 8, /* of those for which inputs are made */
     MAX_TENSORS = 256,  /* inputs or outputs of a signature that is tried */
-    MIN_ROUNDS = 4,     /* two in each way */
+    MIN_ROUNDS = 5,
+    LEAST_ROUNDS = 3, /* where a run takes long */
     MAX_ROUNDS = 40,
+    ROWS = 16,           /* of the second request that is made, where only their number is unknown */
     MADE_MAX = 16 << 20, /* bytes of an input that is made */
     ARENA_MAX = 256 << 20
 };
 
-/* Of one request for all engines, after MIN_ROUNDS; and of all requests. */
-#define TRIAL_NS (400 * TN_NS_PER_MS)
-#define ALL_NS   (10000 * TN_NS_PER_MS)
+/* Parts of --auto_try_ms: for the rounds of one request; a run that takes more is a long one. */
+#define TRIAL_PART 25
+#define LONG_PART  40
+/* What takes more is never run in the caller's thread, so that way is not tried. */
+#define BOTH_WAYS_NS (2 * TN_NS_PER_MS)
+/* An engine is clearly faster, or slower, when each round's ratio to the reference is below, or above. */
+#define CLEARLY_FASTER 0.8
+#define CLEARLY_SLOWER 1.1
 
 static const char *const names[] = TN_ENGINES_TRIED;
 
@@ -33,10 +42,11 @@ typedef struct candidate {
     const tn_engine *engine;
     tern_engine_model *loaded;
     const tern_signature_set *signatures;
-    int64_t best_ns[2]; /* of the request that is tried, by way */
-    double total_us;    /* of all */
-    double worst;       /* largest difference from the reference, as a part of the largest element */
-    bool out;           /* not loaded, or does not answer as the reference does */
+    int64_t took_ns[MAX_ROUNDS]; /* of the request that is tried, by round */
+    double total_us;             /* of all: medians */
+    double least, most;          /* of the requests' ratios to the reference */
+    double worst;                /* largest difference from the reference, as a part of the largest element */
+    bool out;                    /* not loaded, or does not answer as the reference does */
     char why[512];
 } candidate;
 
@@ -45,8 +55,10 @@ typedef struct trials {
     tn_version *version;
     candidate c[MAX_ENGINES]; /* [0]: the reference */
     uint32_t n;
-    uint32_t done; /* requests that were tried */
-    int64_t start_ns;
+    uint32_t done;      /* requests that were tried */
+    bool made;          /* the requests are */
+    int64_t longest_ns; /* run of the last one */
+    int64_t start_ns, all_ns;
     tn_arena outputs; /* of one request */
 } trials;
 
@@ -118,46 +130,101 @@ static void compare(trials *t, candidate *c, const request *q, const tern_tensor
     release(got, q->n_outputs);
 }
 
-/* One turn of each engine. */
-static void turn(trials *t, const request *q, unsigned way)
+/* One run in one way; the shorter of it and *best_ns (0: none yet) stays there. */
+static void take_turn(trials *t, candidate *c, const request *q, uint32_t flags, int64_t *best_ns)
+{
+    tern_tensor outputs[MAX_TENSORS] = {0};
+    tern_status st;
+    int64_t took;
+    if (c->out)
+        return;
+    if (run(t, c, q, flags, outputs, &took, &st) != TERN_OK) {
+        if (c != &t->c[0])
+            rule_out(c, st.message);
+        return;
+    }
+    release(outputs, q->n_outputs);
+    if (*best_ns == 0 || took < *best_ns)
+        *best_ns = took;
+}
+
+/* One turn of each engine, in an order that changes; small ones in both ways, of which the faster counts. */
+static void turn(trials *t, const request *q, unsigned round)
 {
     for (uint32_t i = 0; i < t->n; i++) {
-        candidate *c = &t->c[i];
-        tern_tensor outputs[MAX_TENSORS] = {0};
-        tern_status st;
-        int64_t took;
-        if (c->out)
-            continue;
-        if (run(t, c, q, way == 0 ? 0 : TERN_RUN_CALLER_THREAD, outputs, &took, &st) != TERN_OK) {
-            rule_out(c, st.message);
-            continue;
-        }
-        release(outputs, q->n_outputs);
-        if (c->best_ns[way] == 0 || took < c->best_ns[way])
-            c->best_ns[way] = took;
+        candidate *c = &t->c[round % 2 == 0 ? i : t->n - 1 - i];
+        int64_t *took_ns = &c->took_ns[round];
+        *took_ns = 0;
+        take_turn(t, c, q, 0, took_ns);
+        if (*took_ns < BOTH_WAYS_NS)
+            take_turn(t, c, q, TERN_RUN_CALLER_THREAD, took_ns);
     }
+    tn_arena_reset(&t->outputs);
 }
 
 static bool is_over(const trials *t)
 {
-    return t->done >= MAX_TRIALS || tn_now_ns() - t->start_ns > ALL_NS ||
+    return t->done >= MAX_TRIALS || tn_now_ns() - t->start_ns > t->all_ns ||
            atomic_load_explicit(&t->options->warmup.server->draining, memory_order_relaxed);
+}
+
+/* Whether all rounds say the same of each engine. */
+static bool is_clear(const trials *t, unsigned rounds)
+{
+    for (uint32_t i = 1; i < t->n; i++) {
+        const candidate *c = &t->c[i];
+        bool faster = true, slower = true;
+        for (unsigned r = 0; r < rounds && !c->out; r++) {
+            double ratio = (double)c->took_ns[r] / (double)t->c[0].took_ns[r];
+            faster &= ratio < CLEARLY_FASTER;
+            slower &= ratio > CLEARLY_SLOWER;
+        }
+        if (!faster && !slower)
+            return false;
+    }
+    return true;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_us(candidate *c, unsigned rounds)
+{
+    qsort(c->took_ns, rounds, sizeof c->took_ns[0], by_time);
+    return (double)c->took_ns[rounds / 2] / 1e3;
 }
 
 static void measure(trials *t, const request *q)
 {
-    int64_t start = tn_now_ns();
-    for (uint32_t i = 0; i < t->n; i++)
-        memset(t->c[i].best_ns, 0, sizeof t->c[i].best_ns);
-    for (unsigned round = 0; round < MAX_ROUNDS; round++) {
-        if (round >= MIN_ROUNDS && tn_now_ns() - start > TRIAL_NS)
+    int64_t start = tn_now_ns(), longest = 0;
+    unsigned rounds = 0;
+    while (rounds < MAX_ROUNDS) {
+        int64_t passed = tn_now_ns() - start;
+        unsigned least = longest > t->all_ns / LONG_PART ? LEAST_ROUNDS : MIN_ROUNDS;
+        if (rounds >= least && (passed > t->all_ns / TRIAL_PART || is_clear(t, rounds)))
             break;
-        turn(t, q, round % 2);
-        tn_arena_reset(&t->outputs);
+        if (rounds > 0 && is_over(t))
+            break;
+        turn(t, q, rounds);
+        for (uint32_t i = 0; i < t->n; i++)
+            if (!t->c[i].out && t->c[i].took_ns[rounds] > longest)
+                longest = t->c[i].took_ns[rounds];
+        rounds++;
     }
+    t->longest_ns = longest;
+    const double reference_us = median_us(&t->c[0], rounds);
     for (uint32_t i = 0; i < t->n; i++) {
-        const int64_t *best = t->c[i].best_ns;
-        t->c[i].total_us += (double)(best[0] < best[1] ? best[0] : best[1]) / 1e3;
+        candidate *c = &t->c[i];
+        if (c->out || reference_us <= 0)
+            continue;
+        const double us = i == 0 ? reference_us : median_us(c, rounds), ratio = us / reference_us;
+        c->total_us += us;
+        tn_debug("engine", "request %u: %s: %.1f us, %u rounds", t->done + 1, names[i], us, rounds);
+        c->least = t->done == 0 || ratio < c->least ? ratio : c->least;
+        c->most = ratio > c->most ? ratio : c->most;
     }
 }
 
@@ -219,15 +286,15 @@ static void fill(tern_tensor *t)
     }
 }
 
-/* An input with its unknown dimensions 1 (the first) and `size`; false where none can be made. */
-static bool make_input(const tern_io *io, int64_t size, tn_arena *arena, tern_tensor *out)
+/* An input with its unknown dimensions `rows` (the first) and `size`; false where none can be made. */
+static bool make_input(const tern_io *io, int64_t rows, int64_t size, tn_arena *arena, tern_tensor *out)
 {
-    int64_t dims[TERN_MAX_RANK] = {1};
+    int64_t dims[TERN_MAX_RANK] = {rows};
     int32_t rank = io->rank < 0 ? 1 : io->rank;
     int64_t bytes = 16;
     tern_status st;
     for (int32_t d = 0; d < rank; d++) {
-        dims[d] = io->rank >= 0 && io->dims[d] >= 0 ? io->dims[d] : d == 0 ? 1 : size;
+        dims[d] = io->rank >= 0 && io->dims[d] >= 0 ? io->dims[d] : d == 0 ? rows : size;
         if (dims[d] > 0 && bytes > MADE_MAX / dims[d])
             return false;
         bytes *= dims[d] > 0 ? dims[d] : 1;
@@ -238,17 +305,18 @@ static bool make_input(const tern_io *io, int64_t size, tn_arena *arena, tern_te
     return true;
 }
 
-static void try_made(trials *t, uint32_t index, int64_t size, tn_arena *arena)
+/* Whether it was tried. */
+static bool try_made(trials *t, uint32_t index, int64_t rows, int64_t size, tn_arena *arena)
 {
     const tern_signature *s = &t->version->signatures->signatures[index];
     tern_tensor inputs[MAX_TENSORS] = {0};
     uint32_t ids[MAX_TENSORS];
-    uint32_t made = 0;
+    uint32_t made = 0, before = t->done;
     bool whole = s->n_inputs <= MAX_TENSORS && s->n_outputs <= MAX_TENSORS;
     for (uint32_t i = 0; whole && i < s->n_outputs; i++)
         whole = s->outputs[i].dtype != TERN_INVALID;
     for (uint32_t i = 0; whole && i < s->n_inputs; i++, made += whole)
-        whole = make_input(&s->inputs[i], size, arena, &inputs[i]);
+        whole = make_input(&s->inputs[i], rows, size, arena, &inputs[i]);
     for (uint32_t i = 0; i < MAX_TENSORS; i++)
         ids[i] = i;
     const request q = {.signature = index,
@@ -261,6 +329,52 @@ static void try_made(trials *t, uint32_t index, int64_t size, tn_arena *arena)
         try(t, &q);
     release(inputs, made);
     tn_arena_reset(arena);
+    return t->done > before;
+}
+
+/* Unknown dimensions of its inputs beyond the first: 0, 1 for each of one input, ... */
+static unsigned lengths_of(const tern_signature *s)
+{
+    unsigned most = 0;
+    for (uint32_t i = 0; i < s->n_inputs; i++) {
+        unsigned n = 0;
+        for (int32_t d = 1; d < s->inputs[i].rank; d++)
+            n += s->inputs[i].dims[d] < 0;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static int64_t peak_bytes(void)
+{
+    struct rusage used;
+    return getrusage(RUSAGE_SELF, &used) == 0 ? used.ru_maxrss * INT64_C(1024) : 0;
+}
+
+/*
+ * Small, then larger, as long as time and memory last: what the last step added to the process's peak may
+ * grow with the square of the length, and what is left must hold four times that.
+ */
+static void try_sizes(trials *t, uint32_t index, tn_arena *arena)
+{
+    static const int64_t sizes[] = {8, 128, 1024};
+    const unsigned lengths = lengths_of(&t->version->signatures->signatures[index]);
+    int64_t last_ns = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const int64_t before = peak_bytes();
+        const bool tried = lengths == 0 ? i < 2 && try_made(t, index, i == 0 ? 1 : ROWS, 1, arena)
+                                        : try_made(t, index, 1, sizes[i], arena);
+        if (!tried || t->longest_ns > t->all_ns / LONG_PART)
+            return;
+        int64_t growth = 8;
+        for (unsigned k = 1; k < lengths; k++)
+            growth *= 8;
+        if (last_ns > 0 && t->longest_ns / last_ns > growth)
+            growth = t->longest_ns / last_ns;
+        last_ns = t->longest_ns;
+        if ((peak_bytes() - before) > tn_memory_left() / 4 / growth)
+            return;
+    }
 }
 
 static void try_all(trials *t)
@@ -273,11 +387,10 @@ static void try_all(trials *t)
                 TN_FMT(t->version->model), (long long)t->version->number, st.message);
     if (t->done > 0)
         return;
+    t->made = true;
     tn_arena_init(&arena, ARENA_MAX);
-    for (uint32_t i = 0; i < set->n_signatures && i < MAX_SIGNATURES; i++) {
-        try_made(t, i, 8, &arena);
-        try_made(t, i, 128, &arena);
-    }
+    for (uint32_t i = 0; i < set->n_signatures && i < MAX_SIGNATURES; i++)
+        try_sizes(t, i, &arena);
     tn_arena_free(&arena);
 }
 
@@ -315,7 +428,7 @@ static uint32_t choose(const trials *t)
     uint32_t best = 0;
     double limit = t->c[0].total_us * TN_AUTO_WORTH;
     for (uint32_t i = 1; i < t->n && t->done > 0; i++)
-        if (!t->c[i].out && t->c[i].total_us < limit) {
+        if (!t->c[i].out && t->c[i].total_us < limit && !(t->made && t->c[i].most > TN_AUTO_LOSS)) {
             best = i;
             limit = t->c[i].total_us;
         }
@@ -325,8 +438,8 @@ static uint32_t choose(const trials *t)
 static void log_table(const trials *t, uint32_t chosen)
 {
     const tn_version *v = t->version;
-    tn_info("engine", "%.*s version %lld: %s of %u engines, after %u requests on each", TN_FMT(v->model),
-            (long long)v->number, names[chosen], t->n, t->done);
+    tn_info("engine", "%.*s version %lld: %s of %u engines, after %u %srequests on each", TN_FMT(v->model),
+            (long long)v->number, names[chosen], t->n, t->done, t->made ? "made " : "");
     for (uint32_t i = 0; i < t->n; i++) {
         const candidate *c = &t->c[i];
         const char *kept = chosen == i ? ", kept" : "";
@@ -337,8 +450,9 @@ static void log_table(const trials *t, uint32_t chosen)
         else if (i == 0)
             tn_info("engine", "    %s: %.1f us%s", names[i], c->total_us, kept);
         else
-            tn_info("engine", "    %s: %.1f us, %.2f of %s's, differs by %.1e%s", names[i], c->total_us,
-                    c->total_us / t->c[0].total_us, TN_ENGINE_REFERENCE, c->worst, kept);
+            tn_info("engine", "    %s: %.1f us, %.2f (%.2f to %.2f) of %s's, differs by %.1e%s", names[i],
+                    c->total_us, c->total_us / t->c[0].total_us, c->least, c->most, TN_ENGINE_REFERENCE,
+                    c->worst, kept);
     }
 }
 
@@ -352,6 +466,7 @@ tern_code tn_auto_load(const tn_auto_options *options, tn_version *v, const tern
     t->version = v;
     t->n = sizeof names / sizeof names[0];
     t->c[0].engine = v->engine;
+    t->all_ns = options->warmup.server->limits.auto_try_ms * TN_NS_PER_MS;
     t->start_ns = tn_now_ns();
     tern_code code = v->engine->api->load(v->engine->self, load, &t->c[0].loaded, st);
     if (code != TERN_OK) {

@@ -3,14 +3,18 @@
  * answers as TensorFlow does.
  *
  * Tried with the version's first warm-up records (Predict; api/warmup.h), or, where it has none, with inputs
- * made for each signature: unknown dimensions are 1 (the first of a tensor) and 8, and once more 1 and 128;
- * floats are in [-1, 1), integers and booleans 0 and 1 in turn. Signatures with inputs of strings, or whose
- * inputs TensorFlow refuses, are not tried. Each engine has its turns one after the other, in this thread;
- * an engine's time is its best of them, in the faster of its two ways (TERN_RUN_CALLER_THREAD or not).
+ * made for each signature: unknown dimensions are 1 (the first of a tensor) and 8, then 128 and 1024 as long
+ * as time and memory last; where only the first is unknown, 1 and 16. Floats are in [-1, 1), integers
+ * and booleans 0 and 1 in turn. Signatures with inputs of strings, or whose inputs TensorFlow refuses, are
+ * not tried. The engines take turns in this thread, in rounds, until all rounds of a request say the same or
+ * its part of --auto_try_ms is over. An engine's time for a request is its median, small runs in the faster
+ * of two ways (TERN_RUN_CALLER_THREAD or not).
  *
  * TensorFlow (TN_ENGINE_REFERENCE) is kept unless another engine answered every request that TensorFlow
- * answered, each output close to TensorFlow's (codec/close.h), in less than TN_AUTO_WORTH of its time. Where
- * nothing could be tried it is kept as well. What is not kept is unloaded. The table is logged.
+ * answered, each output close to TensorFlow's (codec/close.h), in less than TN_AUTO_WORTH of its time for all
+ * of them. Made inputs have the shapes of nobody, so for them no single one may take more than TN_AUTO_LOSS
+ * of TensorFlow's time. Where nothing could be tried it is kept as well. What is not kept is unloaded. The
+ * table is logged.
  */
 #ifndef TN_API_AUTO_H
 #define TN_API_AUTO_H
@@ -20,6 +24,7 @@
 
 /* An engine must be faster than TensorFlow by more than what measuring is unsure of. */
 #define TN_AUTO_WORTH 0.95
+#define TN_AUTO_LOSS  1.05
 
 typedef struct tn_auto_options {
     tn_engines *engines;      /* borrowed */

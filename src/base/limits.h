@@ -65,6 +65,7 @@
     X(reload_absent_ms, 30000, "the same when no version of them is to be found")                            \
     X(max_models_bytes, 0,                                                                                   \
       "files of all models that were loaded by POST /models (SageMaker); 0: what memory has room for")       \
+    X(auto_try_ms, 10000, "time for engines to be tried on a version, with the engine auto")                 \
     X(drain_timeout_ms, 30000, "time for calls under way to end after SIGTERM")                              \
     X(inline_run_us, 200, "calls measured to take less are run on the event loop; 0: never")                 \
     X(inline_body_bytes, 65536, "larger bodies are never decoded on an event loop")

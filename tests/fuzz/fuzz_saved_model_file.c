@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd = memfd_create("saved_model.pb", MFD_CLOEXEC);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size)
         abort();
-    bool whole = tn_tf_whole(fd, size, &variables);
+    bool whole = tn_saved_model_whole(fd, size, &variables);
     close(fd);
     tn_pb r = tn_pb_from((tn_str){(const char *)data, size});
     tn_pb_field f = {0};

@@ -207,11 +207,20 @@ def test_auto(start, folders, tmp_path):
     for name in names:
         assert f"{name} version 1: {served[name]} of 2 engines" in server.log
     assert "openvino: not kept: OpenVINO does not serve this model: " in server.log
+    for operation in ("AssignAddVariableOp", "Identity"):
+        assert re.search(rf"openvino: not kept: OpenVINO does not serve this model: .*\b{operation}\b", server.log), server.log
     with tern_grpc.Client(server.grpc) as c:
         for name, inputs in (("dense", {"x": random((4, 8))}), ("sequence", {"ids": whole((2, 9), 50, "i8")})):
             assert_close(ask(c, name, inputs), tern_grpc.reference(folders / name / "1")(inputs))
         texts = np.array([b"a", b"bcd"], object)
         assert ask(c, "refused_StringLength", {"x": texts})["y"].tolist() == [1, 3]
+
+
+def test_auto_without_time(start, folders):
+    """Nothing is tried, so what defines right is kept."""
+    server = start("--model_name=dense", f"--model_base_path={folders / 'dense'}", "--engine=auto", "--auto_try_ms=0")
+    assert engines_of(server) == {"dense": "tensorflow"}
+    assert "tensorflow: no request to try, kept" in server.log
 
 
 def test_auto_by_warmup_records(start, folders, tmp_path):

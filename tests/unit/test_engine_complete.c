@@ -63,10 +63,10 @@ static void test_every_length(void **state)
     uint8_t bytes[1024];
     size_t n = saved_model(bytes, false);
     size_t whole = 0;
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     for (size_t i = 0; i <= n; i++) {
         write_bytes("saved_model.pb", bytes, i);
-        if (!tn_tf_complete(folder))
+        if (!tn_saved_model_complete(folder))
             continue;
         /* Only at the ends of fields of the outermost message can nobody tell. */
         assert_true(i == n - 5 || i == n);
@@ -80,21 +80,21 @@ static void test_variables(void **state)
     uint8_t bytes[1024];
     size_t n = saved_model(bytes, true);
     write_bytes("saved_model.pb", bytes, n);
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     help_mkdir(help_path("%s/variables", folder));
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     write_bytes("variables/variables.index", "", 0);
     write_bytes("variables/variables.data-00000-of-00002", "x", 1);
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     write_bytes("variables/variables.index", "x", 1);
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     write_bytes("variables/variables.data-00001-of-00002.part", "x", 1);
     write_bytes("variables/variables.data-00002-of-00002", "x", 1);
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     write_bytes("variables/variables.data-00001-of-00002", "", 0);
-    assert_true(tn_tf_complete(folder));
+    assert_true(tn_saved_model_complete(folder));
     assert_int_equal(unlink(help_path("%s/variables/variables.index", folder)), 0);
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
 }
 
 static void test_broken_and_text(void **state)
@@ -104,14 +104,14 @@ static void test_broken_and_text(void **state)
                                          "\x0B\x0C", "\x12\x80\x80\x80\x80\x80\x80\x80\x80\x7F"};
     for (size_t i = 0; i < sizeof broken / sizeof broken[0]; i++) {
         write_bytes("saved_model.pb", broken[i], strlen(broken[i]));
-        assert_false(tn_tf_complete(folder));
+        assert_false(tn_saved_model_complete(folder));
     }
     assert_int_equal(unlink(help_path("%s/saved_model.pb", folder)), 0);
     assert_int_equal(mkfifo(help_path("%s/saved_model.pb", folder), 0666), 0);
-    assert_false(tn_tf_complete(folder));
+    assert_false(tn_saved_model_complete(folder));
     assert_int_equal(unlink(help_path("%s/saved_model.pb", folder)), 0);
     write_bytes("saved_model.pbtxt", "saved_model_schema_version: 1", 29);
-    assert_true(tn_tf_complete(folder));
+    assert_true(tn_saved_model_complete(folder));
 }
 
 int main(void)
