@@ -207,8 +207,8 @@ static tern_code find_ports(tn_ov_signature *s, bool outputs, tern_status *st)
     return TERN_OK;
 }
 
-tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, ov_compiled_model_t **out,
-                              tern_status *st)
+tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, const char *threads,
+                              ov_compiled_model_t **out, tern_status *st)
 {
     /*
      * Float is computed as float, whatever the processor has for bfloat16. One stream: a run uses all
@@ -217,7 +217,7 @@ tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, ov_
     const ov_property_t properties[] = {
         {ov_property_key_hint_inference_precision, "f32"},
         {ov_property_key_num_streams, "1"},
-        {ov_property_key_inference_num_threads, e->threads},
+        {ov_property_key_inference_num_threads, threads},
         {ov_property_key_hint_enable_cpu_pinning, "NO"},
     };
     if (ov_core_compile_model_props(e->core, graph, "CPU", sizeof properties / sizeof properties[0],
@@ -228,7 +228,7 @@ tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, ov_
 
 static tern_code compile(tn_ov_signature *s, tern_status *st)
 {
-    tern_code code = tn_ov_compile_graph(s->model->engine, s->read, &s->compiled, st);
+    tern_code code = tn_ov_compile_graph(s->model->engine, s->read, s->model->threads, &s->compiled, st);
     if (code == TERN_OK)
         code = find_ports(s, false, st);
     if (code == TERN_OK)
@@ -352,6 +352,9 @@ tern_code tn_ov_load(tern_engine *e, const tern_load_options *o, tern_engine_mod
     m->engine = e;
     atomic_init(&m->users, 1);
     tn_arena_init(&m->arena, ARENA_MAX);
+    memcpy(m->threads, e->threads, sizeof m->threads);
+    if (o->struct_size >= sizeof *o && o->threads > 0)
+        snprintf(m->threads, sizeof m->threads, "%d", o->threads);
     code = read_file(path, &file, st);
     if (code == TERN_OK)
         code = load(m, o, file, st);

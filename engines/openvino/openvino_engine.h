@@ -15,7 +15,7 @@
 struct tern_engine {
     const tern_host *host;
     ov_core_t *core;
-    char threads[16]; /* of one run */
+    char threads[16]; /* of one run, unless its model says else */
 };
 
 /* A tensor of a signature as OpenVINO has it. */
@@ -48,6 +48,7 @@ struct tern_engine_model {
     tn_arena arena;    /* signatures */
     tern_signature_set signatures;
     tn_ov_signature *each; /* one for each signature */
+    char threads[16];      /* of one run */
     uint64_t bytes;        /* estimate: graph and variables as files */
 };
 
@@ -69,9 +70,9 @@ tern_code tn_ov_compile(tn_ov_signature *s, tern_status *st);
  */
 tern_code tn_ov_read(const tern_engine *e, tn_str saved_model, const char *directory, ov_model_t **out,
                      tern_status *st);
-/* *out is owned. */
-tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, ov_compiled_model_t **out,
-                              tern_status *st);
+/* threads: of one run. *out is owned. */
+tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, const char *threads,
+                              ov_compiled_model_t **out, tern_status *st);
 /* Makes OpenVINO's threads with the priority of the caller: threads.c. What fails is logged. */
 void tn_ov_make_threads(const tern_engine *e);
 

@@ -45,7 +45,7 @@ void tn_ov_make_threads(const tern_engine *e)
     tern_code code =
         tn_ov_read(e, (tn_str){saved_model, sizeof saved_model - 1}, "/nonexistent", &model, &st);
     if (code == TERN_OK)
-        code = tn_ov_compile_graph(e, model, &compiled, &st);
+        code = tn_ov_compile_graph(e, model, e->threads, &compiled, &st);
     if (code == TERN_OK && !run(compiled))
         code = tn_ov_fail(TERN_INTERNAL, "a run failed", &st);
     if (code != TERN_OK)

@@ -56,6 +56,7 @@ typedef struct tern_load_options {
     const char *directory; /* version folder, e.g. ".../model/1"; NUL-terminated */
     const tern_str *tags;  /* MetaGraph tags; {"serve"} usually */
     uint32_t n_tags;
+    int32_t threads; /* of one run of this model, for engines that can; 0: as the process has it */
 } tern_load_options;
 
 enum {

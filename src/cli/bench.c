@@ -11,49 +11,43 @@
 #include "base/status.h"
 #include "cli/commands.h"
 #include "cli/input.h"
+#include "cli/table.h"
 
 #define ARENA_MAX   ((size_t)1 << 30)
 #define REPORT_MAX  ((size_t)64 << 20)
 #define BAR         30
 #define CONNECTIONS 65535
 
-typedef enum kind { TEXT, WHOLE, REAL, BOOL, CONDITION } kind;
-
-typedef struct flag {
-    const char *name;
-    kind kind;
-    size_t offset;
-    const char *value, *help;
-} flag;
-
-#define AT(field) offsetof(tn_bench_options, field)
-static const flag flags[] = {
-    {"url", TEXT, AT(url), "URL", "server; default http://localhost:8501, for gRPC http://localhost:8500"},
-    {"api", TEXT, AT(api), "rest", "rest, grpc, or raw: --data is posted to /models/MODEL/invoke"},
-    {"signature", TEXT, AT(signature), "serving_default", "of generated requests"},
-    {"batch", WHOLE, AT(batch), "1", "rows of generated requests: the first unknown dimension"},
-    {"data", TEXT, AT(data), "FILE",
+#define AT(field)   offsetof(tn_bench_options, field)
+static const tn_table_flag flags[] = {
+    {"url", TN_TABLE_TEXT, AT(url), "URL",
+     "server; default http://localhost:8501, for gRPC http://localhost:8500"},
+    {"api", TN_TABLE_TEXT, AT(api), "rest", "rest, grpc, or raw: --data is posted to /models/MODEL/invoke"},
+    {"signature", TN_TABLE_TEXT, AT(signature), "serving_default", "of generated requests"},
+    {"batch", TN_TABLE_WHOLE, AT(batch), "1", "rows of generated requests: the first unknown dimension"},
+    {"length", TN_TABLE_WHOLE, AT(length), "1", "their other unknown dimensions"},
+    {"data", TN_TABLE_TEXT, AT(data), "FILE",
      "the request itself: JSON, a serialized PredictRequest, or a document; -: stdin"},
-    {"content_type", TEXT, AT(content_type), "TYPE",
+    {"content_type", TN_TABLE_TEXT, AT(content_type), "TYPE",
      "of --data; default application/json, for raw text/html"},
-    {"path", TEXT, AT(path), "PATH", "ask this path instead, such as /invocations"},
-    {"connections", TEXT, AT(connections), "1", "open at a time; a list is a sweep: 1,8,64"},
-    {"rate", TEXT, AT(rate), "0",
+    {"path", TN_TABLE_TEXT, AT(path), "PATH", "ask this path instead, such as /invocations"},
+    {"connections", TN_TABLE_TEXT, AT(connections), "1", "open at a time; a list is a sweep: 1,8,64"},
+    {"rate", TN_TABLE_TEXT, AT(rate), "0",
      "requests a second, whether answers come or not; a list is a sweep; 0: each\n"
      "                            connection asks again once it is answered"},
-    {"poisson", BOOL, AT(poisson), NULL, "with --rate: at random distances, as of many users"},
-    {"seconds", REAL, AT(seconds), "10", "of each step, without the warm-up"},
-    {"warmup", REAL, AT(warmup), "1", "seconds before it that do not count"},
-    {"threads", WHOLE, AT(threads), "1", "of this program"},
-    {"timeout_ms", WHOLE, AT(timeout_ms), "60000", "for one request"},
-    {"fail-if", CONDITION, AT(fail_if), "WHAT",
+    {"poisson", TN_TABLE_BOOL, AT(poisson), NULL, "with --rate: at random distances, as of many users"},
+    {"seconds", TN_TABLE_REAL, AT(seconds), "10", "of each step, without the warm-up"},
+    {"warmup", TN_TABLE_REAL, AT(warmup), "1", "seconds before it that do not count"},
+    {"threads", TN_TABLE_WHOLE, AT(threads), "1", "of this program"},
+    {"timeout_ms", TN_TABLE_WHOLE, AT(timeout_ms), "60000", "for one request"},
+    {"fail-if", TN_TABLE_TEXTS_, AT(fail_if), "WHAT",
      "exit status 1 if so, in any step: 'p99>20ms', 'errors>0', 'per_second<500'"},
-    {"output", TEXT, AT(output), "FILE", "write the result as JSON (-o FILE)"},
-    {"compare", TEXT, AT(compare), "FILE", "show ratios to an earlier --output"},
-    {"json", BOOL, AT(json), NULL, "print JSON instead of tables"},
-    {"help", BOOL, AT(help), NULL, "this text"},
+    {"output", TN_TABLE_TEXT, AT(output), "FILE", "write the result as JSON (-o FILE)"},
+    {"compare", TN_TABLE_TEXT, AT(compare), "FILE", "show ratios to an earlier --output"},
+    {"json", TN_TABLE_BOOL, AT(json), NULL, "print JSON instead of tables"},
+    {"help", TN_TABLE_BOOL, AT(help), NULL, "this text"},
 };
-#define N_FLAGS (sizeof flags / sizeof flags[0])
+static const tn_table table = {"tern bench", flags, sizeof flags / sizeof flags[0]};
 
 static void help(FILE *out)
 {
@@ -61,12 +55,7 @@ static void help(FILE *out)
           "Asks a running server the same question again and again, and says how long the answers take.\n"
           "Without --data the request is generated from the model's signature.\n\n",
           out);
-    for (size_t i = 0; i < N_FLAGS; i++) {
-        char text[64];
-        snprintf(text, sizeof text, "--%s%s%s", flags[i].name, flags[i].value != NULL ? "=" : "",
-                 flags[i].value != NULL ? flags[i].value : "");
-        fprintf(out, "  %-25s %s\n", text, flags[i].help);
-    }
+    tn_table_help(&table, out);
     fputs("\nLatency with --rate counts from when a request was due, so a stall of the server shows.\n"
           "Try: tern bench half_plus_two --connections=1,8,64 --seconds=3\n",
           out);
@@ -74,88 +63,10 @@ static void help(FILE *out)
 
 /* ---- Flags ---- */
 
-static bool set(tn_bench_options *o, const flag *f, const char *value)
-{
-    void *to = (char *)o + f->offset;
-    char *end;
-    if (f->kind == BOOL && value == NULL) {
-        *(bool *)to = true;
-        return true;
-    }
-    if (value == NULL)
-        return false;
-    switch (f->kind) {
-    case TEXT:
-        *(const char **)to = value;
-        return true;
-    case WHOLE:
-        return tn_str_i64(tn_str_from(value), to) && *(int64_t *)to > 0;
-    case REAL:
-        *(double *)to = strtod(value, &end);
-        return end != value && *end == '\0' && *(double *)to >= 0 && *(double *)to < 1e6;
-    case BOOL:
-        *(bool *)to = strcmp(value, "true") == 0;
-        return *(bool *)to || strcmp(value, "false") == 0;
-    case CONDITION:
-        if (o->n_fail_if == TN_BENCH_CONDITIONS)
-            return false;
-        o->fail_if[o->n_fail_if++] = value;
-        return true;
-    }
-    return false;
-}
-
-/* '-' and '_' are the same in names. */
-static bool is_name(const char *name, const char *text, size_t n)
-{
-    if (strlen(name) != n)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (name[i] != text[i] && !((name[i] == '-' || name[i] == '_') && (text[i] == '-' || text[i] == '_')))
-            return false;
-    return true;
-}
-
-static bool read_flag(tn_bench_options *o, int argc, char **argv, int *i)
-{
-    const char *text = strcmp(argv[*i], "-o") == 0   ? "--output"
-                       : strcmp(argv[*i], "-h") == 0 ? "--help"
-                                                     : argv[*i];
-    const char *name = text + (text[1] == '-' ? 2 : 1), *equal = strchr(name, '=');
-    const size_t n = equal != NULL ? (size_t)(equal - name) : strlen(name);
-    for (size_t k = 0; k < N_FLAGS; k++) {
-        const flag *f = &flags[k];
-        if (!is_name(f->name, name, n))
-            continue;
-        const char *value = equal != NULL ? equal + 1 : NULL;
-        if (value == NULL && f->kind != BOOL && *i + 1 < argc)
-            value = argv[++*i];
-        if (set(o, f, value))
-            return true;
-        fprintf(stderr, "tern bench: --%s=%.100s: it is %s\n", f->name, value != NULL ? value : "",
-                f->kind == WHOLE  ? "a whole number above 0"
-                : f->kind == REAL ? "a number of seconds"
-                : f->kind == BOOL ? "true or false"
-                                  : "given more than 16 times, or without a value");
-        return false;
-    }
-    fprintf(stderr, "tern bench: there is no flag %.100s. See tern bench --help\n", argv[*i]);
-    return false;
-}
-
 static bool read_arguments(tn_bench_options *o, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        if (argv[i][0] == '-' && argv[i][1] != '\0') {
-            if (!read_flag(o, argc, argv, &i))
-                return false;
-        } else if (o->model == NULL) {
-            o->model = argv[i];
-        } else {
-            fprintf(stderr, "tern bench: one model at a time: %.100s, %.100s\n", o->model, argv[i]);
-            return false;
-        }
-    }
+    if (!tn_table_read(&table, o, &o->model, argc, argv))
+        return false;
     if (o->model == NULL && !o->help) {
         fputs("tern bench: which model? tern bench MODEL; see tern bench --help\n", stderr);
         return false;
@@ -279,13 +190,13 @@ static tern_code tell(const tn_bench_options *o, const tn_bench_target *target,
 static int judge(const tn_bench_options *o, tn_bench_result *const *results, unsigned n)
 {
     int status = 0;
-    for (unsigned i = 0; i < o->n_fail_if; i++) {
+    for (unsigned i = 0; i < o->fail_if.n; i++) {
         bool holds;
         const tn_bench_result *which;
         tern_status st;
-        if (tn_bench_condition(o->fail_if[i], results, n, &holds, &which, &st) != TERN_OK || !holds)
+        if (tn_bench_condition(o->fail_if.text[i], results, n, &holds, &which, &st) != TERN_OK || !holds)
             continue;
-        fprintf(stderr, "tern bench: %s holds at %u connections, rate %g\n", o->fail_if[i],
+        fprintf(stderr, "tern bench: %s holds at %u connections, rate %g\n", o->fail_if.text[i],
                 which->step.connections, which->step.rate);
         status = 1;
     }
@@ -297,8 +208,8 @@ static tern_code check(const tn_bench_options *o, tern_status *st)
     bool holds;
     const tn_bench_result *which;
     tern_code code = TERN_OK;
-    for (unsigned i = 0; i < o->n_fail_if && code == TERN_OK; i++)
-        code = tn_bench_condition(o->fail_if[i], NULL, 0, &holds, &which, st);
+    for (unsigned i = 0; i < o->fail_if.n && code == TERN_OK; i++)
+        code = tn_bench_condition(o->fail_if.text[i], NULL, 0, &holds, &which, st);
     if (code == TERN_OK && o->seconds <= 0)
         code = tern_fail(st, TERN_INVALID_ARGUMENT, "--seconds=0: there is nothing to measure");
     return code;
@@ -317,6 +228,7 @@ int tn_cli_bench(int argc, char **argv)
                           .connections = "1",
                           .rate = "0",
                           .batch = 1,
+                          .length = 1,
                           .threads = 1,
                           .timeout_ms = 60000,
                           .seconds = 10,

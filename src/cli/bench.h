@@ -18,11 +18,11 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/hdr.h"
+#include "cli/table.h"
 #include "net/client.h"
 
-#define TN_BENCH_STEPS      64
-#define TN_BENCH_STAGES     12
-#define TN_BENCH_CONDITIONS 16
+#define TN_BENCH_STEPS  64
+#define TN_BENCH_STAGES 12
 
 typedef enum tn_bench_api { TN_BENCH_REST, TN_BENCH_GRPC, TN_BENCH_RAW } tn_bench_api;
 
@@ -30,9 +30,8 @@ typedef struct tn_bench_options {
     const char *model;
     const char *url, *api, *signature, *data, *content_type, *path, *output, *compare;
     const char *connections, *rate; /* lists */
-    const char *fail_if[TN_BENCH_CONDITIONS];
-    unsigned n_fail_if;
-    int64_t batch, threads, timeout_ms;
+    tn_table_texts fail_if;
+    int64_t batch, length, threads, timeout_ms; /* length: of unknown dimensions but the first */
     double seconds, warmup;
     bool poisson, json, help;
 } tn_bench_options;
@@ -71,6 +70,12 @@ typedef struct tn_bench_result {
  */
 TERN_MUST_USE tern_code tn_bench_target_make(const tn_bench_options *o, tn_arena *arena,
                                              tn_bench_target *target, tern_status *st);
+/*
+ * Asks once. *body: what comes back, of gRPC with the 5 bytes before its message. Errors: no answer within a
+ * minute; another HTTP status than 200, or another gRPC status than 0, with the answer's beginning.
+ */
+TERN_MUST_USE tern_code tn_bench_ask(const tn_bench_target *target, const tn_client_request *request,
+                                     bool http2, tn_buf *body, tern_status *st);
 /*
  * Runs one step and returns its result in *out (owned, free()). progress: called now and then with the share
  * that is done, from this thread.

@@ -2,9 +2,9 @@
  * cli/bench_request.c - what `tern bench` asks: bytes of a file, or inputs generated from the signature that
  * the server tells (GET /v1/models/NAME/metadata).
  *
- * Generated inputs: the first unknown dimension is --batch, others are 1, and a shape of unknown rank is
- * [--batch]; numbers are k / 16 for k = 0 to 15, again and again (whole numbers: k), strings are "tern". So a
- * run can be repeated exactly. REST gets them in columnar form, gRPC as tensor_content.
+ * Generated inputs: the first unknown dimension is --batch, others are --length, and a shape of unknown rank
+ * is [--batch]; numbers are k / 16 for k = 0 to 15, again and again (whole numbers: k), strings are "tern".
+ * So a run can be repeated exactly. REST gets them in columnar form, gRPC as tensor_content.
  */
 #include <string.h>
 
@@ -60,9 +60,9 @@ static tern_code read_url(const char *url, tn_bench_target *t, tn_arena *arena, 
 
 typedef struct question {
     bool ended;
-    int status;
+    int status, grpc_status;
     const char *error;
-    tn_buf body;
+    tn_buf *body;
 } question;
 
 static void on_told(void *context, unsigned connection, const tn_client_answer *a)
@@ -71,34 +71,41 @@ static void on_told(void *context, unsigned connection, const tn_client_answer *
     (void)connection;
     q->ended = true;
     q->status = a->status;
+    q->grpc_status = a->grpc_status;
     q->error = a->error;
-    tn_buf_append(&q->body, a->body.ptr, a->body.len);
+    tn_buf_append(q->body, a->body.ptr, a->body.len);
 }
 
-static tern_code get(const tn_bench_target *t, tn_str path, question *q, tern_status *st)
+tern_code tn_bench_ask(const tn_bench_target *t, const tn_client_request *request, bool http2, tn_buf *body,
+                       tern_status *st)
 {
+    question q = {.body = body};
     const tn_client_options options = {.host = t->host,
                                        .port = t->port,
+                                       .http2 = http2,
                                        .connections = 1,
                                        .timeout_ms = 60000,
-                                       .keep_body = METADATA_MAX,
+                                       .keep_body = body->max,
                                        .done = on_told,
-                                       .context = q};
-    const tn_client_request request = {.method = TN_STR("GET"), .path = path};
+                                       .context = &q};
     tn_client *client;
     tern_code code = tn_client_new(&options, &client, st);
     if (code != TERN_OK)
         return code;
-    tn_client_start(client, 0, &request);
-    for (int64_t until_ns = tn_now_ns() + WAIT_NS; !q->ended && tn_now_ns() < until_ns;)
+    tn_client_start(client, 0, request);
+    for (int64_t until_ns = tn_now_ns() + WAIT_NS; !q.ended && tn_now_ns() < until_ns;)
         tn_client_poll(client, until_ns);
     tn_client_free(client);
-    if (!q->ended || q->error != NULL)
-        return tern_fail(st, TERN_UNAVAILABLE, "http://%s:%s%.*s: %s", t->host, t->port, TN_FMT(path),
-                         q->error != NULL ? q->error : "no answer");
-    if (q->status != 200)
+    if (!q.ended || q.error != NULL)
+        return tern_fail(st, TERN_UNAVAILABLE, "http://%s:%s%.*s: %s", t->host, t->port,
+                         TN_FMT(request->path), q.error != NULL ? q.error : "no answer");
+    if (q.status != 200)
         return tern_fail(st, TERN_NOT_FOUND, "http://%s:%s%.*s: status %d: %.*s", t->host, t->port,
-                         TN_FMT(path), q->status, (int)(q->body.len < 300 ? q->body.len : 300), q->body.ptr);
+                         TN_FMT(request->path), q.status, (int)(body->len < 300 ? body->len : 300),
+                         body->ptr);
+    if (http2 && q.grpc_status > 0)
+        return tern_fail(st, (tern_code)q.grpc_status, "http://%s:%s%.*s: gRPC status %d", t->host, t->port,
+                         TN_FMT(request->path), q.grpc_status);
     return TERN_OK;
 }
 
@@ -119,8 +126,8 @@ static bool is_complex(tern_dtype dtype)
     return dtype == TERN_COMPLEX64 || dtype == TERN_COMPLEX128;
 }
 
-static tern_code read_input(const tn_json *member, const tn_bench_target *t, int64_t batch, input *in,
-                            tern_status *st)
+static tern_code read_input(const tn_json *member, const tn_bench_target *t, const tn_bench_options *o,
+                            input *in, tern_status *st)
 {
     const tn_json *dtype = tn_json_get(member, "dtype"), *shape = tn_json_get(member, "tensor_shape");
     const tn_json *dims = shape != NULL ? tn_json_get(shape, "dim") : NULL;
@@ -133,13 +140,13 @@ static tern_code read_input(const tn_json *member, const tn_bench_target *t, int
                          TN_FMT(in->alias), TN_FMT(dtype != NULL ? dtype->string : TN_STR("of no dtype")));
     const tn_json *unknown = shape != NULL ? tn_json_get(shape, "unknown_rank") : NULL;
     if (unknown != NULL && unknown->boolean)
-        in->dims[in->rank++] = batch;
+        in->dims[in->rank++] = o->batch;
     for (const tn_json *d = dims != NULL ? dims->first : NULL; d != NULL && in->rank < TERN_MAX_RANK;
          d = d->next) {
         const tn_json *size = tn_json_get(d, "size");
         int64_t n = -1;
         if (size == NULL || !tn_str_i64(size->string, &n) || n < 0) {
-            n = batched ? 1 : batch;
+            n = batched ? o->length : o->batch;
             batched = true;
         }
         in->dims[in->rank++] = n;
@@ -161,13 +168,15 @@ static const tn_json *find(const tn_json *json, const char *const *keys)
 static tern_code read_signature(const tn_bench_options *o, const tn_bench_target *t, tn_arena *arena,
                                 input **inputs, size_t *n, tern_status *st)
 {
-    question q = {0};
-    tn_buf_init(&q.body, METADATA_MAX);
+    tn_buf answer;
+    tn_buf_init(&answer, METADATA_MAX);
     const tn_json *root = NULL;
     const char *const path[] = {"metadata", "signature_def", "signature_def", o->signature, "inputs", NULL};
-    tern_code code = get(t, tn_arena_printf(arena, "/v1/models/%s/metadata", o->model), &q, st);
+    const tn_client_request request = {.method = TN_STR("GET"),
+                                       .path = tn_arena_printf(arena, "/v1/models/%s/metadata", o->model)};
+    tern_code code = tn_bench_ask(t, &request, false, &answer, st);
     if (code == TERN_OK) {
-        tn_str text = tn_arena_dup(arena, tn_buf_view(&q.body));
+        tn_str text = tn_arena_dup(arena, tn_buf_view(&answer));
         code = tn_json_parse(text, DEPTH, arena, &root, st);
     }
     const tn_json *members = code == TERN_OK ? find(root, path) : NULL;
@@ -183,8 +192,8 @@ static tern_code read_signature(const tn_bench_options *o, const tn_bench_target
     size_t i = 0;
     for (const tn_json *m = members != NULL ? members->first : NULL; m != NULL && code == TERN_OK;
          m = m->next)
-        code = read_input(m, t, o->batch, &(*inputs)[i++], st);
-    tn_buf_free(&q.body);
+        code = read_input(m, t, o, &(*inputs)[i++], st);
+    tn_buf_free(&answer);
     return code;
 }
 

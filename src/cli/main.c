@@ -14,6 +14,7 @@ static void usage(FILE *out)
           "usage: tern COMMAND [flags]\n\n"
           "  serve           load models and answer over REST and gRPC\n"
           "  bench           measure a running server: latency, throughput, where the time goes\n"
+          "  tune            try engines and settings on a model, write the best beside it\n"
           "  read            what web pages say: text, Markdown or JSON, by the page model\n"
           "  check-handler   say what a handler plugin is; run a document through it and a model\n"
           "  version         print the version\n"
@@ -45,6 +46,8 @@ int main(int argc, char **argv)
         return tn_cli_serve(TN_MANNER_TERN, false, argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("bench")))
         return tn_cli_bench(argc - 1, argv + 1);
+    if (tn_str_eq(command, TN_STR("tune")))
+        return tn_cli_tune(argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("read")))
         return tn_cli_read(argc - 1, argv + 1);
     if (tn_str_eq(command, TN_STR("check-handler")))

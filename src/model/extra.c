@@ -48,26 +48,110 @@ out:
     return code;
 }
 
-tern_code tn_extra_engine(const char *directory, tn_arena *arena, tn_str *engine, tern_status *st)
+#define DEPTH 64
+
+/* "engine" and "threads" of the object. what: of the file, for errors. */
+static tern_code take(const tn_json *root, const char *what, tn_extra *extra, tern_status *st)
+{
+    const tn_json *engine = tn_json_get(root, "engine"), *threads = tn_json_get(root, "threads");
+    int64_t n = 0;
+    if (engine != NULL && engine->type != TN_JSON_NULL) {
+        if (engine->type != TN_JSON_STRING)
+            return tern_fail(st, TERN_INVALID_ARGUMENT,
+                             "%s/" TN_EXTRA_FILE ": \"engine\" must be the name of an engine, or \"auto\"",
+                             what);
+        extra->engine = engine->string;
+    }
+    if (threads != NULL && threads->type != TN_JSON_NULL) {
+        if (threads->type != TN_JSON_NUMBER || !tn_str_i64(threads->string, &n) || n < 1 ||
+            n > TN_EXTRA_THREADS)
+            return tern_fail(st, TERN_INVALID_ARGUMENT,
+                             "%s/" TN_EXTRA_FILE ": \"threads\" must be a whole number from 1 to %d", what,
+                             TN_EXTRA_THREADS);
+        extra->threads = (int32_t)n;
+    }
+    return TERN_OK;
+}
+
+tern_code tn_extra_settings(const char *directory, tn_arena *arena, tn_extra *extra, tern_status *st)
 {
     tn_str text;
     tern_status parse;
     const tn_json *root;
-    *engine = TN_STR_NONE;
+    *extra = (tn_extra){.engine = TN_STR_NONE};
     tern_code code = tn_extra_read(directory, arena, &text, st);
     if (code != TERN_OK || text.ptr == NULL)
         return code;
-    if (tn_json_parse(text, 64, arena, &root, &parse) != TERN_OK)
+    if (tn_json_parse(text, DEPTH, arena, &root, &parse) != TERN_OK)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" TN_EXTRA_FILE ": %s", directory, parse.message);
     if (root->type != TN_JSON_OBJECT)
         return tern_fail(st, TERN_INVALID_ARGUMENT, "%s/" TN_EXTRA_FILE ": not an object", directory);
-    const tn_json *value = tn_json_get(root, "engine");
-    if (value == NULL || value->type == TN_JSON_NULL)
-        return TERN_OK;
-    if (value->type != TN_JSON_STRING)
-        return tern_fail(st, TERN_INVALID_ARGUMENT,
-                         "%s/" TN_EXTRA_FILE ": \"engine\" must be the name of an engine, or \"auto\"",
-                         directory);
-    *engine = value->string;
-    return TERN_OK;
+    return take(root, directory, extra, st);
+}
+
+/* ---- Writing ---- */
+
+static void put(tn_buf *out, const tn_json *value)
+{
+    const bool object = value->type == TN_JSON_OBJECT;
+    switch (value->type) {
+    case TN_JSON_NULL:
+        tn_buf_z(out, "null");
+        return;
+    case TN_JSON_BOOL:
+        tn_buf_z(out, value->boolean ? "true" : "false");
+        return;
+    case TN_JSON_NUMBER:
+        tn_buf_str(out, value->string);
+        return;
+    case TN_JSON_STRING:
+        tn_json_quote(out, value->string);
+        return;
+    case TN_JSON_ARRAY:
+    case TN_JSON_OBJECT:
+        break;
+    }
+    tn_buf_char(out, object ? '{' : '[');
+    for (const tn_json *child = value->first; child != NULL; child = child->next) {
+        if (child != value->first)
+            tn_buf_z(out, ", ");
+        if (object) {
+            tn_json_quote(out, child->key);
+            tn_buf_z(out, ": ");
+        }
+        put(out, child);
+    }
+    tn_buf_char(out, object ? '}' : ']');
+}
+
+tern_code tn_extra_merge(tn_str text, const tn_extra *extra, tn_arena *arena, tn_buf *out, tern_status *st)
+{
+    tern_status parse;
+    const tn_json *root = NULL;
+    const char *between = "";
+    if (text.ptr != NULL && tn_json_parse(text, DEPTH, arena, &root, &parse) != TERN_OK)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, TN_EXTRA_FILE ": %s", parse.message);
+    if (root != NULL && root->type != TN_JSON_OBJECT)
+        return tern_fail(st, TERN_INVALID_ARGUMENT, TN_EXTRA_FILE ": not an object");
+    tn_buf_z(out, "{");
+    if (extra->engine.len > 0) {
+        tn_buf_z(out, "\n  \"engine\": ");
+        tn_json_quote(out, extra->engine);
+        between = ",";
+    }
+    if (extra->threads > 0) {
+        tn_buf_printf(out, "%s\n  \"threads\": %d", between, extra->threads);
+        between = ",";
+    }
+    for (const tn_json *m = root != NULL ? root->first : NULL; m != NULL; m = m->next) {
+        if (tn_str_eq(m->key, TN_STR("engine")) || tn_str_eq(m->key, TN_STR("threads")))
+            continue;
+        tn_buf_printf(out, "%s\n  ", between);
+        tn_json_quote(out, m->key);
+        tn_buf_z(out, ": ");
+        put(out, m);
+        between = ",";
+    }
+    tn_buf_z(out, "\n}\n");
+    return out->failed ? tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory") : TERN_OK;
 }

@@ -361,7 +361,8 @@ static tn_box *new_box(tn_entry *e, tn_models *m, const char *directory)
 
 typedef struct load_work {
     tn_models *m;
-    bool choose; /* the engine: TN_ENGINE_AUTO */
+    bool choose;     /* the engine: TN_ENGINE_AUTO */
+    int32_t threads; /* tern_load_options */
     tn_box *box;
     tern_status *st;
     tern_code code;
@@ -379,6 +380,7 @@ static void load_low(void *arg)
         .directory = w->box->directory,
         .tags = m->options.tags,
         .n_tags = m->options.n_tags,
+        .threads = w->threads,
     };
     int64_t start = tn_now_ns();
     w->code = w->choose ? hooks->load(hooks->context, v, &options, w->st)
@@ -407,21 +409,25 @@ static void open_tried(tn_models *m)
 }
 
 /* Whose engine counts: the configuration's, the version's own (model/extra.h), the server's. */
-static tern_code open_engine(tn_models *m, tn_box *box, bool *choose, tern_status *st)
+static tern_code open_engine(tn_models *m, tn_box *box, load_work *work, tern_status *st)
 {
     tn_arena arena;
+    tn_extra own = {.engine = TN_STR_NONE};
     tn_str name = box->held->config.engine;
     tern_code code = TERN_OK;
     tn_arena_init(&arena, 16 * TN_EXTRA_MAX);
     if (name.len == 0)
-        code = tn_extra_engine(box->directory, &arena, &name, st);
-    if (name.len == 0)
+        code = tn_extra_settings(box->directory, &arena, &own, st);
+    if (own.engine.len > 0)
+        name = own.engine;
+    else if (name.len == 0)
         name = m->options.default_engine;
-    *choose = m->options.hooks.load != NULL && tn_str_eq(name, TN_STR(TN_ENGINE_AUTO));
-    if (*choose)
+    work->threads = own.threads;
+    work->choose = m->options.hooks.load != NULL && tn_str_eq(name, TN_STR(TN_ENGINE_AUTO));
+    if (work->choose)
         open_tried(m);
     if (code == TERN_OK)
-        code = tn_engines_get(m->options.engines, *choose ? TN_STR(TN_ENGINE_REFERENCE) : name,
+        code = tn_engines_get(m->options.engines, work->choose ? TN_STR(TN_ENGINE_REFERENCE) : name,
                               &box->version.engine, st);
     tn_arena_free(&arena);
     return code;
@@ -431,7 +437,7 @@ static tern_code open_engine(tn_models *m, tn_box *box, bool *choose, tern_statu
 static tern_code load(tn_models *m, tn_box *box, tern_status *st)
 {
     load_work work = {.m = m, .box = box, .st = st};
-    tern_code code = open_engine(m, box, &work.choose, st);
+    tern_code code = open_engine(m, box, &work, st);
     if (code != TERN_OK)
         return code;
     tn_low_run("tern-loading", load_low, &work);
