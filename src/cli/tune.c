@@ -15,11 +15,13 @@
 #include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/table.h"
+#include "model/extra.h"
 
 #define ARENA_MAX  ((size_t)4 << 30)
 #define BAR        30
 #define WARMUP     0.2 /* seconds of a turn that do not count */
 #define TIMEOUT_MS 300000
+#define LONGER     8 /* tries to have an answer in time, each 4 times as long as the one before */
 #define TOGETHER   8 /* connections where throughput counts */
 /* Another setting must be better by more than what measuring is unsure of. */
 #define BETTER    0.95
@@ -148,6 +150,16 @@ static tern_code check(tn_tune *t, tern_status *st)
     return add_settings(t, st);
 }
 
+/* What would fail at the end fails before the work. */
+static tern_code check_extra(const tn_tune *t, tern_status *st)
+{
+    tn_buf text;
+    tn_buf_init(&text, 2 * TN_EXTRA_MAX);
+    tern_code code = tn_tune_extra(t, &t->tries[0].setting, true, &text, st);
+    tn_buf_free(&text);
+    return code;
+}
+
 /* ---- Progress, on a terminal ---- */
 
 typedef struct show {
@@ -210,28 +222,41 @@ static void add_result(tn_bench_result *to, const tn_bench_result *from)
     tn_hdr_add(&to->latency, &from->latency);
 }
 
+/* One request for its part of a turn; longer, where none ended in that time. */
+static tern_code measure(const tn_tune *t, tn_tune_try *y, unsigned i, tn_bench_result *sum, show *s,
+                         tern_status *st)
+{
+    tn_bench_options o = {.threads = 1,
+                          .timeout_ms = TIMEOUT_MS,
+                          .seconds = t->o.seconds / t->n_requests,
+                          .warmup = WARMUP / t->n_requests};
+    const tn_bench_step step = {.connections = t->connections};
+    tn_bench_target target = t->requests[i];
+    tern_code code = TERN_OK;
+    target.port = y->port;
+    for (unsigned k = 0; k < LONGER && code == TERN_OK; k++, o.seconds *= 4, o.warmup = 0) {
+        tn_bench_result *one = NULL;
+        code = tn_bench_run(&o, &target, step, show_progress, s, &one, st);
+        if (code == TERN_OK && one->errors > 0)
+            code = tern_fail(st, TERN_UNKNOWN, "%s", one->error);
+        const bool enough = code == TERN_OK && one->good > 0;
+        if (enough)
+            add_result(sum, one);
+        free(one);
+        if (enough || stopped)
+            return code;
+    }
+    return code == TERN_OK ? tern_fail(st, TERN_DEADLINE_EXCEEDED, "no request ended in time") : code;
+}
+
 /* One turn: each request for its part of the time. */
 static void take_turn(const tn_tune *t, tn_tune_try *y, show *s)
 {
-    const tn_bench_options o = {.threads = 1,
-                                .timeout_ms = TIMEOUT_MS,
-                                .seconds = t->o.seconds / t->n_requests,
-                                .warmup = WARMUP / t->n_requests};
-    const tn_bench_step step = {.connections = t->connections};
     tn_bench_result *sum = calloc(1, sizeof *sum);
     tern_status st;
     tern_code code = sum != NULL ? TERN_OK : tern_fail(&st, TERN_RESOURCE_EXHAUSTED, "No memory");
-    for (unsigned i = 0; i < t->n_requests && code == TERN_OK; i++) {
-        tn_bench_result *one = NULL;
-        tn_bench_target target = t->requests[i];
-        target.port = y->port;
-        code = tn_bench_run(&o, &target, step, show_progress, s, &one, &st);
-        if (code == TERN_OK && one->errors > 0)
-            code = tern_fail(&st, TERN_UNKNOWN, "%s", one->error);
-        if (code == TERN_OK)
-            add_result(sum, one);
-        free(one);
-    }
+    for (unsigned i = 0; i < t->n_requests && code == TERN_OK; i++)
+        code = measure(t, y, i, sum, s, &st);
     if (code != TERN_OK) {
         rule_out(y, st.message);
     } else if (sum->good > 0) {
@@ -255,7 +280,7 @@ static void take_turns(tn_tune *t, show *s)
     for (unsigned i = 0; i < t->n_tries; i++) {
         tn_tune_try *y = &t->tries[i];
         if (!y->out && y->rounds == 0)
-            rule_out(y, "no request ended in time: give it more --seconds");
+            rule_out(y, "no request was answered");
         if (!y->out)
             y->memory = tn_tune_memory(y);
     }
@@ -324,6 +349,8 @@ static int tune(tn_tune *t)
     tern_code code = check(t, &st);
     if (code == TERN_OK)
         code = tn_tune_find(t, &st);
+    if (code == TERN_OK)
+        code = check_extra(t, &st);
     show s = {.on = isatty(STDERR_FILENO) == 1, .steps = t->n_tries * (unsigned)(t->o.rounds + 1)};
     for (unsigned i = 0; i < t->n_tries && code == TERN_OK && !stopped; i++, s.step++) {
         s.what = t->tries[i].setting.name;

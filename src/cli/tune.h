@@ -8,7 +8,7 @@
  *   tune_report.c   table, JSON, the setting written beside the model
  *
  * Each setting is tried as it would be served: `tern serve` in a child process, with the flags and the
- * environment of the setting, and the version's tern.json as it would be written. So what exists only once in
+ * environment of the setting, and what would be written into tern.json. So what exists only once in
  * a process (oneDNN, XLA, TensorFlow's pools) is tried as well, and what was measured is what is had. All
  * functions: the main thread.
  */
@@ -49,7 +49,7 @@ typedef struct tn_tune_try {
     tn_tune_setting setting;
     const char *folder; /* of links */
     const char *log;    /* file with what its server says */
-    pid_t pid;    /* 0: none */
+    pid_t pid;          /* 0: none */
     char port[8];
     bool out; /* does not serve, or fails */
     char why[400];
@@ -112,8 +112,11 @@ double tn_tune_median(const double *values, unsigned n);
 void tn_tune_print(FILE *out, const tn_tune *t);
 /* written: the file, or NULL. */
 void tn_tune_json(FILE *out, const tn_tune *t, const char *written);
-/* The version's tern.json as the setting wants it, other members kept. Owned in out. */
-TERN_MUST_USE tern_code tn_tune_extra(const tn_tune *t, const tn_tune_setting *s, tn_buf *out,
+/*
+ * tern.json as the setting wants it, with the version's other members or without: handlers have no part in
+ * this. Appends to out.
+ */
+TERN_MUST_USE tern_code tn_tune_extra(const tn_tune *t, const tn_tune_setting *s, bool others, tn_buf *out,
                                       tern_status *st);
 /* Writes it beside the model. *path: where, in the arena. */
 TERN_MUST_USE tern_code tn_tune_write(tn_tune *t, const tn_tune_setting *s, const char **path,

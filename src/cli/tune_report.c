@@ -155,13 +155,13 @@ void tn_tune_json(FILE *out, const tn_tune *t, const char *written)
 
 /* ---- Beside the model ---- */
 
-tern_code tn_tune_extra(const tn_tune *t, const tn_tune_setting *s, tn_buf *out, tern_status *st)
+tern_code tn_tune_extra(const tn_tune *t, const tn_tune_setting *s, bool others, tn_buf *out, tern_status *st)
 {
     const tn_extra wanted = {.engine = tn_str_from(s->engine), .threads = s->threads};
     tn_arena arena;
-    tn_str text;
+    tn_str text = TN_STR_NONE;
     tn_arena_init(&arena, 16 * TN_EXTRA_MAX);
-    tern_code code = tn_extra_read(t->version, &arena, &text, st);
+    tern_code code = others ? tn_extra_read(t->version, &arena, &text, st) : TERN_OK;
     if (code == TERN_OK)
         code = tn_extra_merge(text, &wanted, &arena, out, st);
     tn_arena_free(&arena);
@@ -177,7 +177,7 @@ tern_code tn_tune_write(tn_tune *t, const tn_tune_setting *s, const char **path,
     if (folder == NULL || to == NULL || part == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory");
     tn_buf_init(&text, 2 * TN_EXTRA_MAX);
-    tern_code code = tn_tune_extra(t, s, &text, st);
+    tern_code code = tn_tune_extra(t, s, true, &text, st);
     if (code == TERN_OK) {
         if (mkdir(folder, 0777) != 0 && errno != EEXIST)
             code = tern_fail(st, TERN_UNAVAILABLE, "%s: %s", folder, strerror(errno));

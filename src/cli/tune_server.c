@@ -126,7 +126,7 @@ static tern_code make_folder(tn_tune *t, tn_tune_try *y, tern_status *st)
     const char *json = tn_arena_printf(&t->arena, "%s/tern.json", extra).ptr;
     if (y->folder == NULL || y->log == NULL || to == NULL || extra == NULL || from == NULL || json == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory");
-    tern_code code = tn_tune_extra(t, &y->setting, &text, st);
+    tern_code code = tn_tune_extra(t, &y->setting, false, &text, st);
     if (code == TERN_OK &&
         (mkdir(y->folder, 0700) != 0 || mkdir(to, 0700) != 0 || mkdir(extra, 0700) != 0 ||
          !link_all(t->version, to, EXTRA) || (is_folder(from) && !link_all(from, extra, "tern.json")) ||
@@ -169,21 +169,22 @@ static const char *ports_file(const tn_tune_try *y, char path[PATH_MAX])
 /* In the child. */
 static void serve(const tn_tune_try *y, pid_t parent)
 {
-    char base[PATH_MAX + 32], ports[PATH_MAX + 32], path[PATH_MAX];
+    char base[PATH_MAX + 32], ports[PATH_MAX + 32], path[PATH_MAX], engine[128];
     const char *argv[16] = {"tern",
                             "serve",
                             "--model_name=" TN_TUNE_NAME,
                             base,
                             ports,
+                            engine,
                             "--address=127.0.0.1",
                             "--port=0",
                             "--rest_api_port=-1",
                             "--file_system_poll_wait_seconds=0",
-                            "--max_num_load_retries=0",
-                            "--allow_model_code"};
+                            "--max_num_load_retries=0"};
     size_t n = 11;
     snprintf(base, sizeof base, "--model_base_path=%s", y->folder);
     snprintf(ports, sizeof ports, "--port_file=%s", ports_file(y, path));
+    snprintf(engine, sizeof engine, "--engine=%s", y->setting.engine);
     for (size_t i = 0; i < 3 && y->setting.flags[i] != NULL; i++)
         argv[n++] = y->setting.flags[i];
     prctl(PR_SET_PDEATHSIG, SIGKILL);

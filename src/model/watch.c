@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "base/thread.h"
+#include "model/extra.h"
 #include "model/life.h"
 
 /* ---- Which folders there are ---- */
@@ -122,18 +123,28 @@ static tn_entry *next_to_look_at(tn_model *model, uint32_t pass)
 }
 
 /*
- * Without the lock. An engine that cannot be opened recognises everything: its error belongs into the load.
+ * By the engine that would load it (life.c), so that none is opened for the look alone. Without the lock. An
+ * engine that cannot be opened recognises everything: its error belongs into the load.
  */
 static bool recognised(tn_models *m, const tn_model_config *config, const char *path)
 {
     const tn_engine *engine;
     tern_status st;
-    tn_str name = config->engine.len > 0 ? config->engine : m->options.default_engine;
+    tn_extra own;
+    tn_arena arena;
+    tn_str name = config->engine;
+    bool known = true;
+    tn_arena_init(&arena, 16 * TN_EXTRA_MAX);
+    if (name.len == 0 && tn_extra_settings(path, &arena, &own, &st) == TERN_OK)
+        name = own.engine;
+    if (name.len == 0)
+        name = m->options.default_engine;
     if (tn_str_eq(name, TN_STR(TN_ENGINE_AUTO)))
         name = TN_STR(TN_ENGINE_REFERENCE);
-    if (tn_engines_get(m->options.engines, name, &engine, &st) != TERN_OK || engine->api->probe == NULL)
-        return true;
-    return engine->api->probe(engine->self, path) != 0;
+    if (tn_engines_get(m->options.engines, name, &engine, &st) == TERN_OK && engine->api->probe != NULL)
+        known = engine->api->probe(engine->self, path) != 0;
+    tn_arena_free(&arena);
+    return known;
 }
 
 /* With the lock. */

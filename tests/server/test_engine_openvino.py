@@ -250,3 +250,4 @@ def test_engine_of_a_version(start, folders, tmp_path, flag, wanted, serves):
     (tmp_path / "dense" / "1" / "assets.extra" / "tern.json").write_text(json.dumps(wanted), encoding="ascii")
     server = start("--model_name=dense", f"--model_base_path={tmp_path / 'dense'}", f"--engine={flag}")
     assert engines_of(server) == {"dense": serves}
+    assert re.findall(r"opened (\w+)", server.log) == [serves]  # none only to look whether the folder is complete
