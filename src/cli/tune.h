@@ -75,7 +75,8 @@ typedef struct tn_tune {
     tn_tune_try tries[TN_TUNE_SETTINGS];
     unsigned n_tries;
     unsigned connections;
-    bool throughput; /* what it is chosen by; else latency */
+    double longest_s; /* that all requests, one after the other, took a setting */
+    bool throughput;  /* what it is chosen by; else latency */
 } tn_tune;
 
 /* ---- tune_server.c ---- */

@@ -169,6 +169,7 @@ tern_code tn_tune_ask(const tn_tune *t, tn_tune_try *y, tern_status *st)
         tn_buf body;
         target.port = y->port;
         tn_buf_init(&body, ANSWER_MAX);
+        tn_buf_free(&y->answers[i]);
         tn_buf_init(&y->answers[i], ANSWER_MAX);
         code = tn_bench_ask(&target, &target.request, grpc, &body, st);
         const size_t skip = grpc && body.len >= GRPC_PREFIX ? GRPC_PREFIX : 0;
