@@ -258,13 +258,30 @@ static void encode_ours(bench_case *c)
 }
 
 /* One call a number, and no attempt at six digits. */
-static void encode_peer(bench_case *c)
+static void encode_call(bench_case *c)
 {
     char *to = c->copy;
     for (int64_t i = 0; i < c->count; i++) {
         int n = c->dtype == TERN_FLOAT    ? snprintf(to, 32, "%.9g", (double)((float *)c->values)[i])
                 : c->dtype == TERN_DOUBLE ? snprintf(to, 32, "%.17g", ((double *)c->values)[i])
                                           : snprintf(to, 32, "%d", ((int32_t *)c->values)[i]);
+        to += n;
+        *to++ = ',';
+    }
+}
+
+/* The form of the answers, as the original makes it: six digits, read back, else all. */
+static void encode_form(bench_case *c)
+{
+    char *to = c->copy;
+    for (int64_t i = 0; i < c->count; i++) {
+        const bool narrow = c->dtype == TERN_FLOAT;
+        const double v = narrow ? (double)((float *)c->values)[i] : ((double *)c->values)[i];
+        int n = snprintf(to, 32, "%.6g", v);
+        if (narrow ? strtof(to, NULL) != (float)v : strtod(to, NULL) != v)
+            n = snprintf(to, 32, "%.*g", narrow ? 9 : 17, v);
+        if (strpbrk(to, ".e") == NULL)
+            n += snprintf(to + n, 3, ".0");
         to += n;
         *to++ = ',';
     }
@@ -467,6 +484,24 @@ static const recipe recipes[] = {
     {"float", "encode", "floats of nine digits", TERN_FLOAT, 2, {10000, 100}, normal, false, false},
     {"float_short", "encode", "floats of six digits", TERN_FLOAT, 2, {10000, 100}, six, false, false},
     {"double", "encode", "doubles", TERN_DOUBLE, 2, {10000, 50}, normal, false, false},
+    {"float_call",
+     "encode",
+     "the same floats; one call of printf each",
+     TERN_FLOAT,
+     2,
+     {10000, 100},
+     normal,
+     false,
+     false},
+    {"double_call",
+     "encode",
+     "the same doubles; one call of printf each",
+     TERN_DOUBLE,
+     2,
+     {10000, 50},
+     normal,
+     false,
+     false},
     {"int32_out", "encode", "small integers", TERN_INT32, 2, {10000, 100}, token, false, false},
     {"varint32",
      "wire",
@@ -494,10 +529,12 @@ static void set_ways(bench_case *c)
     } else if (!wire) {
         c->ours = encode_ours;
         c->check = encode_check;
-        c->peer = c->dtype == TERN_FLOAT    ? "printf %.9g"
+        const bool form = c->dtype != TERN_INT32 && strstr(c->name, "_call") == NULL;
+        c->peer = form                      ? "printf, same form"
+                  : c->dtype == TERN_FLOAT  ? "printf %.9g"
                   : c->dtype == TERN_DOUBLE ? "printf %.17g"
                                             : "printf %d";
-        c->peers = encode_peer;
+        c->peers = form ? encode_form : encode_call;
     } else {
         const bool content = strcmp(c->name, "content") == 0;
         c->ours = wire_ours;

@@ -120,10 +120,10 @@ static void print_case(const options *o, const bench_case *c, result *r, bool fi
     if (!o->json) {
         printf("%-7s %-14s %8.2f %8.0f  ", c->group, c->name, ours / count, bytes / ours * 1e3);
         if (c->peers != NULL)
-            printf("%8.2f %8.0f %7.2f  %5.2f-%-5.2f  %-13s", peers / count, bytes / peers * 1e3, mid, low,
+            printf("%8.2f %8.0f %7.2f  %5.2f-%-5.2f  %-17s", peers / count, bytes / peers * 1e3, mid, low,
                    high, c->peer);
         else
-            printf("%55s", "");
+            printf("%59s", "");
         printf("  %s\n", c->about);
         return;
     }

@@ -116,14 +116,6 @@ static inline uint64_t value_of(chunk x, unsigned n, unsigned point)
     return (halves & UINT32_MAX) * 100000000 + (halves >> 32);
 }
 
-/* Eight digits, every second of the characters, as numbers. */
-static inline void put_every_second(chunk x, int32_t *to)
-{
-    const __m128i d = _mm_and_si128(x, _mm_set1_epi16(0x0F));
-    _mm_storeu_si128((__m128i *)(void *)to, _mm_unpacklo_epi16(d, _mm_setzero_si128()));
-    _mm_storeu_si128((__m128i *)(void *)(to + 4), _mm_unpackhi_epi16(d, _mm_setzero_si128()));
-}
-
 #else
 #include <arm_neon.h>
 
@@ -175,13 +167,6 @@ static inline uint64_t value_of(chunk x, unsigned n, unsigned point)
     const uint64x2_t eights =
         vpaddq_u64(vmull_u32(vget_low_u32(fours), vget_low_u32(myriads)), vmull_high_u32(fours, myriads));
     return vgetq_lane_u64(eights, 0) * 100000000 + vgetq_lane_u64(eights, 1);
-}
-
-static inline void put_every_second(chunk x, int32_t *to)
-{
-    const uint16x8_t d = vandq_u16(vreinterpretq_u16_u8(x), vdupq_n_u16(0x0F));
-    vst1q_s32(to, vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(d))));
-    vst1q_s32(to + 4, vreinterpretq_s32_u32(vmovl_high_u16(d)));
 }
 #endif
 

@@ -19,10 +19,9 @@
 
 static_assert(FLT_EVAL_METHOD == 0, "Clinger's path needs arithmetic in double itself");
 
-#define MAX_EXACT   19  /* digits that always fit into 64 bits */
-#define MAX_DIGITS  800 /* halves between doubles have at most 767; then only "more" matters */
-#define MAX_CLINGER 22  /* 10^22 is the last power of ten that is a double */
-#define EXP_LIMIT   (INT64_C(1) << 60)
+#define MAX_EXACT  19  /* digits that always fit into 64 bits */
+#define MAX_DIGITS 800 /* halves between doubles have at most 767; then only "more" matters */
+#define EXP_LIMIT  (INT64_C(1) << 60)
 
 typedef struct decimal {
     const char *whole; /* digits before the point ... */
@@ -413,16 +412,6 @@ float tn_number_of_half(uint16_t bits)
     return value;
 }
 
-static const double tens[MAX_CLINGER + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                             1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                             1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-
-/* w * 10^q, |q| <= MAX_CLINGER; w < 2^63. Rounded once for w <= 2^53, else twice. */
-static inline double scaled(uint64_t w, int64_t q)
-{
-    return q < 0 ? (double)(int64_t)w / tens[-q] : (double)(int64_t)w * tens[q];
-}
-
 size_t tn_number_read_double(const char *p, const char *end, double *value)
 {
     decimal d;
@@ -431,9 +420,9 @@ size_t tn_number_read_double(const char *p, const char *end, double *value)
     if (used == 0)
         return 0;
     if (__builtin_expect(d.whole_len + d.frac_len <= MAX_EXACT, 1)) {
-        if (d.w <= UINT64_C(1) << DBL_MANT_DIG && d.q >= -MAX_CLINGER && d.q <= MAX_CLINGER) {
+        if (d.w <= UINT64_C(1) << DBL_MANT_DIG && d.q >= -TN_MAX_TENS && d.q <= TN_MAX_TENS) {
             /* Both operands are exact, so the one operation rounds once (Clinger 1990). */
-            double v = scaled(d.w, d.q);
+            double v = tn_scaled(d.w, d.q);
             memcpy(&bits, &v, sizeof bits);
             bits |= (uint64_t)d.negative << 63;
             memcpy(value, &bits, sizeof bits);
@@ -458,10 +447,10 @@ size_t tn_number_read_float(const char *p, const char *end, float *value)
     uint64_t wide = 0;
     uint32_t bits;
     bool decided;
-    const bool clinger = d.w < UINT64_C(1) << 63 && d.q >= -MAX_CLINGER && d.q <= MAX_CLINGER;
+    const bool clinger = d.w < UINT64_C(1) << 63 && d.q >= -TN_MAX_TENS && d.q <= TN_MAX_TENS;
     if (__builtin_expect(d.whole_len + d.frac_len > MAX_EXACT, 0)) {
         decided = nearest_long(&d, &format32, &wide);
-    } else if (clinger && tn_float_near(scaled(d.w, d.q), 2, value)) {
+    } else if (clinger && tn_float_near(tn_scaled(d.w, d.q), 2, value)) {
         memcpy(&bits, value, sizeof bits);
         wide = bits;
         decided = true;

@@ -39,6 +39,17 @@ static inline int log2_pow10(int k)
 bool tn_number_nearest64(uint64_t w, int64_t q, uint64_t *bits);
 bool tn_number_nearest32(uint64_t w, int64_t q, uint64_t *bits);
 
+#define TN_MAX_TENS 22 /* 10^22 is the last power of ten that is a double */
+
+/* w * 10^q, |q| <= TN_MAX_TENS, w < 2^63: rounded once for w <= 2^53 (Clinger 1990), else twice. */
+static inline double tn_scaled(uint64_t w, int64_t q)
+{
+    static const double tens[TN_MAX_TENS + 1] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    return q < 0 ? (double)(int64_t)w / tens[-q] : (double)(int64_t)w * tens[q];
+}
+
 /*
  * *value: the float nearest to a number that lies within `error` (under 2^28) units in d's last place of d. d
  * is 0, or in the range of floats that are no denormals, or beyond it. False: a half between two floats is

@@ -79,58 +79,46 @@ size_t tn_number_write_i64(char *out, int64_t value)
     return sign + tn_number_write_u64(out + sign, sign ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
-/* Writes the P digits into text (room for 32); returns how many there are without zeros at the end. */
-static inline __attribute__((always_inline)) size_t spread(char *text, uint64_t digits, int precision)
+/* P digits as characters, those behind the first as one integer, so that they move about in registers. */
+typedef struct spread {
+    char first;
+    size_t n;     /* without zeros at the end, at least 1 */
+    tn_u128 rest; /* the second digit in the lowest byte; their values, without '0' */
+} spread;
+
+static inline size_t used_bytes(uint64_t v)
 {
-    if (precision == SHORT_DIGITS) {
-        uint64_t v = split8((uint32_t)digits * 100);
-        store8(text, v);
-        return 8 - (size_t)(__builtin_clzll(v) >> 3);
-    }
-    uint64_t low = split8((uint32_t)(digits % 100000000));
-    size_t head = 1;
-    if (precision == FLOAT_DIGITS) {
-        text[0] = (char)('0' + digits / 100000000);
-    } else {
-        uint64_t upper = digits / 100000000; /* nine digits */
-        uint64_t v = split8((uint32_t)(upper % 100000000));
-        text[0] = (char)('0' + upper / 100000000);
-        store8(text + 1, v);
-        if (low == 0)
-            return v == 0 ? 1 : 9 - (size_t)(__builtin_clzll(v) >> 3);
-        head = 9;
-    }
-    store8(text + head, low);
-    return low == 0 ? head : head + 8 - (size_t)(__builtin_clzll(low) >> 3);
+    return v == 0 ? 0 : 8 - (size_t)(__builtin_clzll(v) >> 3);
 }
 
-/*
- * C17 7.21.6.1, %g: fixed for -4 <= exp10 < P, else with an exponent; then ".0" when it would look like an
- * integer.
- */
-static inline __attribute__((always_inline)) size_t layout(char *out, rounded r, int precision)
+static inline __attribute__((always_inline)) spread spread_digits(uint64_t digits, int precision)
 {
-    char text[40];
-    memset(text, '0', sizeof text);
-    size_t n = spread(text, r.digits, precision);
-    int x = r.exp10;
-    if (x >= 0 && x < precision) {
-        size_t whole = (size_t)x + 1;
-        memcpy(out, text, 17);
-        out[whole] = '.';
-        memcpy(out + whole + 1, text + whole, 17); /* ends under 35 */
-        return (n > whole ? n : whole + 1) + 1;
+    if (precision == SHORT_DIGITS) {
+        const uint64_t v = split8((uint32_t)digits * 100);
+        return (spread){(char)('0' + (v & 0xFF)), used_bytes(v), v >> 8};
     }
-    if (x < 0 && x >= -4) {
-        size_t at = (size_t)(1 - x);
-        memcpy(out, "0.000", 5);
-        memcpy(out + at, text, 17);
-        return at + n;
-    }
-    out[0] = text[0];
+    const uint64_t low = split8((uint32_t)(digits % 100000000)), upper = digits / 100000000;
+    if (precision == FLOAT_DIGITS)
+        return (spread){(char)('0' + upper), 1 + used_bytes(low), low};
+    const uint64_t high = split8((uint32_t)(upper % 100000000));
+    return (spread){(char)('0' + upper / 100000000), low != 0 ? 9 + used_bytes(low) : 1 + used_bytes(high),
+                    (tn_u128)low << 64 | high};
+}
+
+/* Digits of which no more than `precision` - 1 count; may write up to 16. */
+static inline __attribute__((always_inline)) void store_digits(char *out, tn_u128 digits, int precision)
+{
+    store8(out, (uint64_t)digits);
+    if (precision == DOUBLE_DIGITS)
+        store8(out + 8, (uint64_t)(digits >> 64));
+}
+
+static __attribute__((noinline)) size_t layout_exponent(char *out, const spread *s, int x, int precision)
+{
+    out[0] = s->first;
     out[1] = '.';
-    memcpy(out + 2, text + 1, 16);
-    size_t at = n > 1 ? n + 1 : 1;
+    store_digits(out + 2, s->rest, precision);
+    size_t at = s->n > 1 ? s->n + 1 : 1;
     unsigned e = (unsigned)(x < 0 ? -x : x);
     out[at++] = 'e';
     out[at++] = x < 0 ? '-' : '+';
@@ -139,6 +127,30 @@ static inline __attribute__((always_inline)) size_t layout(char *out, rounded r,
     out[at++] = (char)('0' + e / 10 % 10);
     out[at++] = (char)('0' + e % 10);
     return at;
+}
+
+/*
+ * C17 7.21.6.1, %g: fixed for -4 <= exp10 < P, else with an exponent; then ".0" when it would look like an
+ * integer. Whether a number is under 1 is as good as random, so fixed has no branch: zeros, then all digits,
+ * then the point and once more those behind it.
+ */
+static inline __attribute__((always_inline)) size_t layout(char *out, rounded r, int precision)
+{
+    const spread s = spread_digits(r.digits, precision);
+    const int x = r.exp10;
+    if (__builtin_expect(x >= precision || x < -4, 0))
+        return layout_exponent(out, &s, x, precision);
+    const unsigned whole = x < 0 ? 0 : (unsigned)x, zeros = x < 0 ? (unsigned)-x : 0; /* beside the first */
+    const size_t at = zeros > 0 ? zeros + 1 : 0;
+    const tn_u128 fraction = precision == DOUBLE_DIGITS ? s.rest >> (4 * whole) >> (4 * whole)
+                                                        : (uint64_t)s.rest >> (4 * whole) >> (4 * whole);
+    memcpy(out, "0.000000", 8);
+    out[at] = s.first;
+    store_digits(out + at + 1, s.rest, precision);
+    out[whole + 1] = '.';
+    store_digits(out + whole + zeros + 2, fraction, precision);
+    const size_t n = s.n + zeros, least = whole + 2;
+    return (n > least ? n : least) + 1;
 }
 
 /* ---- binary to digits ---- */
@@ -232,19 +244,47 @@ static __attribute__((noinline)) size_t write_slow(char *out, double value, int 
     return (size_t)n;
 }
 
+/*
+ * Whether six digits may read back, told from the P digits in r: only when the two lie as close as the
+ * format's values do. A double that is no denormal is within 2^-53 of a text that reads as it, a float within
+ * 2^-24: that is 12 units of the last of 17 digits, and 60 of the last of nine. Then r is these six digits.
+ */
+static inline __attribute__((always_inline)) bool may_be_short(rounded *r, int precision)
+{
+    const uint64_t unit = precision == FLOAT_DIGITS ? 1000 : UINT64_C(100000000000);
+    const uint64_t slack = precision == FLOAT_DIGITS ? 62 : 14;
+    const uint64_t digits = (r->digits + slack) / unit;
+    if (r->digits + slack - digits * unit > 2 * slack)
+        return false;
+    const bool carry = digits == pow10_u64[SHORT_DIGITS];
+    r->digits = carry ? pow10_u64[SHORT_DIGITS - 1] : digits;
+    r->exp10 += carry;
+    return true;
+}
+
 /* bits: of the format without sign, as `back` gives them; neither zero nor infinite. */
-static inline __attribute__((always_inline)) size_t write_binary(char *out, binary b, uint64_t bits,
-                                                                 nearest_fn back, double value, int precision)
+static inline __attribute__((always_inline)) size_t
+write_binary(char *out, binary b, uint64_t bits, bool normal, nearest_fn back, double value, int precision)
 {
     int exp10 = floor_log10(b);
-    rounded r;
+    rounded r, few;
     uint64_t again;
-    if (!round_to(b, exp10, SHORT_DIGITS, &r) || !back(r.digits, r.exp10 - SHORT_DIGITS + 1, &again))
-        return write_slow(out, value, precision);
-    if (again == bits)
-        return layout(out, r, SHORT_DIGITS);
     if (!round_to(b, exp10, precision, &r))
         return write_slow(out, value, precision);
+    few = r;
+    if (normal && !may_be_short(&few, precision))
+        return layout(out, r, precision);
+    if (!normal && !round_to(b, exp10, SHORT_DIGITS, &few))
+        return write_slow(out, value, precision);
+    const int q = few.exp10 - SHORT_DIGITS + 1;
+    float near;
+    if (precision == FLOAT_DIGITS && q >= -TN_MAX_TENS && q <= TN_MAX_TENS &&
+        tn_float_near(tn_scaled(few.digits, q), 1, &near))
+        return (double)near == value ? layout(out, few, SHORT_DIGITS) : layout(out, r, precision);
+    if (!back(few.digits, q, &again))
+        return write_slow(out, value, precision);
+    if (again == bits)
+        return layout(out, few, SHORT_DIGITS);
     return layout(out, r, precision);
 }
 
@@ -281,17 +321,18 @@ static inline __attribute__((always_inline)) size_t write_narrow(char *out, floa
     if (n != 0)
         return sign + n;
     int biased = (int)(bits >> 23);
-    uint64_t m = bits & UINT32_C(0x7fffff);
-    m |= biased != 0 ? UINT64_C(1) << 23 : 0;
-    int zeros = __builtin_clzll(m);
-    /* m * 2^(biased - 150), denormals as with biased 1 */
-    binary b = {m << zeros, (biased != 0 ? biased : 1) - 150 + 63 - zeros};
+    binary b = {((uint64_t)bits << 40) | UINT64_C(1) << 63, biased - 127};
+    if (__builtin_expect(biased == 0, 0)) {
+        int zeros = __builtin_clzll(bits);
+        b = (binary){(uint64_t)bits << zeros, 63 - 149 - zeros};
+    }
     rounded r;
     if (precision == SHORT_DIGITS)
         return sign + (round_to(b, floor_log10(b), SHORT_DIGITS, &r)
                            ? layout(out, r, SHORT_DIGITS)
                            : write_slow(out, (double)magnitude, SHORT_DIGITS));
-    return sign + write_binary(out, b, bits, tn_number_nearest32, (double)magnitude, FLOAT_DIGITS);
+    return sign +
+           write_binary(out, b, bits, biased != 0, tn_number_nearest32, (double)magnitude, FLOAT_DIGITS);
 }
 
 size_t tn_number_write_float(char *out, float value)
@@ -318,9 +359,10 @@ size_t tn_number_write_double(char *out, double value)
     if (n != 0)
         return sign + n;
     int biased = (int)(bits >> 52);
-    uint64_t m = bits & (UINT64_MAX >> 12);
-    m |= biased != 0 ? UINT64_C(1) << 52 : 0;
-    int zeros = __builtin_clzll(m);
-    binary b = {m << zeros, (biased != 0 ? biased : 1) - 1075 + 63 - zeros};
-    return sign + write_binary(out, b, bits, tn_number_nearest64, magnitude, DOUBLE_DIGITS);
+    binary b = {bits << 11 | UINT64_C(1) << 63, biased - 1023};
+    if (__builtin_expect(biased == 0, 0)) {
+        int zeros = __builtin_clzll(bits);
+        b = (binary){bits << zeros, 63 - 1074 - zeros};
+    }
+    return sign + write_binary(out, b, bits, biased != 0, tn_number_nearest64, magnitude, DOUBLE_DIGITS);
 }
