@@ -28,6 +28,12 @@ extern "C" {
 TERN_HTML_API char *tern_html_text(const tern_html *x, const tern_html_outputs *outputs,
                                    const tern_html_settings *settings, bool markdown, size_t *length);
 
+/*
+ * tern_html_text() or tern_html_view() by number, for callers of other languages: form 0 text, 1 Markdown, 2 the view.
+ */
+TERN_HTML_API char *tern_html_write(const tern_html *x, const tern_html_outputs *outputs,
+                                    const tern_html_settings *settings, int form, size_t *length);
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "postprocess/html_table.h"
+#include "postprocess/html_text.h"
 #include "postprocess/html_write.h"
 
 /* What a block is shown as: main content, or its role. */
@@ -350,4 +351,10 @@ char *tern_html_view(const tern_html *x, const tern_html_outputs *y, const tern_
     }
     tn_arena_free(&arena);
     return page;
+}
+
+char *tern_html_write(const tern_html *x, const tern_html_outputs *y, const tern_html_settings *s, int form,
+                      size_t *length)
+{
+    return form == 2 ? tern_html_view(x, y, s, length) : tern_html_text(x, y, s, form == 1, length);
 }
