@@ -4,8 +4,9 @@
  *
  * The inbox is a stack that producers push on with one compare-and-swap and the loop takes whole and turns
  * round, so tasks of one producer keep their order, and the loop is woken (uv_async_send) only by the first
- * one. Timers are a binary heap of pointers over one uv_timer. Connections have no timers: one sweep looks at
- * all of them, so requests never touch the heap.
+ * one. The loop's own tasks posted to itself while it runs others wake nobody: it looks again before it
+ * waits. Timers are a binary heap of pointers over one uv_timer. Connections have no timers: one sweep looks
+ * at all of them, so requests never touch the heap.
  */
 #include "net/loop.h"
 
@@ -18,7 +19,18 @@
 #include "net/conn.h"
 #include "net/http2.h"
 
-#define NEVER INT64_MAX
+#define NEVER        INT64_MAX
+#define INBOX_ROUNDS 8 /* before sockets get their turn again */
+
+/* The loop that this thread is running tasks for: it takes its inbox again before it waits. */
+static _Thread_local tn_loop *at_work;
+
+struct tn_watch {
+    uv_poll_t poll;
+    tn_loop *loop;
+    void (*ready)(void *user);
+    void *user;
+};
 
 /* The loop's own code is not on the stack. */
 static void end_turn(tn_loop *loop)
@@ -145,7 +157,7 @@ void tn_loop_post(tn_loop *loop, tn_task *task)
         task->next = top;
     } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &top, task, memory_order_release,
                                                     memory_order_relaxed));
-    if (top == NULL)
+    if (top == NULL && loop != at_work)
         uv_async_send(&loop->wake);
 }
 
@@ -165,13 +177,60 @@ static tn_task *take_inbox(tn_loop *loop)
 
 void tn_loop_run_inbox(tn_loop *loop)
 {
-    tn_task *task = take_inbox(loop);
-    while (task != NULL) {
-        tn_task *next = task->next;
-        task->run(task);
-        task = next;
+    at_work = loop;
+    for (int round = 0; round < INBOX_ROUNDS; round++) {
+        tn_task *task = take_inbox(loop);
+        if (task == NULL && round > 0)
+            break;
+        while (task != NULL) {
+            tn_task *next = task->next;
+            task->run(task);
+            task = next;
+        }
+        tn_loop_settle(loop);
     }
-    tn_loop_settle(loop);
+    at_work = NULL;
+    if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL)
+        uv_async_send(&loop->wake);
+}
+
+/* What others bring: descriptors. */
+
+static void on_ready(uv_poll_t *handle, int status, int events)
+{
+    tn_watch *watch = handle->data;
+    tn_loop *loop = watch->loop;
+    (void)status; /* whoever reads sees it */
+    (void)events;
+    at_work = loop;
+    watch->ready(watch->user);
+    tn_loop_run_inbox(loop);
+}
+
+tn_watch *tn_loop_watch(tn_loop *loop, int fd, void (*ready)(void *user), void *user)
+{
+    tn_watch *watch = malloc(sizeof *watch);
+    if (watch == NULL)
+        return NULL;
+    *watch = (tn_watch){.loop = loop, .ready = ready, .user = user};
+    if (uv_poll_init(&loop->uv, &watch->poll, fd) != 0) {
+        free(watch);
+        return NULL;
+    }
+    watch->poll.data = watch;
+    uv_poll_start(&watch->poll, UV_READABLE, on_ready);
+    return watch;
+}
+
+static void watch_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+void tn_loop_unwatch(tn_watch *watch)
+{
+    if (watch != NULL)
+        uv_close((uv_handle_t *)&watch->poll, watch_closed);
 }
 
 static void on_wake(uv_async_t *handle)

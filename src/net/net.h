@@ -245,6 +245,16 @@ void tn_exchange_abandon(tn_exchange *ex);
  */
 void tn_loop_post(tn_loop *loop, tn_task *task);
 
+typedef struct tn_watch tn_watch;
+/*
+ * On the loop: a descriptor of somebody else's, looked at beside the loop's own. ready() is called whenever
+ * it can be read, on the loop and from inside no other call; what it posts to its own loop runs right after
+ * it, without a wake-up. NULL when memory is short, or for a descriptor that cannot be waited for.
+ */
+tn_watch *tn_loop_watch(tn_loop *loop, int fd, void (*ready)(void *user), void *user);
+/* On the loop, before the descriptor is closed. Accepts NULL. */
+void tn_loop_unwatch(tn_watch *watch);
+
 typedef struct tn_timer tn_timer;
 struct tn_timer {
     void (*fire)(tn_timer *);

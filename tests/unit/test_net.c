@@ -294,6 +294,72 @@ static void timers_and_posts(void **state)
         assert_true(fired[i - 1] <= fired[i]);
 }
 
+/* Descriptors of others, and what a loop posts to itself. */
+
+typedef struct watching {
+    tn_task begin, again;
+    tn_loop *loop;
+    tn_watch *watch;
+    int pipe[2];
+    int bytes, rounds; /* the loop's */
+    atomic_int over;
+} watching;
+
+static void again(tn_task *task)
+{
+    watching *w = TN_CONTAINER(task, watching, again);
+    if (++w->rounds % 50 != 0) { /* more than it does before it looks at its sockets */
+        tn_loop_post(w->loop, task);
+        return;
+    }
+    if (w->bytes == 3) {
+        tn_loop_unwatch(w->watch);
+        atomic_store(&w->over, 1);
+    } else {
+        assert_int_equal(write(w->pipe[1], "x", 1), 1);
+    }
+}
+
+static void readable(void *user)
+{
+    watching *w = user;
+    char byte;
+    assert_int_equal(read(w->pipe[0], &byte, 1), 1);
+    w->bytes++;
+    tn_loop_post(w->loop, &w->again);
+}
+
+static void begin_watch(tn_task *task)
+{
+    watching *w = TN_CONTAINER(task, watching, begin);
+    assert_null(tn_loop_watch(w->loop, -1, readable, w));
+    w->watch = tn_loop_watch(w->loop, w->pipe[0], readable, w);
+    assert_non_null(w->watch);
+    assert_int_equal(write(w->pipe[1], "x", 1), 1);
+}
+
+static void others_descriptors_are_watched(void **state)
+{
+    tern_status st;
+    tn_net *net;
+    (void)state;
+    tn_net_options options = {.loops = 1, .limits = tn_limits_default(), .app.on_request = ignore_request};
+    watching w = {.begin.run = begin_watch, .again.run = again};
+    assert_int_equal(pipe(w.pipe), 0);
+    assert_int_equal(tn_net_new(&options, &net, &st), TERN_OK);
+    assert_int_equal(tn_net_start(net, &st), TERN_OK);
+    w.loop = tn_net_loop(net, 0);
+    tn_loop_post(w.loop, &w.begin);
+    for (int i = 0; i < 4000 && !atomic_load(&w.over); i++)
+        uv_sleep(5);
+    assert_true(atomic_load(&w.over));
+    tn_net_free(net);
+    assert_int_equal(w.bytes, 3);
+    assert_int_equal(w.rounds, 150);
+    close(w.pipe[0]);
+    close(w.pipe[1]);
+}
+
 static void not_started(void **state)
 {
     tern_status st;
@@ -619,6 +685,7 @@ int main(void)
         cmocka_unit_test(numbers_and_fields),
         cmocka_unit_test(test_header_is_clean_at_every_place),
         cmocka_unit_test(timers_and_posts),
+        cmocka_unit_test(others_descriptors_are_watched),
         cmocka_unit_test(not_started),
         cmocka_unit_test(http1_cut_anywhere),
         cmocka_unit_test(http1_answers_in_order),
