@@ -1,18 +1,19 @@
 /*
  * api/document_isolated.c - a document for a handler that has processes of its own (handler/isolated.h).
  *
- * Nothing waits for the process: the request is detached, the process' word comes on the pools' thread, which
- * gives the call to the scheduler for the run and the answer to the loop. A body whose length is known is
- * read from the socket straight into the memory that the process sees; one of unknown length is copied there,
- * on an executor where it is large.
+ * Nothing waits for the process: the request is detached, the process' word is read by the loop or the pools'
+ * thread, which gives the call to the scheduler for the run and the answer to the loop. A body whose length
+ * is known is read from the socket straight into the memory that the process sees; one of unknown length is
+ * copied there, on an executor where it is large.
  *
  *   loop: body -> [executor: copy] -> process: pre() -> executor: run -> process: post() -> loop: answer
  *
  * The call has one owner at any time, as always; until the process has its frame that is the loop or the
- * executor, then the pools' thread. What the loop may do meanwhile is tn_isolated_cancel().
+ * executor, then whoever reads. What the loop may do meanwhile is tn_isolated_cancel().
  */
 #include "api/document.h"
 #include "api/http.h"
+#include "api/script_ports.h"
 #include "handler/isolated.h"
 
 typedef struct isolated {
@@ -42,7 +43,7 @@ static void post_to_loop(tn_request *r)
     tn_loop_post(r->loop, &r->finished);
 }
 
-/* The process is done with it. On the pools' thread. */
+/* The process is done with it. On the thread that reads. */
 static void over(isolated *s)
 {
     tn_request *r = s->r;
@@ -211,6 +212,7 @@ tern_code tn_document_isolated(tn_request *r, tn_exchange *ex, tern_status *st)
     if (s == NULL || !tn_isolated_init(&s->c, on_event) || !tn_arena_defer(&r->call.arena, clean_up, s))
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for this request; try again later");
     s->r = r;
+    s->c.job.port = tn_script_port_of(r->loop, tn_isolated_pool(r->call.version));
     r->surface = &isolated_surface;
     r->surface_state = s;
     if (length >= 0 && length <= r->server->limits.max_body_bytes) {

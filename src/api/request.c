@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "api/access.h"
+#include "api/script_ports.h"
 #include "base/log.h"
 
 #define POOLED_REQUESTS 256
@@ -17,6 +18,7 @@ typedef struct request_pool {
     size_t n;
     tn_turn *turn; /* NULL: calls do not wait for the turn's end */
     void *access;  /* access.c's */
+    void *ports;   /* script_ports.c's */
 } request_pool;
 
 /*
@@ -72,10 +74,17 @@ void **tn_request_access_slot(tn_loop *loop)
     return pool != NULL ? &pool->access : NULL;
 }
 
+void **tn_request_ports_slot(tn_loop *loop)
+{
+    request_pool *pool = pool_of(loop);
+    return pool != NULL ? &pool->ports : NULL;
+}
+
 void tn_request_pool_free(tn_loop *loop)
 {
     void **slot = tn_loop_user(loop);
     tn_access_pool_free(loop);
+    tn_script_ports_free(loop);
     request_pool *pool = *slot;
     for (tn_request *r = pool != NULL ? pool->free : NULL, *next; r != NULL; r = next) {
         next = r->next_free;

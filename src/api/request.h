@@ -98,6 +98,8 @@ void tn_request_done(tn_call *call);
 bool tn_request_turn(tn_loop *loop);
 /* A place of the loop for spare entries of access.c. NULL when memory is short. */
 void **tn_request_access_slot(tn_loop *loop);
+/* A place of the loop for api/script_ports.c. NULL when memory is short. */
+void **tn_request_ports_slot(tn_loop *loop);
 /* Frees the pool of a loop that ended. */
 void tn_request_pool_free(tn_loop *loop);
 /* Frees a request without an answer: only when the exchange is gone. */

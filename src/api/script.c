@@ -12,6 +12,7 @@
 #include "api/access.h"
 #include "api/sagemaker_service.h"
 #include "api/script_inside.h"
+#include "api/script_ports.h"
 
 static const tn_surface script_surface;
 
@@ -29,7 +30,7 @@ static bool from_2_20(const tn_script_request *s)
 
 static void on_task(tn_task *task);
 
-/* On the pools' thread. */
+/* On any thread. */
 static void on_event(tn_script_job *job)
 {
     tn_script_request *s = TN_CONTAINER(job, tn_script_request, job);
@@ -542,6 +543,7 @@ static tern_code begin(tn_request *r, tn_exchange *ex, const tn_script_target *t
     s->pool = tn_script_pool_retain(target->pool);
     s->time_ns = (int64_t)r->server->sagemaker->script_timeout_s * TN_NS_PER_S;
     tn_script_job_init(&s->job, on_event);
+    s->job.port = tn_script_port_of(r->loop, s->pool);
     if (!tn_script_read_head(s, ex, target))
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a request; try again later");
     tn_request_for(r, s->model);

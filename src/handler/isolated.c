@@ -117,6 +117,12 @@ bool tn_handler_is_isolated(const tn_version *v)
     return a != NULL && a->pool != NULL;
 }
 
+tn_script_pool *tn_isolated_pool(const tn_version *v)
+{
+    const tn_handler_attached *a = v->attached;
+    return a->pool;
+}
+
 /* ---- a call: there ---- */
 
 static size_t room_for(atomic_size_t *seen)

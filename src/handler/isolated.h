@@ -63,6 +63,8 @@ typedef struct tn_isolated {
 
 /* Whether calls of this version go this way. */
 bool tn_handler_is_isolated(const tn_version *v);
+/* Of a version whose calls do: where its processes are. */
+tn_script_pool *tn_isolated_pool(const tn_version *v);
 
 /* event: as of tn_script_job, with TN_CONTAINER() from there. false: no memory. Whoever inits also ends. */
 bool tn_isolated_init(tn_isolated *c, void (*event)(tn_script_job *job));

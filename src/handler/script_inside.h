@@ -8,9 +8,13 @@
 #define TN_HANDLER_SCRIPT_INSIDE_H
 
 #include <pthread.h>
+#include <sys/epoll.h>
 
 #include "base/clock.h"
 #include "handler/script_pool.h"
+
+/* What epoll's pointers carry in their lowest bits. */
+enum { MARK_SOCKET = 0, MARK_PROCESS = 1, MARKS = 1 };
 
 typedef enum tn_worker_state {
     TN_WORKER_NONE,     /* no process */
@@ -37,6 +41,7 @@ typedef struct tn_script_worker {
     tn_worker_state state;
     tn_process process;
     int socket;
+    tn_script_port *port; /* who reads it; NULL: the pools' thread */
     int page_fd;
     const atomic_uint_least64_t *page; /* [0]: the last call that it has begun */
     uint32_t capacity, n_jobs;
@@ -75,6 +80,11 @@ struct tn_script_pool {
     tn_script_counts counts;
 };
 
+struct tn_script_port {
+    tn_scripts *owner;
+    int epoll; /* sockets of its workers */
+};
+
 struct tn_scripts {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -88,8 +98,18 @@ struct tn_scripts {
     char *buffer; /* one frame */
 };
 
-/* ---- script_pool.c ---- all with the lock held */
+/* ---- script_pool.c ---- */
 
+void tn_scripts_lock(tn_scripts *s);
+/* Events are delivered from inside of it. */
+void tn_scripts_unlock(tn_scripts *s);
+
+/* All with the lock held: */
+
+/* One of epoll's: a worker's socket or process, or the thread's wake-up. */
+void tn_script_handle(tn_scripts *s, const struct epoll_event *e);
+/* Tells the workers which segments will not come again. */
+void tn_script_tell_gone(tn_script_pool *pool);
 /* The job is over for the pool; event() will be called with that status (NULL: with job->reply). */
 void tn_script_over(tn_scripts *s, tn_script_job *job, const tern_status *st);
 void tn_script_tell(tn_scripts *s, tn_script_job *job);
@@ -102,6 +122,15 @@ void tn_script_wake(tn_scripts *s);
 void tn_script_pause(tn_script_pool *pool);
 /* pool->trouble has changed: tells whoever waits, and on_trouble(). */
 void tn_script_trouble(tn_script_pool *pool);
+
+/* ---- script_port.c ---- all with the lock held */
+
+/* Which of its socket's events are wanted; false: it cannot be watched. */
+bool tn_worker_watch(tn_script_worker *w, bool writable);
+/* Nobody looks at the socket any more. */
+void tn_worker_unwatch(tn_script_worker *w);
+/* From now on its socket is that port's (NULL: the pools' thread's) to read. */
+void tn_worker_move(tn_script_worker *w, tn_script_port *port);
 
 /* ---- script_worker.c ---- all with the lock held */
 

@@ -19,18 +19,16 @@
 #define MEMORY_LOOK_NS   TN_NS_PER_S
 #define FIRST_PAUSE_NS   (250 * TN_NS_PER_MS)
 #define LONGEST_PAUSE_NS (30 * TN_NS_PER_S)
-/* What epoll's pointers carry in their lowest bits. */
-enum { MARK_SOCKET = 0, MARK_PROCESS = 1, MARKS = 1 };
 
 /* ---- the lock, and events behind it ---- */
 
-static void lock(tn_scripts *s)
+void tn_scripts_lock(tn_scripts *s)
 {
     pthread_mutex_lock(&s->lock);
 }
 
 /* Events are the owners' code: without the lock. */
-static void unlock(tn_scripts *s)
+void tn_scripts_unlock(tn_scripts *s)
 {
     tn_script_job *first = s->events;
     s->events = NULL;
@@ -188,6 +186,8 @@ static tn_script_worker *pick(tn_script_pool *pool)
 static bool give(tn_script_worker *w, tn_script_job *job)
 {
     job->call = ++w->pool->last_call;
+    if (w->n_jobs == 0)
+        tn_worker_move(w, job->port);
     tn_frame_set_call(job->frame, job->call);
     if (!tn_worker_send(w, job, job->frame, job->frame_len)) {
         tn_worker_kill(w, "its socket is broken");
@@ -231,7 +231,7 @@ tern_code tn_script_submit(tn_script_pool *pool, tn_script_job *job, tern_status
     job->over = job->lost = job->in_hand = job->late = job->cancelled = false;
     job->tries = 0;
     job->reply.type = 0;
-    lock(s);
+    tn_scripts_lock(s);
     if (pool->closed) {
         code = tern_fail(st, TERN_UNAVAILABLE, "The workers of %s are ending", pool->name);
     } else if (is_broken(pool)) {
@@ -249,14 +249,14 @@ tern_code tn_script_submit(tn_script_pool *pool, tn_script_job *job, tern_status
         else
             enqueue(pool, job);
     }
-    unlock(s);
+    tn_scripts_unlock(s);
     return code;
 }
 
 bool tn_script_reply(tn_script_job *job, char *frame, size_t frame_len)
 {
     tn_scripts *s = job->pool->owner;
-    lock(s);
+    tn_scripts_lock(s);
     const bool lost = job->lost;
     job->in_hand = false;
     job->reply.type = 0;
@@ -267,7 +267,7 @@ bool tn_script_reply(tn_script_job *job, char *frame, size_t frame_len)
         if (!tn_worker_send(job->worker, job, frame, frame_len))
             tn_worker_kill(job->worker, "its socket is broken"); /* over comes with its end */
     }
-    unlock(s);
+    tn_scripts_unlock(s);
     return !lost;
 }
 
@@ -277,7 +277,7 @@ bool tn_script_cancel(tn_script_job *job, bool late)
     tn_frame_writer out;
     tn_scripts *s = job->pool->owner;
     bool done = false;
-    lock(s);
+    tn_scripts_lock(s);
     if (job->queued) {
         unqueue(job->pool, job);
         done = job->over = true;
@@ -291,7 +291,7 @@ bool tn_script_cancel(tn_script_job *job, bool late)
             tn_worker_retire(w, "its call had passed its deadline");
         }
     }
-    unlock(s);
+    tn_scripts_unlock(s);
     return done;
 }
 
@@ -353,11 +353,11 @@ tern_code tn_script_pool_new(tn_scripts *s, const tn_script_pool_options *o, tn_
     }
     if (pool->o.workers > TN_SCRIPT_WORKERS_MAX / 2)
         pool->o.workers = TN_SCRIPT_WORKERS_MAX / 2;
-    lock(s);
+    tn_scripts_lock(s);
     pool->next = s->pools;
     s->pools = pool;
     tn_script_wake(s);
-    unlock(s);
+    tn_scripts_unlock(s);
     *out = pool;
     return TERN_OK;
 }
@@ -393,26 +393,26 @@ void tn_script_pool_release(tn_script_pool *pool)
     if (pool == NULL)
         return;
     tn_scripts *s = pool->owner;
-    lock(s);
+    tn_scripts_lock(s);
     if (atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) == 2) {
         close_pool(pool);
         tn_script_wake(s);
     }
-    unlock(s);
+    tn_scripts_unlock(s);
 }
 
 void tn_script_pool_close(tn_script_pool *pool)
 {
     tn_scripts *s = pool->owner;
-    lock(s);
+    tn_scripts_lock(s);
     close_pool(pool);
-    unlock(s);
+    tn_scripts_unlock(s);
 }
 
 tn_script_state tn_script_pool_state(tn_script_pool *pool, tern_status *trouble)
 {
     tn_scripts *s = pool->owner;
-    lock(s);
+    tn_scripts_lock(s);
     const bool broken = is_broken(pool);
     const tn_script_state state = broken            ? TN_SCRIPT_BROKEN
                                   : pool->was_ready ? TN_SCRIPT_READY
@@ -421,17 +421,17 @@ tn_script_state tn_script_pool_state(tn_script_pool *pool, tern_status *trouble)
         *trouble = pool->trouble;
     else if (trouble != NULL)
         tern_status_init(trouble);
-    unlock(s);
+    tn_scripts_unlock(s);
     return state;
 }
 
 size_t tn_script_pool_note(tn_script_pool *pool, char *text, size_t size)
 {
     tn_scripts *s = pool->owner;
-    lock(s);
+    tn_scripts_lock(s);
     size_t n = pool->note_len < size - 1 ? pool->note_len : size - 1;
     memcpy(text, pool->note, n);
-    unlock(s);
+    tn_scripts_unlock(s);
     text[n] = '\0';
     return n;
 }
@@ -440,7 +440,7 @@ tern_code tn_script_pool_wait(tn_script_pool *pool, int64_t at_ns, tern_status *
 {
     tn_scripts *s = pool->owner;
     tern_code code = TERN_OK;
-    lock(s);
+    tn_scripts_lock(s);
     while (!any_ready(pool) && code == TERN_OK) {
         if (pool->closed)
             code = tern_fail(st, TERN_UNAVAILABLE, "The workers of %s are ending", pool->name);
@@ -452,7 +452,7 @@ tern_code tn_script_pool_wait(tn_script_pool *pool, int64_t at_ns, tern_status *
             code = tern_fail(st, TERN_DEADLINE_EXCEEDED, "No worker of %s got ready in time", pool->name);
         }
     }
-    unlock(s);
+    tn_scripts_unlock(s);
     return code;
 }
 
@@ -461,17 +461,22 @@ tn_segments *tn_script_pool_segments(tn_script_pool *pool)
     return pool->segments;
 }
 
+tn_scripts *tn_script_pool_owner(const tn_script_pool *pool)
+{
+    return pool->owner;
+}
+
 tn_script_counts tn_script_pool_count(tn_script_pool *pool)
 {
     tn_scripts *s = pool->owner;
-    lock(s);
+    tn_scripts_lock(s);
     tn_script_counts n = pool->counts;
     n.queued = pool->n_queued;
     for (uint32_t i = 0; i < TN_SCRIPT_WORKERS_MAX; i++) {
         n.ready += pool->workers[i].state == TN_WORKER_READY;
         n.busy += pool->workers[i].n_jobs;
     }
-    unlock(s);
+    tn_scripts_unlock(s);
     n.shared_idle_bytes = tn_segments_idle(pool->segments);
     return n;
 }
@@ -530,7 +535,7 @@ static int32_t serving(const tn_script_pool *pool)
     return n;
 }
 
-static void tell_gone_segments(tn_script_pool *pool)
+void tn_script_tell_gone(tn_script_pool *pool)
 {
     char buf[64];
     uint64_t ids[32];
@@ -560,7 +565,7 @@ static int64_t look_after(tn_script_pool *pool, int64_t now, bool look_at_memory
         if (w->n_jobs > 0 || w->end_ns != INT64_MAX)
             next = now + TICK_NS;
     }
-    tell_gone_segments(pool);
+    tn_script_tell_gone(pool);
     if (!pool->closed && pool->start_at_ns > now && pool->start_at_ns < next)
         next = pool->start_at_ns;
     return next;
@@ -590,7 +595,7 @@ static void sweep(tn_scripts *s)
     }
 }
 
-static void handle(tn_scripts *s, const struct epoll_event *e)
+void tn_script_handle(tn_scripts *s, const struct epoll_event *e)
 {
     const uintptr_t value = (uintptr_t)e->data.ptr;
     uint64_t count;
@@ -619,13 +624,13 @@ static void *run(void *arg)
         if (wait > TN_NS_PER_S)
             wait = TN_NS_PER_S;
         int n = epoll_wait(s->epoll, events, EVENTS, (int)((wait + TN_NS_PER_MS - 1) / TN_NS_PER_MS));
-        lock(s);
+        tn_scripts_lock(s);
         if (s->stop) {
-            unlock(s);
+            tn_scripts_unlock(s);
             return NULL;
         }
         for (int i = 0; i < n; i++)
-            handle(s, &events[i]);
+            tn_script_handle(s, &events[i]);
         now = tn_now_ns();
         const bool look = now >= memory_ns;
         if (look)
@@ -636,7 +641,7 @@ static void *run(void *arg)
             next = at < next ? at : next;
         }
         sweep(s);
-        unlock(s);
+        tn_scripts_unlock(s);
     }
 }
 
@@ -677,10 +682,10 @@ tern_code tn_scripts_new(tn_scripts **out, tern_status *st)
 
 static void end_thread(tn_scripts *s)
 {
-    lock(s);
+    tn_scripts_lock(s);
     s->stop = true;
     tn_script_wake(s);
-    unlock(s);
+    tn_scripts_unlock(s);
     pthread_join(s->thread, NULL);
 }
 
@@ -691,10 +696,10 @@ static void wait_for_processes(tn_scripts *s)
     const struct timespec pause = {.tv_nsec = 2 * TN_NS_PER_MS};
     for (bool any = true; any && tn_now_ns() < until_ns;) {
         any = false;
-        lock(s);
+        tn_scripts_lock(s);
         for (tn_script_pool *pool = s->pools; pool != NULL; pool = pool->next)
             any = any || has_processes(pool);
-        unlock(s);
+        tn_scripts_unlock(s);
         if (any)
             nanosleep(&pause, NULL);
     }
@@ -715,16 +720,16 @@ void tn_scripts_end(tn_scripts *s)
 {
     if (s == NULL || s->stop)
         return;
-    lock(s);
+    tn_scripts_lock(s);
     s->ending = true;
     for (tn_script_pool *pool = s->pools; pool != NULL; pool = pool->next)
         close_pool(pool);
-    unlock(s);
+    tn_scripts_unlock(s);
     wait_for_processes(s);
     end_thread(s);
-    lock(s);
+    tn_scripts_lock(s);
     end_processes(s);
-    unlock(s);
+    tn_scripts_unlock(s);
 }
 
 void tn_scripts_free(tn_scripts *s)
@@ -750,7 +755,7 @@ void tn_scripts_leave(tn_scripts *s)
     if (s == NULL || s->stop)
         return;
     end_thread(s);
-    lock(s);
+    tn_scripts_lock(s);
     end_processes(s);
     pthread_mutex_unlock(&s->lock); /* nobody wants to hear of it any more */
 }

@@ -1,11 +1,14 @@
 /*
  * handler/script_pool.h - supervised pools of worker processes, and jobs that they do.
  *
- * One thread serves the sockets and processes of all pools. A job is one call of a script: the owner (api/)
+ * One thread looks after the processes of all pools. A job is one call of a script: the owner (api/)
  * writes its CALL frame and submits it from an event loop; it goes straight to a worker that has room, or
- * waits in the pool's queue. What the worker says comes to job->event() on the pools' thread, one frame at a
+ * waits in the pool's queue. What the worker says comes to job->event(), one frame at a
  * time: the worker may say no more about this job until the owner has replied. NEED (shared memory) is
  * answered here.
+ *
+ * A worker's socket is read by the pools' thread, or, so that an answer crosses no thread, by an event loop
+ * that has a port: the socket goes along with the first job of a worker that has no other.
  *
  * A worker that dies, breaks the protocol or lets a job pass its deadline is replaced. Only jobs that it had
  * begun end with an error; those it had not yet begun go to another one. A worker whose job is too late gets
@@ -25,6 +28,7 @@
 typedef struct tn_scripts tn_scripts;         /* all pools, and their thread */
 typedef struct tn_script_pool tn_script_pool; /* workers that are alike */
 typedef struct tn_script_job tn_script_job;
+typedef struct tn_script_port tn_script_port; /* an event loop that reads what workers say */
 
 /* Starts the thread. */
 TERN_MUST_USE tern_code tn_scripts_new(tn_scripts **out, tern_status *st);
@@ -38,6 +42,16 @@ void tn_scripts_end(tn_scripts *s);
 void tn_scripts_free(tn_scripts *s);
 /* Before a process ends that cannot wait: kills and reaps the workers. Accepts NULL. */
 void tn_scripts_leave(tn_scripts *s);
+
+/*
+ * A port. Its owner waits until the descriptor can be read, and then calls tn_script_port_read(), as often as
+ * it likes: events come from inside it. NULL when memory or descriptors are short. Freed, its workers go back
+ * to the pools' thread; no job may name it any more. Accepts NULL. Not after tn_scripts_free().
+ */
+tn_script_port *tn_script_port_new(tn_scripts *s);
+int tn_script_port_fd(const tn_script_port *port);
+void tn_script_port_read(tn_script_port *port);
+void tn_script_port_free(tn_script_port *port);
 
 typedef struct tn_script_pool_options {
     tn_str name;               /* in log lines and errors: "code/inference.py" */
@@ -92,6 +106,7 @@ size_t tn_script_pool_note(tn_script_pool *pool, char *text, size_t size);
  */
 TERN_MUST_USE tern_code tn_script_pool_wait(tn_script_pool *pool, int64_t at_ns, tern_status *st);
 tn_segments *tn_script_pool_segments(tn_script_pool *pool);
+tn_scripts *tn_script_pool_owner(const tn_script_pool *pool);
 typedef struct tn_script_counts {
     uint64_t calls, failures, starts, deaths; /* failures: calls that a worker's end took along */
     uint32_t ready, busy;                     /* workers; calls under way */
@@ -106,10 +121,12 @@ struct tn_script_job {
     /* The owner's, set before submit. */
     char *frame; /* the CALL frame; its call number is filled in. Stays until the job is over */
     size_t frame_len;
-    int64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    int64_t deadline_ns;  /* CLOCK_MONOTONIC; 0: none */
+    tn_script_port *port; /* of the owner's loop, or NULL: where the answer is best read */
     /*
-     * A frame has come (reply), or the job is over (over), or both. On the pools' thread, or the one that
-     * closes. Not called again before tn_script_reply(), and never after `over`.
+     * A frame has come (reply), or the job is over (over), or both. On whatever thread reads or closes: its
+     * own port's, another one's, the pools'. Not called again before tn_script_reply(), and never after
+     * `over`.
      */
     void (*event)(tn_script_job *job);
     /* Segments of this job: one reference each. The owner's and, for NEED, the pool's to add. */

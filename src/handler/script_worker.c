@@ -27,16 +27,18 @@
 
 /* ---- start ---- */
 
-static int watch(tn_script_worker *w, int fd, uintptr_t mark)
+static bool watch_process(tn_script_worker *w)
 {
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = (void *)((uintptr_t)w | mark)};
-    return epoll_ctl(w->pool->owner->epoll, EPOLL_CTL_ADD, fd, &e);
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = (void *)((uintptr_t)w | MARK_PROCESS)};
+    return epoll_ctl(w->pool->owner->epoll, EPOLL_CTL_ADD, w->process.pidfd, &e) == 0;
 }
 
 static void forget_process(tn_script_worker *w)
 {
-    if (w->socket >= 0)
+    if (w->socket >= 0) {
+        tn_worker_unwatch(w);
         close(w->socket);
+    }
     if (w->page != NULL)
         munmap((void *)(uintptr_t)w->page, PAGE_BYTES);
     if (w->page_fd >= 0)
@@ -72,6 +74,7 @@ bool tn_worker_start(tn_script_worker *w, tern_status *st)
     const int bytes = SOCKET_BYTES;
     bool started = false;
     w->socket = w->page_fd = -1;
+    w->port = NULL;
     w->page = NULL;
     w->backlog_end = &w->backlog;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 || !make_page(w)) {
@@ -94,7 +97,7 @@ bool tn_worker_start(tn_script_worker *w, tern_status *st)
     w->worn = false;
     w->why = NULL;
     pool->counts.starts++;
-    if (watch(w, w->socket, 0) != 0 || watch(w, w->process.pidfd, 1) != 0) {
+    if (!tn_worker_watch(w, false) || !watch_process(w)) {
         tern_fail(st, TERN_UNAVAILABLE, "Cannot watch a worker of %s: %s", pool->name, strerror(errno));
         tn_process_end(&w->process);
         goto out;
@@ -140,12 +143,6 @@ static int send_now(int socket, const char *bytes, size_t len, const int *fds, u
     return errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS ? 0 : -1;
 }
 
-static void want_writable(tn_script_worker *w, bool wanted)
-{
-    struct epoll_event e = {.events = EPOLLIN | (wanted ? EPOLLOUT : 0u), .data.ptr = w};
-    epoll_ctl(w->pool->owner->epoll, EPOLL_CTL_MOD, w->socket, &e);
-}
-
 static bool keep_for_later(tn_script_worker *w, const char *bytes, size_t len, const int *fds, uint32_t n_fds)
 {
     tn_backlog *b = w->backlog_frames < BACKLOG_MAX ? malloc(sizeof *b + len) : NULL;
@@ -165,7 +162,7 @@ static bool keep_for_later(tn_script_worker *w, const char *bytes, size_t len, c
     }
     memcpy(b->bytes, bytes, len);
     if (w->backlog == NULL)
-        want_writable(w, true);
+        (void)tn_worker_watch(w, true);
     *w->backlog_end = b;
     w->backlog_end = &b->next;
     w->backlog_frames++;
@@ -195,7 +192,7 @@ void tn_worker_writable(tn_script_worker *w)
         free(b);
     }
     w->backlog_end = &w->backlog;
-    want_writable(w, false);
+    (void)tn_worker_watch(w, false);
     tn_script_dispatch(w->pool);
 }
 
@@ -482,7 +479,7 @@ void tn_worker_readable(tn_script_worker *w)
             break;
         /* it closed its side: what happens to its process is seen by itself, and not waited for */
         if (n <= 0) {
-            epoll_ctl(w->pool->owner->epoll, EPOLL_CTL_DEL, w->socket, NULL);
+            tn_worker_unwatch(w);
             if (w->state == TN_WORKER_READY || w->state == TN_WORKER_RETIRING) {
                 w->state = TN_WORKER_RETIRING;
                 w->end_ns = tn_now_ns() + TN_NS_PER_S / 4;
@@ -495,6 +492,8 @@ void tn_worker_readable(tn_script_worker *w)
             tn_worker_kill(w, "what it sent breaks the protocol between worker and server");
             return;
         }
+        if (w->n_jobs == 0) /* then it has hardly more to say */
+            break;
     }
     tn_script_dispatch(w->pool);
 }

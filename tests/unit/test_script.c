@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -309,6 +310,54 @@ static void calls_are_answered(void **state)
     tn_script_pool_release(pool);
 }
 
+static pthread_t told_on;
+
+static void on_event_here(tn_script_job *job)
+{
+    told_on = pthread_self();
+    on_event(job);
+}
+
+/* A call whose answer is read by the port, if there is one. */
+static void call_by(tn_script_pool *pool, tn_script_port *port, const char *body)
+{
+    tern_status st;
+    test_job *t = job_of(body, NULL, 0);
+    t->job.event = on_event_here;
+    t->job.port = port;
+    assert_int_equal(tn_script_submit(pool, &t->job, &st), TERN_OK);
+    while (port != NULL && t->events == 0) { /* nobody else writes it */
+        struct pollfd fd = {.fd = tn_script_port_fd(port), .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, 20000), 1);
+        tn_script_port_read(port);
+    }
+    wait_events(t, 1);
+    assert_true(t->over && t->status.code == TERN_OK);
+    assert_string_equal(t->body, body);
+    assert_int_equal(pthread_equal(told_on, pthread_self()) != 0, port != NULL);
+    done(t);
+}
+
+static void a_port_reads_what_workers_say(void **state)
+{
+    (void)state;
+    tn_script_pool *pool = pool_with("echo", "1", 1, 10);
+    tn_script_port *ports[2] = {tn_script_port_new(scripts), tn_script_port_new(scripts)};
+    assert_ptr_equal(tn_script_pool_owner(pool), scripts);
+    ready(pool);
+    for (int i = 0; i < 20; i++)
+        call_by(pool, i % 3 < 2 ? ports[i % 3] : NULL, "hello");
+    tn_script_port_read(ports[0]); /* nothing is there */
+    /* Its worker goes back to the pools' thread, which sees that it dies. */
+    call_by(pool, ports[1], "hello");
+    tn_script_port_free(ports[1]);
+    call(pool, "die", TERN_INTERNAL, "ended during this request");
+    call_by(pool, ports[0], "hello");
+    tn_script_pool_release(pool);
+    tn_script_port_free(ports[0]);
+    tn_script_port_free(NULL);
+}
+
 static void bodies_lie_in_shared_memory(void **state)
 {
     (void)state;
@@ -519,6 +568,7 @@ int main(void)
         cmocka_unit_test(a_frame_that_is_too_long_is_not_written),
         cmocka_unit_test(segments_are_used_again_and_bounded),
         cmocka_unit_test_setup_teardown(calls_are_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_port_reads_what_workers_say, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bodies_lie_in_shared_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_dead_ones_call_is_lost, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_breaks_the_protocol_is_replaced, set_up, tear_down),
