@@ -1,4 +1,5 @@
 """The worker's parts by themselves: frames, arrays, what a handler is given, what it may return."""
+import contextlib
 import io
 import itertools
 import json
@@ -9,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 
 import numpy
 import pytest
@@ -325,9 +327,10 @@ def test_a_room_knows_who_still_looks():
     assert kept[0] == 7 and not room.is_free()
 
 
-def test_the_runtime_speaks_over_its_socket(tmp_path):
-    """The whole process, with this test as its server."""
-    (tmp_path / "inference.py").write_text("def handler(data, context):\n    return data.read()[::-1], 'text/plain'\n")
+@contextlib.contextmanager
+def worker(folder, script, kind):
+    """A worker process with this test as its server. -> the server's end of its socket, the page; it has ended well behind."""
+    (folder / "inference.py").write_text(textwrap.dedent(script))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     page = os.memfd_create("page")
     os.truncate(page, mmap.PAGESIZE)
@@ -336,18 +339,94 @@ def test_the_runtime_speaks_over_its_socket(tmp_path):
         os.dup2(theirs.fileno(), 3)
         os.dup2(page, 4)
 
-    with subprocess.Popen([sys.executable, "-m", "tern.worker", "--code", str(tmp_path), "--worker-class", "sync"],
+    with subprocess.Popen([sys.executable, "-m", "tern.worker", "--code", str(folder), "--worker-class", kind, "--calls", "8"],
                           env={**os.environ, "PYTHONPATH": FOLDER}, preexec_fn=place, pass_fds=(3, 4)) as process:
         theirs.close()
         ours.settimeout(60)
         ready = wire.Frame(ours.recv(65536))
-        assert ready.type == wire.READY and ready.number(wire.TAG_CAPACITY) == 1
-        for number in itertools.count(1):
-            ours.send(wire.frame(wire.CALL, number, [(wire.TAG_BODY, 0, b"abc")]))
-            answer = wire.Frame(ours.recv(65536))
-            assert (answer.type, answer.call, answer.get(wire.TAG_BODY)) == (wire.ANSWER, number, b"cba")
-            assert struct.unpack("<Q", os.pread(page, 8, 0))[0] == number
-            if number == 3:
-                break
+        assert ready.type == wire.READY and ready.number(wire.TAG_CAPACITY) == (1 if kind == "sync" else 8)
+        yield ours, page
         ours.close()
         assert process.wait(60) == 0
+
+
+def body_of(sock, kind=wire.ANSWER):
+    frame = wire.Frame(sock.recv(65536))
+    assert frame.type == kind, frame.fields
+    return frame.call, frame.get(wire.TAG_BODY)
+
+
+@pytest.mark.parametrize("kind", ["sync", "gevent"])
+def test_the_runtime_speaks_over_its_socket(tmp_path, kind):
+    if kind == "gevent":
+        pytest.importorskip("gevent")
+    with worker(tmp_path, """
+            def handler(data, context):
+                return data.read()[::-1], context.accept_header or "text/plain"
+            """, kind) as (sock, page):
+        for number in range(1, 200):  # more than a reader takes without gevent's hub
+            sock.send(wire.frame(wire.CALL, number, [(wire.TAG_BODY, 0, b"abc")]))
+            assert body_of(sock) == (number, b"cba")
+            assert struct.unpack("<Q", os.pread(page, 8, 0))[0] == number
+        for number in range(200, 230):
+            sock.send(wire.frame(wire.CALL, number, [(wire.TAG_BODY, 0, b"x")]))
+        assert [body_of(sock) for _ in range(30)] == [(number, b"x") for number in range(200, 230)]
+
+
+def test_greenlets_let_others_in(tmp_path):
+    """A call that sleeps, and one that asks the server, keep nobody from being answered."""
+    pytest.importorskip("gevent")
+    with worker(tmp_path, """
+            import time
+
+            beats, woken = [], []
+
+            def handler(data, context):
+                what = data.read()
+                while what == b"sleep" and not woken:
+                    time.sleep(0.001)
+                if what == b"wake":
+                    woken.append(1)
+                if what == b"x":
+                    woken.clear()
+                if what == b"beat":
+                    import gevent
+                    gevent.spawn(lambda: beats.append(1))
+                while what == b"wait" and not beats:
+                    time.sleep(0.001)
+                if what.startswith(b"ask"):
+                    for _ in range(2):
+                        context.predict({"x": [1.0]})
+                return what, "text/plain"
+            """, "gevent") as (sock, _):
+        numbers = itertools.count(1)
+
+        def send(what):
+            number = next(numbers)
+            sock.send(wire.frame(wire.CALL, number, [(wire.TAG_BODY, 0, what)]))
+            return number, what
+
+        for _ in range(3):
+            sent = send(b"x")
+            assert body_of(sock) == sent
+            sleeper = send(b"sleep")
+            for _ in range(20):
+                sent = send(b"x")
+                assert body_of(sock) == sent, "the sleeper kept others from being answered"
+            asks = [send(b"ask 1"), send(b"ask 2")]
+            assert {body_of(sock, wire.ASK)[0] for _ in asks} == {number for number, _ in asks}
+            sent = send(b"between")
+            assert body_of(sock) == sent
+            for turn in range(2):
+                for number, _ in asks:
+                    sock.send(wire.frame(wire.RESULT, number, []))
+                if turn == 0:
+                    assert {body_of(sock, wire.ASK)[0] for _ in asks} == {number for number, _ in asks}
+            assert {body_of(sock) for _ in asks} == set(asks)
+            wake = send(b"wake")
+            assert {body_of(sock) for _ in range(2)} == {sleeper, wake}
+        # What a script leaves behind goes on, while calls come without a pause and without any.
+        beat = send(b"beat")
+        assert body_of(sock) == beat
+        wait = send(b"wait")
+        assert body_of(sock) == wait

@@ -2,9 +2,10 @@
  * api/script_fields.h - what frames of handler scripts carry, beside the fields of handler/script_wire.h. The
  * other side is python/tern/worker/wire.py.
  *
- * CALL (STAGE start): the request: BODY or BODY_REF, and what makes the script's context. ANSWER to it: the
- * script's answer (STATUS, CONTENT_TYPE, HEADER..., BODY or BODY_REF; or TITLE for an error in falcon's
- * form), or, of an input_handler, STAGE start with BODY or BODY_REF or tensors.
+ * CALL (STAGE start): the request: BODY or BODY_REF, and CONTEXT and LENGTH, which make the script's context
+ * (in one piece, for most requests have that of the one before). ANSWER to it: the script's answer (STATUS,
+ * CONTENT_TYPE, HEADER..., BODY or BODY_REF; or TITLE for an error in falcon's form), or, of an
+ * input_handler, STAGE start with BODY or BODY_REF or tensors.
  * CALL (STAGE output): the model's answer: STATUS, BODY or BODY_REF or tensors. ANSWER: the script's answer.
  * ASK: tensors, and MODEL, VERSION, SIGNATURE, OUTPUT... RESULT: tensors, or ERROR with STATUS.
  * PART: BODY; the first one also CONTENT_TYPE, HEADER..., STATUS. MORE: nothing, or ERROR: nobody reads on.
@@ -35,6 +36,7 @@ enum {
     TN_SCRIPT_SIGNATURE,              /* UTF-8 */
     TN_SCRIPT_OUTPUT,                 /* UTF-8 */
     TN_SCRIPT_STREAM,                 /* u64 */
+    TN_SCRIPT_CONTEXT,                /* a frame of its own: MODEL to ACCEPT */
 };
 
 enum { TN_SCRIPT_STAGE_START, TN_SCRIPT_STAGE_OUTPUT };

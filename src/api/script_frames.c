@@ -70,9 +70,9 @@ bool tn_script_read_head(tn_script_request *s, const tn_exchange *ex, const tn_s
 
 static size_t context_bytes(const tn_script_request *s)
 {
-    return TN_FRAME_HEAD + FIELDS_MAX * FIELD_EXTRA + s->context_model.len + s->version.len + s->method.len +
-           s->rest_uri.len + s->grpc_port.len + s->attributes.len + s->content_type.len + s->accept.len +
-           sizeof(tn_frame_ref) + 3 * sizeof(uint64_t);
+    return 2 * TN_FRAME_HEAD + FIELDS_MAX * FIELD_EXTRA + s->context_model.len + s->version.len +
+           s->method.len + s->rest_uri.len + s->grpc_port.len + s->attributes.len + s->content_type.len +
+           s->accept.len + sizeof(tn_frame_ref) + 3 * sizeof(uint64_t);
 }
 
 tern_code tn_script_frame_room(tn_script_request *s, size_t more, tern_status *st)
@@ -100,17 +100,34 @@ static void put_text(tn_frame_writer *w, uint16_t tag, tn_str text)
         tn_frame_put(w, tag, text);
 }
 
-static void put_context(const tn_script_request *s, tn_frame_writer *w)
+static tn_str make_context(tn_script_request *s)
 {
-    put_text(w, TN_SCRIPT_MODEL, s->context_model);
-    put_text(w, TN_SCRIPT_VERSION, s->version);
-    put_text(w, TN_SCRIPT_METHOD, s->method);
-    put_text(w, TN_SCRIPT_REST_URI, s->rest_uri);
-    put_text(w, TN_SCRIPT_GRPC_PORT, s->grpc_port);
-    put_text(w, TN_SCRIPT_ATTRIBUTES, s->attributes);
-    put_text(w, TN_SCRIPT_CONTENT_TYPE, s->content_type);
-    put_text(w, TN_SCRIPT_ACCEPT, s->accept);
+    tn_frame_writer w;
+    const size_t most = context_bytes(s);
+    char *text = tn_arena_alloc(&s->r->call.arena, most);
+    if (text == NULL)
+        return TN_STR_NONE;
+    tn_frame_begin(&w, text, most, TN_FRAME_CALL, 0);
+    put_text(&w, TN_SCRIPT_MODEL, s->context_model);
+    put_text(&w, TN_SCRIPT_VERSION, s->version);
+    put_text(&w, TN_SCRIPT_METHOD, s->method);
+    put_text(&w, TN_SCRIPT_REST_URI, s->rest_uri);
+    put_text(&w, TN_SCRIPT_GRPC_PORT, s->grpc_port);
+    put_text(&w, TN_SCRIPT_ATTRIBUTES, s->attributes);
+    put_text(&w, TN_SCRIPT_CONTENT_TYPE, s->content_type);
+    put_text(&w, TN_SCRIPT_ACCEPT, s->accept);
+    return (tn_str){text, tn_frame_end(&w)};
+}
+
+static tern_code put_context(tn_script_request *s, tn_frame_writer *w, tern_status *st)
+{
+    if (s->context.ptr == NULL)
+        s->context = make_context(s);
+    if (s->context.ptr == NULL)
+        return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "No memory for a request; try again later");
+    tn_frame_put(w, TN_SCRIPT_CONTEXT, s->context);
     tn_frame_put_u64(w, TN_SCRIPT_LENGTH, s->body_len);
+    return TERN_OK;
 }
 
 static tern_code end_frame(tn_script_request *s, tn_frame_writer *w, tern_status *st)
@@ -130,7 +147,8 @@ tern_code tn_script_write_start(tn_script_request *s, tern_status *st)
         return code;
     tn_frame_begin(&w, s->frame, s->frame_cap, TN_FRAME_CALL, 0);
     tn_frame_put_u64(&w, TN_SCRIPT_STAGE, TN_SCRIPT_STAGE_START);
-    put_context(s, &w);
+    if ((code = put_context(s, &w, st)) != TERN_OK)
+        return code;
     if (s->body != NULL)
         tn_frame_put_ref(&w, TN_SCRIPT_BODY_REF, &(tn_frame_ref){s->body->id, 0, s->body_len});
     else
@@ -164,7 +182,8 @@ tern_code tn_script_write_output(tn_script_request *s, int status, tern_status *
     tn_frame_begin(&w, s->frame, s->frame_cap, TN_FRAME_CALL, 0);
     tn_frame_put_u64(&w, TN_SCRIPT_STAGE, TN_SCRIPT_STAGE_OUTPUT);
     tn_frame_put_u64(&w, TN_SCRIPT_STATUS, (uint64_t)status);
-    put_context(s, &w);
+    if ((code = put_context(s, &w, st)) != TERN_OK)
+        return code;
     if (arrays)
         tn_script_put_outputs(s, &w);
     else if (s->text.segment != 0)

@@ -44,7 +44,7 @@ typedef struct tn_script_request {
     int64_t deadline_ns, time_ns;
     tn_str model, context_model, version, method, rest_uri, target, grpc_port;
     tn_str content_type, accept, attributes; /* as the script sees them */
-    bool has_attributes;
+    tn_str context;                          /* CONTEXT, in the arena, once it was wanted */
     char *frame;
     size_t frame_cap;
     const tn_call_steps *inner; /* the REST call's, inside of those with packing */

@@ -247,8 +247,8 @@ class Endpoint:
                  (wire.TAG_METHOD, attributes.get("tfs-method")), (wire.TAG_REST_URI, url),
                  (wire.TAG_GRPC_PORT, self._model.grpc_port), (wire.TAG_ATTRIBUTES, custom_attributes),
                  (wire.TAG_CONTENT_TYPE, content_type or "application/json"), (wire.TAG_ACCEPT, accept or "application/json"))
-        about = [(tag, 0, text.encode("latin-1", "replace")) for tag, text in texts if text is not None]
-        about.append(wire.u64(wire.TAG_LENGTH, len(body)))
+        context = [(tag, 0, text.encode("latin-1", "replace")) for tag, text in texts if text is not None]
+        about = [(wire.TAG_CONTEXT, 0, wire.frame(wire.CALL, 0, context)), wire.u64(wire.TAG_LENGTH, len(body))]
         runtime = _Runtime(self._script, self._model, self.model_name, self.generation, self._several, self.timeout)
         try:
             call, frame = self._call(runtime, STAGE_START, about, [(wire.TAG_BODY, 0, body)])

@@ -17,6 +17,7 @@ HALF, BFLOAT16 = 19, 14
 _NAMES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 8: "complex64", 9: "int64",
           10: "bool", 17: "uint16", 18: "complex128", 19: "float16", 22: "uint32", 23: "uint64"}
 _NUMBERS = {name: number for number, name in _NAMES.items()}
+_kinds: Dict[int, Any] = {}  # numpy's dtypes, once they are asked for
 _WHAT = ("give arrays, numbers, bytes or str, or lists of them; dtypes are those of numpy that TensorFlow has, "
          "and bfloat16 of ml_dtypes")
 
@@ -30,8 +31,9 @@ def is_array_like(value: object) -> bool:
 
 def is_arrays(value: object) -> bool:
     """A dict is data of a form for requests.post() when all its values are str (or it is empty), else arrays."""
-    return (isinstance(value, Mapping) and len(value) > 0 and all(isinstance(name, str) for name in value)
-            and any(is_array_like(item) for item in value.values()))
+    if not isinstance(value, (dict, Mapping)) or not all(isinstance(name, str) for name in value):
+        return False
+    return any(map(is_array_like, value.values()))
 
 
 class Prepared:
@@ -44,6 +46,12 @@ class Prepared:
         self.array: Any = None
         self.offsets: bytes = b""
         self.parts: List[bytes] = []
+
+    def tobytes(self) -> bytes:
+        if self.dtype == STRING:
+            return b"".join((self.offsets, *self.parts))
+        data: bytes = self.array.tobytes()
+        return data
 
     def write(self, into: memoryview) -> None:
         import numpy
@@ -69,14 +77,20 @@ def _strings(name: str, array: "numpy.ndarray[Any, Any]") -> Prepared:
         if not isinstance(item, bytes):
             raise TypeError(f"input {name!r} holds {type(item).__name__} among its strings; {_WHAT}")
         parts.append(item)
+    return _of_parts(name, tuple(array.shape), parts)
+
+
+def _of_parts(name: str, dims: Tuple[int, ...], parts: List[bytes]) -> Prepared:
     ends = list(itertools.accumulate(map(len, parts)))
     text = struct.pack(f"<{len(ends) + 1}Q", 0, *ends)
-    made = Prepared(name, STRING, tuple(array.shape), len(text) + (ends[-1] if ends else 0), False)
+    made = Prepared(name, STRING, dims, len(text) + (ends[-1] if ends else 0), False)
     made.offsets, made.parts = text, parts
     return made
 
 
 def prepare(name: str, value: Any) -> Prepared:
+    if type(value) is list and set(map(type, value)) == {bytes}:
+        return _of_parts(name, (len(value),), value)
     import numpy
     weak = not hasattr(value, "dtype")
     if isinstance(value, (bytes, bytearray, memoryview, str)):
@@ -134,7 +148,9 @@ def array_of(dtype: int, dims: Tuple[int, ...], view: memoryview) -> Any:
         except ImportError:
             kind = numpy.dtype("V2")
     else:
-        kind = numpy.dtype(_NAMES[dtype])
+        kind = _kinds.get(dtype)
+        if kind is None:
+            kind = _kinds[dtype] = numpy.dtype(_NAMES[dtype])
     if len(view) == 0:
         return numpy.zeros(dims, dtype=kind)
     return numpy.frombuffer(view, dtype=kind).reshape(dims)

@@ -166,12 +166,11 @@ class Body(io.BufferedIOBase):
 class Headers(Dict[str, str]):
     """Header fields whose names are found in any case."""
 
-    def __init__(self, items: Iterable[Tuple[str, str]]) -> None:
-        super().__init__(items)
-        self._lower = {name.lower(): name for name in self}
-
     def _name(self, name: object) -> str:
-        return self._lower.get(name.lower(), name) if isinstance(name, str) else ""
+        if not isinstance(name, str):
+            return ""
+        lower = name.lower()
+        return next((own for own in self if own.lower() == lower), name)
 
     def __getitem__(self, name: str) -> str:
         return super().__getitem__(self._name(name))
@@ -195,20 +194,21 @@ class Response(Mapping[str, Any]):
     `arrays` is None, and content is what the model's REST port would have answered.
     """
 
+    encoding: Optional[str] = "utf-8"
+    request: Any = None
+    is_redirect = is_permanent_redirect = False
+    _content: Optional[bytes] = None
+
     def __init__(self, status: int, url: str, headers: Iterable[Tuple[str, str]], view: memoryview,
                  arrays: Optional[Dict[str, Any]] = None) -> None:
         self.status_code = status
         self.url = url
         self.headers = Headers(headers)
-        self.encoding: Optional[str] = "utf-8"
         self.arrays = arrays
         self.history: List[Any] = []
         self.cookies: Dict[str, str] = {}
         self.links: Dict[str, Any] = {}
-        self.request: Any = None
-        self.is_redirect = self.is_permanent_redirect = False
         self._view = view
-        self._content: Optional[bytes] = None
 
     @property
     def content(self) -> bytes:

@@ -1,8 +1,8 @@
 """The process that runs a script: reads calls from the server's socket, and answers them.
 
 One thread at a time reads. When what it read is a call, it lets another thread read on and does the call itself, so that
-a call crosses no queue. With gevent the threads are greenlets. With room for one call only there is one thread, which
-reads on itself while its call waits for the server.
+a call crosses no queue. With gevent it is a greenlet (greenlets.py). With room for one call only there is one thread,
+which reads on itself while its call waits for the server.
 """
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from tern.worker import wire
 from tern.worker.call import Call, Lost
 from tern.worker.memory import Segments
 from tern.worker.script import Script, load, path_of
 
+if TYPE_CHECKING:
+    from tern.worker.greenlets import Greenlets
+
 SOCKET, PAGE = 3, 4
-_ANCILLARY = socket.CMSG_SPACE(16 * 4)
 _U64 = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
 
@@ -44,8 +46,9 @@ class Runtime:
         self.capacity = capacity
         self.segments = Segments()
         self.script: Script
+        self.greenlets: "Optional[Greenlets]" = None
+        self.calls: Dict[int, Call] = {}
         self._begun = 0
-        self._calls: Dict[int, Call] = {}
         self._boxes: Dict[int, "queue.SimpleQueue[Optional[wire.Frame]]"] = {}
         self._reading = threading.Lock()
         self._counting = threading.Lock()
@@ -57,15 +60,21 @@ class Runtime:
 
     def send(self, frame: bytes) -> None:
         try:
-            self.socket.send(frame)
+            self.socket.send(frame, 0 if self.greenlets is None else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            assert self.greenlets is not None
+            self.greenlets.wait_writable()
+            self.send(frame)
         except OSError:
             raise Lost() from None
 
-    def _read(self) -> Optional[wire.Frame]:
+    def read(self) -> Optional[wire.Frame]:
         """The next frame that is for a call; None: the server has closed."""
+        greenlets = self.greenlets
         while True:
             try:
-                message, control, _, _ = self.socket.recvmsg(wire.FRAME_MAX, _ANCILLARY)
+                message, control, _, _ = (greenlets.receive() if greenlets is not None else
+                                          self.socket.recvmsg(wire.FRAME_MAX, wire.ANCILLARY))
             except OSError:
                 return None
             if not message:
@@ -78,7 +87,7 @@ class Runtime:
                 if gone is not None:
                     self.segments.forget(gone.segment)
             elif frame.type == wire.CANCEL:
-                call = self._calls.get(frame.call)
+                call = self.calls.get(frame.call)
                 if call is not None:
                     call.cancelled = True
             else:
@@ -96,10 +105,12 @@ class Runtime:
 
     def ask(self, call: Call, frame: bytes) -> wire.Frame:
         """Sends a frame about a call, and waits for the server's answer to it."""
+        if self.greenlets is not None:
+            return self.greenlets.ask(call, frame)
         if self.capacity == 1:
             self.send(frame)
             while True:
-                answer = self._read()
+                answer = self.read()
                 if answer is None:
                     raise Lost()
                 if answer.call == call.id:
@@ -117,25 +128,25 @@ class Runtime:
 
     # ---- calls
 
-    def _do(self, frame: wire.Frame) -> None:
+    def do(self, frame: wire.Frame) -> None:
         if frame.call > self._begun:
             self._begun = frame.call
             _U64.pack_into(self.page, 0, frame.call)
         call = Call(self, frame)
-        self._calls[frame.call] = call
+        self.calls[frame.call] = call
         try:
             self.send(call.run())
         finally:
-            del self._calls[frame.call]
+            del self.calls[frame.call]
 
     def _one(self) -> None:
         """The only thread."""
         while True:
-            frame = self._read()
+            frame = self.read()
             if frame is None:
                 return
             if frame.type == wire.CALL:
-                self._do(frame)
+                self.do(frame)
 
     def _next_call(self) -> Optional[wire.Frame]:
         """Reads until a call comes. One thread at a time."""
@@ -145,7 +156,7 @@ class Runtime:
             with self._counting:
                 self._idle -= 1
             while not self._over:
-                frame = self._read()
+                frame = self.read()
                 if frame is None:
                     self._over = True
                     for box in list(self._boxes.values()):
@@ -167,7 +178,7 @@ class Runtime:
             if self._idle == 0 and self._threads <= self.capacity:
                 self._start_thread()
             try:
-                self._do(frame)
+                self.do(frame)
             except Lost:
                 return
             finally:
@@ -179,12 +190,15 @@ class Runtime:
 
     def serve(self) -> None:
         try:
+            if self.greenlets is not None:
+                self.greenlets.serve()
+                return
             if self.capacity == 1:
                 self._one()
                 return
             self._threads += 1
             self._thread()
-            while self._calls:  # under way: the server still reads what they answer
+            while self.calls:  # under way: the server still reads what they answer
                 threading.Event().wait(0.01)
         except Lost:
             pass
@@ -200,19 +214,19 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def _capacity(worker_class: str, threads: int, calls: int) -> int:
-    """Calls at a time of one process; patches the standard library for gevent where that is asked for and there."""
+def _capacity(worker_class: str, threads: int, calls: int) -> Tuple[int, bool]:
+    """Calls at a time of one process, and whether in greenlets; then the standard library is patched for them."""
     if worker_class == "sync":
-        return threads  # as gunicorn: with threads it becomes gthread
+        return threads, False  # as gunicorn: with threads it becomes gthread
     if worker_class in ("gthread", "tornado"):
-        return threads
+        return threads, False
     if worker_class in ("gevent", "gevent_wsgi", "gevent_pywsgi", "eventlet"):
         try:
             import gevent.monkey  # type: ignore[import-untyped,unused-ignore]
         except ImportError:
-            return max(threads, min(calls, 16))
+            return max(threads, min(calls, 16)), False
         gevent.monkey.patch_all()
-        return calls
+        return calls, True
     raise RuntimeError(f"class uri {worker_class!r} invalid or not found: there is no such worker class")
 
 
@@ -261,10 +275,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
         pause = 5
         _prepare_path(options)
         pause = 0
-        capacity = _capacity(options.worker_class, options.threads, options.calls)
-        sock = socket.socket(fileno=raw.detach())  # gevent's, where it is
+        capacity, in_greenlets = _capacity(options.worker_class, options.threads, options.calls)
         page = mmap.mmap(PAGE, 4096)
-        runtime = Runtime(sock, page, options.generation, options.several, options.timeout, capacity)
+        runtime = Runtime(raw, page, options.generation, options.several, options.timeout, capacity)
+        if in_greenlets:
+            from tern.worker.greenlets import Greenlets
+            runtime.greenlets = Greenlets(runtime)
         _stubs()
         runtime.script = load(path_of(options.code))
     except BaseException as error:

@@ -5,11 +5,13 @@ u16 flags, u32 length, the bytes, zeros up to a multiple of 8. Everything is lit
 """
 from __future__ import annotations
 
+import socket
 import struct
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 FRAME_MAX = 64 << 10
 INLINE_MAX = 24 << 10
+ANCILLARY = socket.CMSG_SPACE(16 * 4)  # of descriptors that come along
 
 CALL, ROOM, RESULT, FORGET, CANCEL, MORE, MAP = range(1, 8)
 READY, FAILED, NEED, ANSWER, ASK, PART = range(16, 22)
@@ -19,7 +21,7 @@ TAG_MAP, TAG_SEGMENT, TAG_SIZE, TAG_ERROR, TAG_CAPACITY, TAG_NOTE, TAG_KEPT, TAG
 # What scripts add (src/api/script_fields.h).
 (TAG_BODY, TAG_BODY_REF, TAG_STAGE, TAG_MODEL, TAG_VERSION, TAG_METHOD, TAG_REST_URI, TAG_GRPC_PORT, TAG_ATTRIBUTES,
  TAG_CONTENT_TYPE, TAG_ACCEPT, TAG_LENGTH, TAG_STATUS, TAG_HEADER, TAG_TITLE, TAG_DESCRIPTION, TAG_SIGNATURE, TAG_OUTPUT,
- TAG_STREAM, TAG_MODEL_ASKED) = range(65, 85)
+ TAG_STREAM, TAG_CONTEXT) = range(65, 85)
 
 TENSOR_WEAK = 1
 
