@@ -465,6 +465,7 @@ void tn_metrics_tern(tn_server *server, tn_buf *out)
         write_model_totals(&p);
     write_versions(&p);
     write_batches(&p);
+    tn_metrics_workers(server, p.versions, p.n, &p.arena, out);
     for (size_t i = 0; i < p.n; i++)
         tn_version_release(p.versions[i]);
     tn_buf_free(&p.labels);

@@ -58,6 +58,9 @@ TERN_MUST_USE tern_code tn_scripts_add(tn_script_host *h, tn_str name, const cha
 void tn_scripts_remove(tn_script_host *h, tn_str name);
 /* A reference to the pool of that name, or NULL. Any thread. */
 tn_script_pool *tn_scripts_find(tn_script_host *h, tn_str name);
+/* All of them, with a lock that no function of these may be called with. Any thread. */
+void tn_scripts_each(tn_script_host *h, void (*each)(void *context, tn_str name, tn_script_pool *pool),
+                     void *context);
 /* Waits for the workers of that name: tn_script_pool_wait(). */
 TERN_MUST_USE tern_code tn_scripts_wait(tn_script_host *h, tn_str name, int64_t at_ns, tern_status *st);
 

@@ -293,6 +293,15 @@ tn_script_pool *tn_scripts_find(tn_script_host *h, tn_str name)
     return pool;
 }
 
+void tn_scripts_each(tn_script_host *h, void (*each)(void *context, tn_str name, tn_script_pool *pool),
+                     void *context)
+{
+    pthread_mutex_lock(&h->lock);
+    for (site *s = h->sites; s != NULL; s = s->next)
+        each(context, (tn_str){s->name, s->len}, s->pool);
+    pthread_mutex_unlock(&h->lock);
+}
+
 tern_code tn_scripts_wait(tn_script_host *h, tn_str name, int64_t at_ns, tern_status *st)
 {
     tn_script_pool *pool = tn_scripts_find(h, name);

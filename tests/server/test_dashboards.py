@@ -5,10 +5,11 @@ import re
 import pytest
 
 import example_models
-from tern_server import ROOT, parse_metrics
+from tern_server import BUILD, ROOT, parse_metrics
 
 pytestmark = pytest.mark.example
 FOLDER = ROOT / "deploy" / "monitoring"
+PLUGINS = BUILD / "tests" / "server"  # actor_handler
 NAME = r"\b((?:tern|process)_[a-z0-9_]+)"
 # Added by Prometheus, or by a quantile.
 FOREIGN = {"instance", "job", "le"}
@@ -38,11 +39,13 @@ def page(start_shared, tmp_path_factory):
     """Of a server on which everything that is counted has happened."""
     models = tmp_path_factory.mktemp("models")
     folders = [example_models.write(models / "m"), example_models.write(models / "bad", body="no such word\n")]
+    (folders[0] / "1" / "assets.extra").mkdir()
+    (folders[0] / "1" / "assets.extra" / "tern.json").write_text('{"handler": "actor_handler", "handler_isolation": "process"}')
     config = models / "models.config"
     config.write_text("model_config_list {" + "".join(
         f'config {{ name: "{f.name}" base_path: "{f}" model_platform: "tensorflow" }}' for f in folders) + "}")
     server = start_shared(f"--model_config_file={config}", "--engine=example", "--batching=auto", "--inline_run_us=0",
-                          "--access_log=json", f"--access_log_file={models / 'access.log'}", "--max_num_load_retries=0")
+                          f"--handler_path={PLUGINS}", "--access_log=json", f"--access_log_file={models / 'access.log'}", "--max_num_load_retries=0")
     for name in ("m", "nobody"):
         server.predict(name, {"instances": [1.0]})
     server.until(lambda: server.metric("tern_calls_total") == 1 and server.metric("tern_models_failed") == 1, "all was counted")

@@ -278,6 +278,17 @@ def test_model_decides(start, tmp_path):
         assert bool(workers(server)) == (word == "process")
 
 
+def test_processes_are_counted(isolated):
+    server = isolated()
+    labels = {"kind": "handler", "model": "m", "version": "1"}
+    assert act(server, "x").text == "2.5"
+    assert server.metric("tern_worker_calls_total", **labels) == 1 == server.metric("tern_workers_ready", **labels)
+    act(server, "crash-pre")
+    server.until(lambda: server.metric("tern_workers_ready", **labels) == 1, "another one was ready")
+    for name, value in (("starts_total", 2), ("deaths_total", 1), ("calls_lost_total", 1), ("calls_total", 2), ("queue_length", 0)):
+        assert server.metric("tern_worker_" + name, **labels) == value, name
+
+
 @pytest.mark.parametrize("when", ["pre", "post", "release"])
 @pytest.mark.parametrize("how", ["crash", "exit"])
 def test_end_of_a_process(isolated, how, when):

@@ -102,6 +102,27 @@ def test_a_worker_that_dies_takes_one_call_along(start, what, words):
     assert server.ask("GET", "/ping").status_code == 200
 
 
+def test_workers_are_counted(start):
+    server = start(env={"SAGEMAKER_GUNICORN_TIMEOUT_SECONDS": "60"})
+
+    def count(name):
+        return server.metric("tern_worker_" + name, kind="script", model="")
+
+    fine(server)
+    assert (count("calls_total"), count("starts_total"), count("calls_running"), count("deaths_total")) == (1, 1, 0, 0)
+    with server.connect("sleep"):
+        server.until(lambda: "begins sleep" in server.log, "it slept")
+        with server.connect("behind"):
+            server.until(lambda: count("queue_length") == 1, "one waits")
+            assert count("calls_running") == 1 == server.metric("tern_workers_ready", kind="script", model="")
+    server.until(lambda: count("queue_length") == 0, "nobody waits")
+    server = start()
+    fine(server)
+    assert server.invoke("exit").status_code == 500 and fine(server)
+    assert (count("starts_total"), count("deaths_total"), count("calls_lost_total")) == (2, 1, 1)
+    assert server.metric("tern_workers_ready", kind="script") == 1
+
+
 def test_errors_of_the_script_cost_no_worker(start):
     server = start()
     first = fine(server)
@@ -139,7 +160,7 @@ def test_others_of_the_worker_that_hangs_are_answered(start):
                                                       timeout=PATIENCE)] * 8)
     # They had the same time as the one before them: none of them may be lost to the worker's death.
     assert {answer.status_code for answer in answers} <= {200, 504} and all(answer.content for answer in answers)
-    fine(server)
+    server.until(lambda: server.invoke("x").status_code == 200, "another worker was ready")
 
 
 def test_a_call_waits_for_its_turn_and_not_longer(start):
