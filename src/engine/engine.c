@@ -1,11 +1,11 @@
 /*
  * engine/engine.c - finds, opens and checks engine plugins.
  *
- * A plugin is opened RTLD_LOCAL, so that the symbols of two runtimes never meet, and RTLD_NOW, so that a
- * missing library is an error here and not a crash in the first request. What a plugin says about itself is
- * checked before any of its functions but the entry is called. Once open() was called the object stays mapped
- * until the process ends, whatever came of it: runtimes leave threads and thread-local destructors behind that
- * dlclose() would pull away.
+ * A plugin is opened RTLD_LOCAL, so that the symbols of two runtimes never meet, and binds its own symbols at
+ * once, so that what it lacks is an error here and not a crash in the first request. What a plugin says about
+ * itself is checked before any of its functions but the entry is called. Once open() was called the object
+ * stays mapped until the process ends, whatever came of it: runtimes leave threads and thread-local
+ * destructors behind that dlclose() would pull away.
  *
  * Threads: tn_engines_get() from any; the lock is held while a plugin opens, which may take a second.
  */
@@ -13,6 +13,7 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -183,12 +184,38 @@ static tern_code check_table(const tern_engine_api *api, tn_str name, const char
     return TERN_OK;
 }
 
+/* Whether the object was linked with -z now: it binds its own symbols whatever dlopen() is told. */
+static bool binds_now(void *object)
+{
+    struct link_map *map;
+    bool now = false;
+    if (dlinfo(object, RTLD_DI_LINKMAP, &map) != 0)
+        return false;
+    for (const ElfW(Dyn) *d = map->l_ld; d->d_tag != DT_NULL && !now; d++)
+        now = d->d_tag == DT_BIND_NOW || (d->d_tag == DT_FLAGS && (d->d_un.d_val & DF_BIND_NOW) != 0) ||
+              (d->d_tag == DT_FLAGS_1 && (d->d_un.d_val & DF_1_NOW) != 0);
+    return now;
+}
+
+/*
+ * RTLD_NOW would bind all symbols of the runtime's libraries, too: of TensorFlow's 190,000, a third of the
+ * time that they take to open, of which a server calls a few thousand.
+ */
+static void *open_object(const char *file)
+{
+    void *object = dlopen(file, RTLD_LOCAL | RTLD_LAZY);
+    if (object == NULL || binds_now(object))
+        return object;
+    dlclose(object);
+    return dlopen(file, RTLD_LOCAL | RTLD_NOW);
+}
+
 /* Opens and checks the object, calls open(). On success *slot is owned by the caller. */
 static tern_code open_plugin(tn_engines *e, tn_str name, const char *file, engine_slot **out, tern_status *st)
 {
     tern_code code;
     engine_slot *slot = NULL;
-    void *object = dlopen(file, RTLD_LOCAL | RTLD_NOW);
+    void *object = open_object(file);
     if (object == NULL)
         return tern_fail(st, TERN_FAILED_PRECONDITION, "cannot open engine \"%.*s\": %s", TN_FMT(name),
                          dlerror());
