@@ -12,7 +12,7 @@
  *     newest version serves what ran before it.
  * Loads and unloads run on the loaders, without the lock. An engine is opened with the normal priority, since
  * the threads that it makes then run models later; what follows, up to the end of the warm-up, gives way to
- * the calls of other models, and so does an unload (base/low.h).
+ * the calls of other models where any is available, and so does an unload (base/low.h).
  */
 #include "model/life.h"
 #include "model/extra.h"
@@ -433,14 +433,19 @@ static tern_code open_engine(tn_models *m, tn_box *box, load_work *work, tern_st
     return code;
 }
 
-/* Engine, and the rest in a thread that gives way. Without the lock. */
+/*
+ * Engine, and the rest in a thread that gives way where there is something to give way to. Without the lock.
+ */
 static tern_code load(tn_models *m, tn_box *box, tern_status *st)
 {
     load_work work = {.m = m, .box = box, .st = st};
     tern_code code = open_engine(m, box, &work, st);
     if (code != TERN_OK)
         return code;
-    tn_low_run("tern-loading", load_low, &work);
+    if (tn_snapshot_serves(m))
+        tn_low_run("tern-loading", load_low, &work);
+    else
+        load_low(&work);
     return work.code;
 }
 

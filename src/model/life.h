@@ -187,6 +187,8 @@ void tn_life_free_model(tn_model *model);
  * then the old one stays.
  */
 TERN_MUST_USE bool tn_snapshot_publish(tn_models *m);
+/* Whether any version is available now. Without the lock. */
+bool tn_snapshot_serves(tn_models *m);
 /* Returns when nobody reads a snapshot that was replaced before. Without the lock. */
 void tn_snapshot_wait(tn_models *m);
 /* With all that are linked behind it. Accepts NULL. */

@@ -100,6 +100,17 @@ static tn_box *find_version(const tn_snapshot *s, const row *r, int64_t number)
     return NULL;
 }
 
+bool tn_snapshot_serves(tn_models *m)
+{
+    atomic_uint_fast32_t *count = enter(m);
+    const tn_snapshot *s = atomic_load_explicit(&m->snapshot, memory_order_seq_cst);
+    bool any = false;
+    for (uint32_t i = 0; i < s->n_rows && !any; i++)
+        any = s->rows[i].n > 0;
+    leave(count);
+    return any;
+}
+
 tern_code tn_models_acquire(tn_models *m, const tn_target *target, tn_version **out, tern_status *st)
 {
     *out = NULL;

@@ -40,18 +40,22 @@ def write_warmup(version, inputs, signature="serving_default"):
 
 @pytest.mark.example
 def test_loading_thread(start, tmp_path):
-    version = example_models.write(tmp_path / "m") / "1"
-    write_warmup(version, {"x": np.array([1.0], "f4")}, "slow")
-    server = start("--engine=example", "--model_name=m", f"--model_base_path={version.parent}", wait="listen")
+    """The first version has nobody to give way to; the next one gives way to the calls of the first."""
+    folder = example_models.write(tmp_path / "m")
+    server = start("--engine=example", "--model_name=m", f"--model_base_path={folder}", "--file_system_poll_wait_seconds=1")
     usual = usual_nice(server)
+    version = example_models.write(tmp_path / "next", 2) / "2"
+    write_warmup(version, {"x": np.array([1.0], "f4")}, "slow")
+    version.rename(folder / "2")
 
     def loading():
         return [nice for name, nice, _ in threads(server) if name == "tern-loading"]
 
     server.until(loading, "a load is under way")
     assert loading() in ([usual + 10], [19], [])
-    server.wait()
-    assert {thread[1:] for thread in threads(server)} == {(usual, os.SCHED_OTHER)}
+    server.until(lambda: server.get("/v1/models/m/versions/2").json()["model_version_status"][0]["state"] == "AVAILABLE",
+                 "version 2 is available")
+    server.until(lambda: {thread[1:] for thread in threads(server)} == {(usual, os.SCHED_OTHER)}, "no thread is left with less")
 
 
 @pytest.mark.tensorflow
