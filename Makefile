@@ -20,13 +20,19 @@ NINJA := ninja -j$(JOBS)
 SANITIZE := --buildtype=debugoptimized -Dtests=true -Dtensorflow=disabled -Dopenvino=disabled
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test asan ubsan tsan unit exact-long fuzz-short check format bench bench-peers cover image image-test install clean distclean help deps-build deps-test
+.PHONY: build demo html-eval test asan ubsan tsan unit exact-long fuzz-short check format bench bench-peers cover image image-test install clean distclean help deps-build deps-test
 
 build: deps-build $(BUILD)/build.ninja ## build/tern, its engines and handlers (the default)
 	@$(NINJA) -C $(BUILD)
 
 demo: build ## start Tern with the HTML model and ask it about a page (PAGE=file.html PORT=8501 ONCE=1)
 	@TERN_BUILD=$(BUILD) $(PYTHON) tools/demo.py
+
+html-eval: build ## the page model against other extractors, 5 folds by site (DATA=folder; SHIPPED=1: the model as it is, PEERS=n pages)
+	@deps/setup.sh bench
+	@mkdir -p build-html-eval
+	@$(TERN_DEPS)/venv/bin/python models/html/train/evaluate.py --data $(or $(DATA),$(error DATA=folder: see models/html/MODEL_CARD.md)) \
+	    --cache build-html-eval --out build-html-eval $(if $(SHIPPED),--shipped) $(if $(PEERS),--sample $(PEERS))
 
 test: ## everything that CI runs: unit tests, corpora, sanitizers, server tests, checks
 	@tools/test.sh all

@@ -1,6 +1,7 @@
-"""Scores the page model by 5-fold cross-validation, beside trafilatura and readability-lxml on the same pages.
+"""Scores the page model by 5-fold cross-validation, beside other extractors on the same pages (make html-eval).
 
-    python models/html/train/evaluate.py --data FOLDER --cache FOLDER [--write]
+    python models/html/train/evaluate.py --data FOLDER --cache FOLDER [--out FOLDER] [--write]
+    python models/html/train/evaluate.py --data FOLDER --cache FOLDER --shipped     the model as it is, on the pages of FOLDER
 
 No site is in two folds. What is scored is the answer itself (the C postprocessing, called through ctypes), so the numbers
 are those of the server. The thresholds used on a fold are chosen on the other four; --write keeps those chosen on all five
@@ -8,12 +9,17 @@ in thresholds.json (for train.py) and the table in scores.md.
 
 Measures. Words: F1 of the bags of lower-cased \\w+ tokens, mean over pages (the measure of WCXB; an empty reference scores 1
 when nothing was extracted). Title: word F1 >= 0.8. Author: all words of the name, and at most three more. Date: the day.
-These three are counted on pages whose answer is known, over all of them (no answer is a wrong one).
+These three are counted on pages whose answer is known, over all of them (no answer is a wrong one). Intervals are 95 % of
+2,000 bootstrap samples of pages.
+
+--shipped says nothing about unseen pages when FOLDER holds those of the training: it is for other folders.
+--out writes report.md, worst.md (the 20 worst pages and why) and speed.svg.
 """
 
 import argparse
 import json
 import pickle
+import random
 import sys
 import time
 from collections import Counter
@@ -24,9 +30,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import data  # noqa: E402
+import peers  # noqa: E402
+import rank  # noqa: E402
+import report  # noqa: E402
 from features import Extractor, batch_of_one  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
+MODEL = HERE.parent / "saved_model" / "1"
 GRID = [round(0.15 + 0.025 * i, 3) for i in range(24)]
 
 
@@ -64,68 +74,7 @@ def cross_validate(pages, x, epochs, cache, tag, log=print, only=None):
     return outputs
 
 
-# ---- the others ----
-
-
-def run_others(pages, cache):
-    """What trafilatura and readability-lxml say about each page, at their defaults."""
-    file = Path(cache) / "others.pickle"
-    if file.exists():
-        return pickle.loads(file.read_bytes())
-    import lxml.html
-    import readability
-    import trafilatura
-
-    out = {"trafilatura": {}, "readability-lxml": {}}
-    for p in pages:
-        raw = Path(p.path).read_bytes()
-        try:
-            d = trafilatura.bare_extraction(raw, url=p.url or None, with_metadata=True)
-            d = d.as_dict() if d is not None else {}
-            r = {"main": d.get("text") or "", "title": d.get("title"), "author": d.get("author"), "date": d.get("date")}
-        except Exception as e:  # a page that breaks an extractor counts as one without answer
-            r = {"main": "", "error": str(e)}
-        out["trafilatura"][p.name] = r
-        try:
-            doc = readability.Document(trafilatura.utils.decode_file(raw))
-            html = lxml.html.fromstring(doc.summary(html_partial=True))
-            text = "\n".join(t.strip() for t in html.itertext() if t.strip())
-            r = {"main": text, "title": doc.short_title()}
-        except Exception as e:
-            r = {"main": "", "error": str(e)}
-        out["readability-lxml"][p.name] = r
-    file.write_bytes(pickle.dumps(out))
-    return out
-
-
 # ---- measures ----
-
-
-def right_title(got, want) -> bool:
-    return data.word_f1(Counter(data.words(got or "")), Counter(data.words(want))) >= 0.8
-
-
-def right_author(got, want) -> bool:
-    g, w = data.words(got or ""), data.words(want)
-    return not (Counter(w) - Counter(g)) and len(g) <= len(w) + 3
-
-
-def right_date(got, want) -> bool:
-    return (got or "")[:10] == want[:10]
-
-
-RIGHT = {"title": right_title, "author": right_author, "date": right_date}
-
-
-def score_main(pages, texts):
-    return np.array(
-        [data.word_f1(Counter(data.words(t)), Counter(data.words(p.gold["main"]))) for p, t in zip(pages, texts)]
-    )
-
-
-def rate(pages, answers, field):
-    known = [(p, a) for p, a in zip(pages, answers) if p.gold.get(field)]
-    return np.mean([RIGHT[field](a.get(field), p.gold[field]) for p, a in known]), len(known)
 
 
 def main_curve(pages, outputs):
@@ -143,104 +92,139 @@ def main_curve(pages, outputs):
     return out
 
 
-def best_field_threshold(x, pages, outputs, field):
-    """The threshold with most right answers, each page asked once for each candidate."""
-    known = [(p, o) for p, o in zip(pages, outputs) if p.gold.get(field)]
-    best, top = 0.5, -1.0
-    for t in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
-        n = 0
-        for p, o in known[::2]:
-            a = answer(x, p, o, {"main": 0.5, "title": t, "author": t, "date": t})
-            n += RIGHT[field](a.get(field), p.gold[field])
-        if n > top:
-            best, top = t, n
-    return best
-
-
 def answer(x, page, outputs, thresholds):
     x.extract(Path(page.path).read_bytes())
     return json.loads(x.answer(outputs, thresholds))
 
 
-def table(pages, rows):
-    """rows: name -> (main F1 by page, answers, page types right or None)."""
-    kinds = [p.page_type for p in pages]
-    head = ["extractor", "all"] + data.PAGE_TYPES + ["title", "author", "date"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    count = ["pages", str(len(pages))] + [str(kinds.count(k)) for k in range(len(data.PAGE_TYPES))]
-    count += [str(rate(pages, next(iter(rows.values()))[1], f)[1]) for f in RIGHT]
-    lines.append("| " + " | ".join(count) + " |")
-    for name, (f1, answers) in rows.items():
-        cells = [name, f"{f1.mean():.3f}"]
-        cells += [f"{f1[[i for i, q in enumerate(kinds) if q == k]].mean():.3f}" for k in range(len(data.PAGE_TYPES))]
-        has = {k for a in answers for k, v in a.items() if v}
-        cells += [f"{rate(pages, answers, f)[0]:.3f}" if f in has else "" for f in RIGHT]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def shipped_outputs(pages):
+    """Outputs of the model in saved_model/1, and CPU seconds of a page from its bytes to the answer."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    model = tf.saved_model.load(str(MODEL))
+    run, x = model.signatures["serving_default"], Extractor()
+    config = json.loads((MODEL / "assets.extra" / "tern.json").read_text())
+    outputs, seconds = [], []
+    for p in list(pages[:3]) + list(pages):  # the first three warm up
+        raw, start = Path(p.path).read_bytes(), time.process_time()
+        o = run(**{n: tf.constant(v) for n, v in batch_of_one(x.extract(raw)).items()})
+        o = {n: v.numpy()[0] for n, v in o.items()}
+        x.answer(o, config)
+        seconds.append(time.process_time() - start)
+        outputs.append(o)
+    return outputs[len(pages[:3]) :], np.array(seconds[len(pages[:3]) :])
+
+
+def choose_main(pages, outputs, fold):
+    """Word F1 and the threshold used on each page, chosen on the other folds; and the one chosen on all."""
+    curve = main_curve(pages, outputs)
+    used = np.zeros(len(pages))
+    for k in sorted(set(fold)):
+        rest = fold != k if (fold != k).any() else fold == k
+        used[fold == k] = GRID[int(curve[rest].mean(0).argmax())]
+    return used, float(GRID[int(curve.mean(0).argmax())]), curve
+
+
+def type_and_language(pages, outputs):
+    w = [(p, o) for p, o in zip(pages, outputs) if p.page_type >= 0]
+    right = np.array([o["page_type"].argmax() == p.page_type for p, o in w], float)
+    kinds = np.array([p.page_type for p, _ in w])
+    by = [f"{n} {right[kinds == i].mean():.3f}" for i, n in enumerate(data.PAGE_TYPES) if (kinds == i).any()]
+    lines = [f"Page type (WCXB): accuracy {report.interval(right)}; recall " + ", ".join(by) + "."]
+    known = [(p, o) for p, o in zip(pages, outputs) if p.language >= 0]
+    right = np.array([o["language"].argmax() == p.language for p, o in known], float)
+    of = np.array([p.language for p, _ in known])
+    by = [f"{n} {right[of == i].mean():.3f} of {(of == i).sum()}" for i, n in enumerate(data.LANGUAGES) if (of == i).any()]
+    lines.append(f"Language (both sets): accuracy {report.interval(right)}; " + ", ".join(by) + ".")
+    return lines
 
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--data", type=Path, required=True)
     a.add_argument("--cache", type=Path, required=True)
+    a.add_argument("--out", type=Path, help="folder for report.md, worst.md and speed.svg")
     a.add_argument("--library", type=Path)
     a.add_argument("--epochs", type=int, default=8)
     a.add_argument("--tag", default="a", help="name of this configuration's folds in the cache")
     a.add_argument("--folds", type=int, nargs="*", help="only these folds (0 to 4)")
-    a.add_argument("--write", action="store_true")
+    a.add_argument("--shipped", action="store_true", help="the model as it is, instead of folds")
+    a.add_argument("--sample", type=int, help="only so many pages of WCXB, drawn with a fixed seed, beside the other extractors")
+    a.add_argument("--no-peers", action="store_true", help="without the other extractors")
+    a.add_argument("--write", action="store_true", help="keep thresholds.json, scores.md and ../postprocess/html_rank.h")
     a = a.parse_args()
     x = Extractor(a.library)
     pages = data.load(a.data, a.cache, a.library)
-    outputs = cross_validate(pages, x, a.epochs, a.cache, a.tag, only=a.folds)
-    fold_of = {}
-    for k, fold in enumerate(data.folds(pages)):
-        fold_of.update({pages[i].name: k for i in fold})
-    both = [(p, o) for p, o in zip(pages, outputs) if o is not None]
-    wcxb = [(p, o) for p, o in both if p.name.startswith("wcxb")]
-    traf = [(p, o) for p, o in both if not p.name.startswith("wcxb")]
-    wp, wo = [p for p, _ in wcxb], [o for _, o in wcxb]
-    curve = main_curve(wp, wo)
-    fold = np.array([fold_of[p.name] for p in wp])
-    chosen = {"main": float(GRID[int(curve.mean(0).argmax())])}
-    for f in RIGHT:
-        chosen[f] = best_field_threshold(x, [p for p, _ in both], [o for _, o in both], f)
-    ours = np.zeros(len(wp))
-    used = np.zeros(len(wp))
-    for k in sorted(set(fold)):
-        rest = fold != k if (fold != k).any() else fold == k
-        best = int(curve[rest].mean(0).argmax())
-        ours[fold == k], used[fold == k] = curve[fold == k, best], GRID[best]
-    answers = [answer(x, p, o, chosen | {"main": float(t)}) for p, o, t in zip(wp, wo, used)]
-    direct = score_main(wp, [q["main_content"] for q in answers])
-    others = run_others(pages, a.cache)
-    rows = {"Tern": (direct, answers)}
-    for name, got in others.items():
-        rows[name] = (score_main(wp, [got[p.name]["main"] for p in wp]), [got[p.name] for p in wp])
-    report = ["## WCXB, word F1 and facts\n", table(wp, rows)]
-    type_right = np.array([o["page_type"].argmax() == p.page_type for p, o in wcxb])
-    by = [f"{n} {type_right[[p.page_type == i for p in wp]].mean():.3f}" for i, n in enumerate(data.PAGE_TYPES)]
-    report.append(f"\nPage type (WCXB): accuracy {type_right.mean():.3f}; recall " + ", ".join(by) + ".")
-    known = [(p, o) for p, o in both if p.language >= 0]
-    right = np.array([o["language"].argmax() == p.language for p, o in known])
-    by = [f"{n} {right[[p.language == i for p, _ in known]].mean():.3f} of {sum(p.language == i for p, _ in known)}"
-          for i, n in enumerate(data.LANGUAGES) if any(p.language == i for p, _ in known)]  # fmt: skip
-    report.append(f"\nLanguage (both sets): accuracy {right.mean():.3f}; " + ", ".join(by) + ".")
-    tp = [p for p, _ in traf]
-    ta = [answer(x, p, o, chosen) for p, o in traf]
-    lines = ["\n## trafilatura's pages (mostly German): facts, and its snippets\n"]
-    lines += ["| extractor | title | author | date | with kept | without kept |", "| --- | --- | --- | --- | --- | --- |"]
-    for name, got in [("Tern", ta)] + [(n, [g[p.name] for p in tp]) for n, g in others.items()]:
-        has = {k for q in got for k, v in q.items() if v}
-        cells = [f"{rate(tp, got, f)[0]:.3f}" if f in has else "" for f in RIGHT]
-        keep = snippets(a.data, tp, [q.get("main_content", q.get("main")) for q in got])
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {keep[0]:.3f} | {keep[1]:.3f} |")
-    report.append("\n".join(lines))
-    report.append(f"\nThresholds: {chosen}; oracle of the labels {np.mean([p.oracle for p in wp]):.3f}; "
-                  f"F1 by main threshold " + ", ".join(f"{t}: {v:.4f}" for t, v in zip(GRID, curve.mean(0))) + ".")  # fmt: skip
-    print("\n".join(report))
+    if a.shipped:
+        outputs, seconds = shipped_outputs(pages)
+    else:
+        outputs = cross_validate(pages, x, a.epochs, a.cache, a.tag, only=a.folds)
+    pages, outputs = zip(*[(p, o) for p, o in zip(pages, outputs) if o is not None])
+    folds = data.folds(list(pages))
+    fold = np.zeros(len(pages), int)
+    for k, members in enumerate(folds):
+        fold[members] = k
+    wcxb = np.array([p.name.startswith("wcxb") for p in pages])
+    w = np.flatnonzero(wcxb)
+    used, chosen, curve = choose_main([pages[i] for i in w], [outputs[i] for i in w], fold[w]) if len(w) else ([], 0.3, None)
+    thresholds = dict(zip(w, used))
+    lists, answers = [], []
+    for i, (p, o) in enumerate(zip(pages, outputs)):
+        answers.append(answer(x, p, o, {"main": float(thresholds.get(i, chosen))}))
+        lists.append(x.candidates(o))
+    picked, fields = rank.cross_validate(list(pages), lists, folds)
+    for name in rank.FIELDS:
+        for one, text in zip(answers, picked[name][0]):
+            one[name] = text
+    if not a.shipped:
+        _, seconds = shipped_outputs([pages[i] for i in w[:: max(1, len(w) // 60)]])
+    print(f"Tern: {1000 * np.median(seconds):.1f} ms of CPU for the median page, {1000 * seconds.mean():.1f} ms for the mean one")
+    others = {} if a.no_peers else peers.answers(drawn([pages[i] for i in w], a.sample), a.cache)
+    text = [f"{len(pages)} pages, {len(w)} of them WCXB; " + ("the shipped model" if a.shipped else "5 folds by site") + ".\n"]
+    rows = {"Tern": {pages[i].name: answers[i] for i in w}} | others
+    both = [i for i in w if all(pages[i].name in r for r in rows.values())]
+    some = [pages[i] for i in both]
+    text += ["## WCXB: word F1 and facts\n", report.table(some, rows)]
+    if len(both) < len(w):
+        text += [f"\nTern on all {len(w)} pages of WCXB:\n", report.table([pages[i] for i in w], {"Tern": rows["Tern"]})]
+    text += ["", *type_and_language(pages, outputs), ""]
+    for name in rank.FIELDS:
+        ece, n = rank.calibration(pages, *picked[name], name, fields[name].usable)
+        text.append(f"Confidence of {name}: expected calibration error {ece:.3f} of {n} answers; a right one is among the "
+                    f"candidates of {fields[name].found[fields[name].known].mean():.3f} of the pages that have one.")  # fmt: skip
+    t = np.flatnonzero(~wcxb)
+    if len(t):
+        theirs, ours = [pages[i] for i in t], [answers[i] for i in t]
+        kept = snippets(a.data, theirs, [one["main_content"] for one in ours])
+        text += ["", "## trafilatura's pages (mostly German): facts, and its snippets\n", report.facts(theirs, ours, kept)]
+    if curve is not None:
+        text.append(f"\nThreshold of main text: {chosen}; oracle of the labels {np.mean([pages[i].oracle for i in w]):.3f}; "
+                    "F1 by threshold " + ", ".join(f"{g}: {v:.4f}" for g, v in zip(GRID, curve.mean(0))) + ".")  # fmt: skip
+    times = {"Tern": seconds} | {n: np.array([r[p.name]["seconds"] for p in some]) for n, r in others.items()}
+    text += ["", "## CPU time of a page, one core\n", report.times(times)]
+    print("\n".join(text))
+    if a.out:
+        a.out.mkdir(parents=True, exist_ok=True)
+        (a.out / "report.md").write_text("\n".join(text) + "\n")
+        (a.out / "worst.md").write_text(report.worst([pages[i] for i in w], [answers[i] for i in w], [outputs[i] for i in w]))
+        report.plot(some, rows, times, a.out / "speed.svg")
+        report.plot(some, rows, times, a.out / "speed.png")
+        print(f"{a.out}: report.md, worst.md, speed.svg, speed.png")
     if a.write:
-        (HERE / "thresholds.json").write_text(json.dumps(chosen) + "\n")
-        (HERE / "scores.md").write_text("\n".join(report) + "\n")
+        (HERE / "thresholds.json").write_text(json.dumps({"main": chosen}) + "\n")
+        (HERE / "scores.md").write_text("\n".join(text) + "\n")
+        rank.write(fields)
+
+
+def drawn(pages, n):
+    """n of the pages by a fixed seed, or all."""
+    if n is None or n >= len(pages):
+        return pages
+    order = list(pages)
+    random.Random(5).shuffle(order)
+    return order[:n]
 
 
 def snippets(folder, pages, texts):
