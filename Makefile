@@ -49,7 +49,7 @@ tsan: ## the same under ThreadSanitizer
 unit: ## unit tests and corpus replays in the release build only: the quick round
 	@tools/test.sh unit
 
-exact-long: build ## numbers against libc, a hundred million of each kind: about half an hour of one core
+exact-long: build ## numbers against libc, a hundred million of each kind: ten minutes or more
 	@$(MESON) configure -Dtests=true $(BUILD)
 	@$(NINJA) -C $(BUILD) tests/unit/test_number tests/unit/test_json_numbers
 	TERN_LONG=1 nice -n 15 $(BUILD)/tests/unit/test_number
