@@ -196,7 +196,7 @@ def measure(build, work, cases, rounds, note):
     memory, start = [], []
     for title, (folder, payload) in cases.items():
         note.step(f"memory: {title}")
-        memory += memory_of(build, work, title, folder, payload, min(3, rounds))
+        memory += memory_of(build, work, title, folder, payload, 3 if rounds > 3 else 2)
     title, (folder, payload) = next(iter(cases.items()))
     for engine in ("tensorflow", "openvino"):
         if (build / "engines" / f"{engine}.so").exists():

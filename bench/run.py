@@ -205,8 +205,7 @@ def single_part(context, make):
 def small_part(context):
     import small
     args = context.args
-    rows = small.measure(args.build, DEPS, context.work, 2 if args.quick else 4, 1 if args.quick else 2, context.progress)
-    return rows
+    return small.measure(args.build, DEPS, context.work, 2 if args.quick else 3, 1 if args.quick else 2, context.progress)
 
 
 def life_part(context):
@@ -216,8 +215,8 @@ def life_part(context):
 
 def sagemaker_part(context):
     import sagemaker
-    return sagemaker.measure(context.args.build, DEPS, context.work / "sagemaker", context.args.rounds, context.args.quick,
-                             context.progress)
+    return sagemaker.measure(context.args.build, DEPS, context.work / "sagemaker", min(5, context.args.rounds),
+                             context.args.quick, context.progress)
 
 
 def engines_part(context):
