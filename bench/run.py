@@ -270,7 +270,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3 if quick else 7)
     parser.add_argument("--out", type=Path, default=HERE / "report")
     # What does not bear on the design's table is left out of a quick run.
-    parser.add_argument("--only", default=",".join(("median", "largest", "heavy", "wide", "small", "life", "micro", "limits")
+    parser.add_argument("--only", default=",".join((*PAYLOADS, "small", "life", "micro", "limits")
                                                    if quick else (*PAYLOADS, *PARTS)),
                         help=f"parts by name, separated by commas: {','.join((*PAYLOADS, *PARTS))}")
     args = parser.parse_args()
