@@ -202,7 +202,7 @@ def write(result, folder):
     result["targets"] = targets.rows(result)
     (folder / "report.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(result), encoding="utf-8")
-    targets.plot(result["targets"], folder)
+    targets.plot(result["targets"], [folder / "targets.png", folder / "targets.svg"])
     if result["cases"]:
         plot(result, folder)
     for part in ("sweep", "sagemaker"):
@@ -211,13 +211,15 @@ def write(result, folder):
 
 
 def into(page, result):
-    """Puts the table of a run between the marks of a page."""
+    """Puts the table of a run between the marks of a page, and its picture beside the page."""
     import targets
+    found, picture = targets.rows(result), page.with_suffix(".png")
     m, text = result["machine"], page.read_text(encoding="utf-8")
     start, end = (text.index(mark) for mark in MARKS)
     head = (f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, TensorFlow {result['tensorflow']}; {result['rounds']} rounds"
             f"{' (quick form)' if result['quick'] else ''}:")
-    body = "\n".join([MARKS[0], head, "", *targets.lines(targets.rows(result)), "", ""])
+    body = "\n".join([MARKS[0], head, "", *targets.lines(found), "", f"![part of what is allowed]({picture.name})", "", ""])
+    targets.plot(found, [picture])
     page.write_text(text[:start] + body + text[end:], encoding="utf-8")
 
 

@@ -111,8 +111,8 @@ def lines(found):
     return out
 
 
-def plot(found, folder):
-    """targets.png and .svg: how far each number is from its aim; to the left of the line is reached."""
+def plot(found, files):
+    """Into each of the files (.png, .svg): how far each number is from its aim; to the left of the line is reached."""
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -141,6 +141,6 @@ def plot(found, folder):
     axis.tick_params(axis="x", labelsize=8)
     axis.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
     axis.spines[["top", "right"]].set_visible(False)
-    for form in ("png", "svg"):
-        figure.savefig(folder / f"targets.{form}", dpi=110, bbox_inches="tight")
+    for file in files:
+        figure.savefig(file, dpi=110, bbox_inches="tight")
     plt.close(figure)
