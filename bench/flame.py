@@ -163,20 +163,23 @@ def measure(build, work, out, heavy, note):
     for name, title, model, api, file, hertz in (
             ("rest-large", f"REST, {len(heavy.json) / 1e6:.1f} MB of JSON, heavy model", "heavy", "rest", body, 199),
             ("rest-floats", f"REST, {floats.stat().st_size / 1e6:.1f} MB of JSON, half_plus_two: all but the run", "half_plus_two",
-             "rest", floats, 199),
+             "rest", floats, 499),
             ("grpc-small", "gRPC, half_plus_two", "half_plus_two", "grpc", message, 499)):
         note(f"flame graph: {name}")
         server = tern_server.Server(work / f"flame-{name}", [f"--model_name={model}", f"--model_base_path={models[model]}"],
                                     build=build)
         try:
             url = f"http://127.0.0.1:{server.grpc if api == 'grpc' else server.rest}"
-            load.run(build, url, file, api=api, model=model, seconds=2, connections=1)
+            load.patient(2, build, url, file, api=api, model=model)
             asking = subprocess.Popen(
-                [build / "tern", "bench", model, f"--url={url}", f"--api={api}", f"--data={file}", "--seconds=7", "--warmup=0",
+                [build / "tern", "bench", model, f"--url={url}", f"--api={api}", f"--data={file}", "--seconds=60", "--warmup=0",
                  f"--connections={8 if api == 'grpc' else 1}", "--json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(0.5)
-            stacks = sample(server.process.pid, 5, work, name, hertz)
-            asking.wait(60)
+            try:
+                stacks = sample(server.process.pid, 5, work, name, hertz)
+            finally:
+                asking.terminate()
+                asking.wait(60)
         finally:
             server.stop()
         if not stacks:
