@@ -4,11 +4,11 @@
  *
  * Tried with the version's first warm-up records (Predict; api/warmup.h), or, where it has none, with inputs
  * made for each signature: unknown dimensions are 1 (the first of a tensor) and 8, then 128 and 1024 as long
- * as time and memory last; where only the first is unknown, 1 and 16. Floats are in [-1, 1), integers
- * and booleans 0 and 1 in turn. Signatures with inputs of strings, or whose inputs TensorFlow refuses, are
- * not tried. The engines take turns in this thread, in rounds, until all rounds of a request say the same or
- * its part of --auto_try_ms is over. An engine's time for a request is its median, small runs in the faster
- * of two ways (TERN_RUN_CALLER_THREAD or not).
+ * as time and memory last; where only the first is unknown, 1 and 16. Floats are in [-1, 1), integers and
+ * booleans 0 and 1 in turn. Signatures with inputs of strings, or whose inputs TensorFlow refuses, are not
+ * tried. The engines take turns in this thread, in rounds, until all rounds of a request say the same or its
+ * part of --auto_try_ms is over. The first run of a turn does not count, but for long ones. An engine's time
+ * for a request is its median, small runs in the faster of two ways (TERN_RUN_CALLER_THREAD or not).
  *
  * TensorFlow (TN_ENGINE_REFERENCE) is kept unless another engine answered every request that TensorFlow
  * answered, each output close to TensorFlow's (codec/close.h), in less than TN_AUTO_WORTH of its time for all
