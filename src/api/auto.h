@@ -8,7 +8,8 @@
  * booleans 0 and 1 in turn. Signatures with inputs of strings, or whose inputs TensorFlow refuses, are not
  * tried. The engines take turns in this thread, in rounds, until all rounds of a request say the same or its
  * part of --auto_try_ms is over. The first run of a turn does not count, but for long ones. An engine's time
- * for a request is its median, small runs in the faster of two ways (TERN_RUN_CALLER_THREAD or not).
+ * for a request is TensorFlow's median times the ratio of their medians, or of their bests where that is less
+ * in its favour; small runs in the faster of two ways (TERN_RUN_CALLER_THREAD or not).
  *
  * TensorFlow (TN_ENGINE_REFERENCE) is kept unless another engine answered every request that TensorFlow
  * answered, each output close to TensorFlow's (codec/close.h), in less than TN_AUTO_WORTH of its time for all
