@@ -87,6 +87,8 @@ static const char style[] =
 static void put_text(tn_buf *o, tn_str s)
 {
     size_t from = 0;
+    if (s.len == 0)
+        return;
     for (size_t i = 0; i < s.len; i++) {
         const char *e = s.ptr[i] == '<'    ? "&lt;"
                         : s.ptr[i] == '>'  ? "&gt;"
