@@ -265,6 +265,85 @@ static void url_is_given_or_canonical(void **state)
     free(given);
 }
 
+static void the_url_has_a_form(void **state)
+{
+    tern_html *x = *state;
+    int64_t shape[2];
+    static const char *const urls[] = {"https://a.example/shop/red-shoes?size=4",
+                                       "https://b.example/news/big-town", "https://c.example/"};
+    int32_t *t[3];
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tern_html_extract(x, "<p>x", 4, NULL, 0, urls[i], strlen(urls[i]), 0), TERN_HTML_OK);
+        t[i] = tensor(x, TERN_HTML_URL_TOKENS, shape);
+    }
+    assert_memory_equal(t[0] + 28, t[1] + 28, sizeof(int32_t) * 3); /* segments, hyphens, length */
+    assert_int_not_equal(t[0][31], t[1][31]);                       /* a query */
+    assert_int_not_equal(t[0][28], t[2][28]);
+    for (int i = 0; i < 3; i++)
+        free(t[i]);
+}
+
+static void repeated_templates_are_counted(void **state)
+{
+    tern_html *x = *state;
+    assert_int_equal(extract(x, "<h1>Shoes</h1><ul class=grid>"
+                                "<li class=card><h3>Red</h3><p>$ 9.50</p></li>"
+                                "<li class=card><h3>Blue</h3><p>now 12 \xE2\x82\xAC, was \xC2\xA3 20</p></li>"
+                                "<li class=card><h3>Green</h3><p>$off</p><p>new</p></li>"
+                                "<li class=more>More</li></ul><p>End</p>"),
+                     TERN_HTML_OK);
+    assert_block(x, 4, "now 12 \xE2\x82\xAC, was \xC2\xA3 20");
+    assert_int_equal(count_of(x, 2, "prices"), 1);
+    assert_int_equal(count_of(x, 4, "prices"), 2);
+    assert_int_equal(count_of(x, 6, "prices"), 0);
+    assert_int_equal(count_of(x, 4, "group"), 3); /* three cards; the fourth item looks different */
+    assert_int_equal(count_of(x, 4, "group_level"), 1);
+    assert_int_equal(count_of(x, 4, "group_index"), 1);
+    assert_int_equal(count_of(x, 4, "group_blocks"), 2);
+    assert_int_equal(count_of(x, 4, "alike"), 1);
+    assert_int_equal(count_of(x, 7, "alike"), 2);
+    assert_int_equal(count_of(x, 7, "alike_index"), 1);
+    assert_int_equal(count_of(x, 1, "same"), 3);
+    assert_int_equal(count_of(x, 6, "same"), 4);
+    assert_int_equal(count_of(x, 0, "same"), 1);
+    assert_int_equal(count_of(x, 0, "group"), 0);
+}
+
+/* The part of page_meta that holds types of schema.org, for a page. */
+static int32_t *schema_of(tern_html *x, const char *page, int *n)
+{
+    int64_t shape[2];
+    assert_int_equal(extract(x, page), TERN_HTML_OK);
+    int32_t *t = tensor(x, TERN_HTML_PAGE_META, shape);
+    assert_int_equal(shape[0], 64);
+    for (*n = 0; *n < 16 && t[48 + *n] != 0; (*n)++)
+        ;
+    return t;
+}
+
+static void types_of_schema_org_are_tokens(void **state)
+{
+    tern_html *x = *state;
+    int n;
+    int32_t *script =
+        schema_of(x,
+                  "<script type='application/ld+json'>{\"@graph\": [{\"@type\" : \"Product\", "
+                  "\"offers\": {\"@type\": [ \"Offer\", \"Thing\" ]}}, {\"@type\": \"Product\"}, "
+                  "{\"@type\": 3}, {\"@type\": \"Cut</script><p>x",
+                  &n);
+    assert_int_equal(n, 3);
+    int32_t *microdata = schema_of(x,
+                                   "<div itemscope itemtype='https://schema.org/Product'><p itemtype=Offer>x"
+                                   "</div>",
+                                   &n);
+    assert_int_equal(n, 2);
+    assert_memory_equal(script + 48, microdata + 48, sizeof(int32_t) * 2);
+    free(script);
+    free(microdata);
+    free(schema_of(x, "<script>var a = '{\"@type\": \"Product\"}'</script><p>x", &n));
+    assert_int_equal(n, 0); /* not JSON-LD */
+}
+
 /* ---- golden ---- */
 
 static char *read_file(const char *path, size_t *length)
@@ -394,6 +473,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(charsets_are_decided, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_page_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(url_is_given_or_canonical, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_url_has_a_form, setup, teardown),
+        cmocka_unit_test_setup_teardown(repeated_templates_are_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(types_of_schema_org_are_tokens, setup, teardown),
         cmocka_unit_test(threads_do_not_meet),
         cmocka_unit_test_setup_teardown(own_pages_have_golden_tensors, setup, teardown),
     };

@@ -16,7 +16,7 @@
 
 #include "postprocess/html_source.h"
 
-#define VERSION "html-features/1"
+#define VERSION "html-features/2"
 
 /* Capacity of kept arrays that clear() goes back to. */
 #define KEEP_BYTES ((size_t)1 << 20)
@@ -67,6 +67,7 @@ void tern_html_free(tern_html *x)
     free(x->decoded.data);
     free(x->meta_text.data);
     free(x->seen);
+    free(x->tallies);
     free(x->frames);
     if (x->source != NULL)
         tn_html_source_clear(x->source);
@@ -421,7 +422,8 @@ static void make_fingerprint(void)
         TN_HTML_SALT_ROLE,          TN_HTML_SALT_ITEMPROP,     TN_HTML_SALT_REL,       TN_HTML_SALT_HOST,
         TN_HTML_SALT_PATH,          TN_HTML_SALT_TITLE,        TN_HTML_SALT_OGTYPE,    TN_HTML_SALT_LANG,
         TN_HTML_SALT_GENERATOR,     TN_HTML_SALT_BODYCLASS,    TN_HTML_SEEN,           TN_HTML_NUMERIC,
-        TERN_HTML_CONTEXT_BITS,
+        TERN_HTML_CONTEXT_BITS,     TN_HTML_URL_SHAPE,         TN_HTML_SCHEMA_TOKENS,  TN_HTML_MAX_PROBES,
+        TN_HTML_GROUP_LEVELS,       TN_HTML_MAX_SCHEMA,        TN_HTML_SALT_SCHEMA,    TN_HTML_SALT_SHAPE,
     };
     uint64_t h = mix_string(0xCBF29CE484222325ull, VERSION);
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {

@@ -14,8 +14,9 @@
  *   out); 0 pads attr_tokens int32 [N, 20]  class/id/role/itemprop/rel tokens: 6 of the block itself, 14 of
  *   its ancestors; 0 pads text_tokens int32 [N, 24]  the first 24 words, hashed; 0 pads
  *   numeric     int32 [N, K]   raw counts; K and the columns' names by tern_html_numeric_name()
- *   url_tokens  int32 [32]     host and path of the page's address (given, else canonical link or og:url)
- *   page_meta   int32 [48]     <title>, og:type, lang, generator, the body's classes
+ *   url_tokens  int32 [32]     host, path and form of the page's address (given, else canonical link or
+ *   og:url)
+ *   page_meta   int32 [64]     <title>, og:type, lang, generator, the body's classes, types of schema.org
  *
  * N >= 1: a page without text has one empty block. The caller adds the batch dimension and node_mask (float32
  * [B, N], 1 for a block and 0 for padding).
@@ -165,7 +166,7 @@ TERN_HTML_API const char *tern_html_tag_name(uint32_t tag);   /* "div"; "" for 0
 TERN_HTML_API uint32_t tern_html_tag_count(void); /* tag ids are below this, but 255: any other tag */
 
 /*
- * "html-features/1 <16 hex digits>": version, and a hash over every constant and table above. Static,
+ * "html-features/2 <16 hex digits>": version, and a hash over every constant and table above. Static,
  * NUL-terminated. A model trained on one fingerprint must not be fed by another.
  */
 TERN_HTML_API const char *tern_html_fingerprint(void);

@@ -3,7 +3,8 @@
  *
  * A conforming parser can be driven into quadratic work by small inputs, partly by HTML's own rules. The
  * guard sits between lexbor's tokenizer and its tree builder (the token-done callback): it drops what would
- * be too deep or too many, and what the features never read - comments, the text of scripts and styles,
+ * be too deep or too many, and what the features never read - comments, the text of scripts and styles
+ * (JSON-LD is looked through for types on its way),
  * attributes without meaning here - which also makes the tree cheaper than lexbor's own. Mutation events are
  * off: they clone <option> contents, and cost 54 s on 100,000 options. The page is fed in chunks; the
  * deadline and the memory of the tree are looked at between them. Each text node's `user` field is set to its
@@ -24,6 +25,7 @@ struct tn_html_guard {
     lxb_html_parser_t *parser;
     lxb_html_tokenizer_token_f build; /* the tree builder's own callback */
     void *builder;
+    tern_html *x; /* of the page that is read */
     const lxb_char_t *page, *end;
     uint32_t elements, options, roots;
     bool stopped; /* a limit was met: what follows is left out */
@@ -40,7 +42,7 @@ static bool wanted_name(const char *name, size_t n, lxb_tag_id_t tag)
     case 6:
         return memcmp(name, "hidden", 6) == 0;
     case 8:
-        return memcmp(name, "itemprop", 8) == 0 ||
+        return memcmp(name, "itemprop", 8) == 0 || memcmp(name, "itemtype", 8) == 0 ||
                (tag == LXB_TAG_META && memcmp(name, "property", 8) == 0) ||
                (tag == LXB_TAG_TIME && memcmp(name, "datetime", 8) == 0) || memcmp(name, "encoding", 8) == 0;
     case 10:
@@ -71,7 +73,9 @@ static bool wanted(const lxb_html_token_attr_t *a, lxb_tag_id_t tag)
     case LXB_DOM_ATTR_HREF:
         return tag == LXB_TAG_LINK;
     case LXB_DOM_ATTR_TYPE:
-        return tag == LXB_TAG_INPUT; /* hidden inputs matter to tables, too */
+        return tag == LXB_TAG_INPUT || /* hidden inputs matter to tables, too */
+               (tag == LXB_TAG_SCRIPT && a->value != NULL &&
+                tn_html_holds((const char *)a->value, a->value_size, "ld+json"));
     case LXB_DOM_ATTR_PLACEHOLDER:
         return tag == LXB_TAG_INPUT || tag == LXB_TAG_TEXTAREA;
     default:
@@ -82,7 +86,9 @@ static bool wanted(const lxb_html_token_attr_t *a, lxb_tag_id_t tag)
     return wanted_name((const char *)lexbor_hash_entry_str(&a->name->entry), a->name->entry.length, tag);
 }
 
-/* Keeps the wanted attributes, at most max of them. The others' memory comes back with forget_attributes(). */
+/*
+ * Keeps the wanted attributes, at most max of them. The others' memory comes back with forget_attributes().
+ */
 static void cut_attributes(lxb_html_token_t *token, uint32_t max)
 {
     uint32_t kept = 0;
@@ -245,9 +251,22 @@ static bool between_blocks(const lxb_dom_node_t *at)
     return last == NULL;
 }
 
+/* Of scripts, JSON-LD alone is read, and that only for the types that it names. */
+static void on_script(tern_html *x, const lxb_dom_node_t *node, const lxb_html_token_t *token)
+{
+    const lxb_dom_attr_t *a = ((const lxb_dom_element_t *)node)->first_attr;
+    while (a != NULL && a->node.local_name != LXB_DOM_ATTR_TYPE)
+        a = a->next;
+    if (a != NULL && token->text_end > token->text_start)
+        tn_html_schema_script(x, (const char *)token->text_start,
+                              (size_t)(token->text_end - token->text_start));
+}
+
 static lxb_html_token_t *on_text(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
 {
     lxb_dom_node_t *at = lxb_html_tree_current_node(g->parser->tree);
+    if (at != NULL && at->local_name == LXB_TAG_SCRIPT)
+        on_script(g->x, at, token);
     if (at != NULL && (at->local_name == LXB_TAG_SCRIPT || at->local_name == LXB_TAG_STYLE))
         return token;
     if (at != NULL && between_blocks(at) && is_blank(token->text_start, token->text_end))
@@ -360,6 +379,8 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
     tn_html_guard *g = x->guard;
     const lxb_dom_document_t *d = &g->document->dom_document;
     *root = NULL;
+    g->x = x;
+    x->n_schema = 0;
     g->page = (const lxb_char_t *)utf8;
     g->end = g->page + length;
     g->elements = g->options = g->roots = 0;

@@ -20,7 +20,9 @@
 
 /*
  * Columns of `numeric` before the context bits. Levels 1, 3, 5 count what the block's 1st, 3rd and 5th
- * ancestor holds.
+ * ancestor holds. Templates that a page repeats: SAME counts the page's blocks with the same tag path and own
+ * names, ALIKE the children of the block's parent that look like the block's element (same tag and first
+ * names), GROUP the same for that one of the next TN_HTML_GROUP_LEVELS ancestors which has most of them.
  */
 /* clang-format off */
 #define TN_HTML_NUMERIC_TABLE(X) \
@@ -34,7 +36,10 @@
     X(L1_BLOCKS, "l1_blocks") X(L1_P, "l1_p_bytes") X(L3_BYTES, "l3_bytes") \
     X(L3_LINK, "l3_link_bytes") X(L3_BLOCKS, "l3_blocks") X(L3_P, "l3_p_bytes") \
     X(L5_BYTES, "l5_bytes") X(L5_LINK, "l5_link_bytes") X(L5_BLOCKS, "l5_blocks") \
-    X(L5_P, "l5_p_bytes")
+    X(L5_P, "l5_p_bytes") X(PRICES, "prices") X(SAME, "same") X(ALIKE, "alike") \
+    X(ALIKE_INDEX, "alike_index") X(GROUP, "group") X(GROUP_LEVEL, "group_level") \
+    X(GROUP_INDEX, "group_index") X(GROUP_BYTES, "group_bytes") X(GROUP_LINK, "group_link_bytes") \
+    X(GROUP_BLOCKS, "group_blocks")
 /* clang-format on */
 
 enum {
@@ -63,6 +68,9 @@ typedef struct tn_html_record {
 /* What an element's subtree holds. */
 typedef struct tn_html_container {
     uint32_t parent; /* index; 0 is its own parent */
+    uint32_t look;   /* hash of its tag and first names */
+    uint32_t tally;  /* its place in tern_html.tallies, once counted */
+    uint32_t nth;    /* of the siblings that look the same */
     int32_t bytes, link_bytes, blocks, p_bytes;
 } tn_html_container;
 
@@ -83,6 +91,11 @@ typedef struct tn_html_seen {
     uint32_t hash, stamp, count;
 } tn_html_seen;
 
+/* How often something occurs on the page; tallies are kept in a hash table of which slot 0 means "none". */
+typedef struct tn_html_tally {
+    uint32_t key, count;
+} tn_html_tally;
+
 typedef struct tn_html_guard tn_html_guard;
 
 struct tern_html {
@@ -96,6 +109,10 @@ struct tern_html {
     tn_html_bytes meta_text; /* values of meta[] and datetimes */
     tn_html_slice meta[TERN_HTML_METAS];
     tn_html_seen *seen;
+    tn_html_tally *tallies;
+    uint32_t cap_tallies; /* a power of two */
+    uint16_t schema[TN_HTML_SCHEMA_TOKENS];
+    int n_schema;
     uint32_t stamp;
     int32_t url_tokens[TN_HTML_URL_TOKENS];
     int32_t page_meta[TN_HTML_PAGE_META];
@@ -148,8 +165,14 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
 int tn_html_walk(tern_html *x, void *root);
 void *tn_html_walk_frames(void); /* a new stack, freed with free() */
 
+/* ---- html_schema.c ---- */
+/* The types that a JSON-LD script names, each once, in order of appearance. */
+void tn_html_schema_script(tern_html *x, const char *s, size_t n);
+/* A type by its name, or by an address that ends in it (microdata's itemtype). */
+void tn_html_schema_type(tern_html *x, const char *s, size_t n);
+
 /* ---- html_columns.c ---- */
-void tn_html_columns(tern_html *x); /* after the walk */
+bool tn_html_columns(tern_html *x); /* after the walk; false: no memory */
 
 /* ---- html_tokens.c ---- */
 uint32_t tn_html_hash(uint32_t salt, const char *s, size_t n); /* FNV-1a of the salt's byte and s */
@@ -172,6 +195,8 @@ int tn_html_names(const char *s, size_t n, uint32_t salt, uint32_t vocab, uint16
 void tn_html_months(tern_html *x);
 void tn_html_url(tern_html *x, const char *url, size_t n);
 void tn_html_page_meta(tern_html *x);
+/* Amounts of money: a currency sign beside a digit. */
+int32_t tn_html_prices(const char *s, size_t n);
 /* True when the value holds `needle` (lower-case ASCII) in any case. */
 bool tn_html_holds(const char *s, size_t n, const char *needle);
 /* Counts of one block's text, 8 classes of bytes. */

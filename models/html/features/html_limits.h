@@ -39,6 +39,9 @@
 #define TN_HTML_MAX_META_TEXT   4096u      /* bytes kept of one <title> or meta value */
 #define TN_HTML_MAX_WORD        32u        /* bytes of a word that are hashed */
 #define TN_HTML_MAX_TITLE_WORDS 64u        /* words of <title> that blocks are compared with */
+#define TN_HTML_MAX_PROBES      32u        /* places tried in the table of tallies */
+#define TN_HTML_GROUP_LEVELS    6u         /* ancestors looked at for a repeated template */
+#define TN_HTML_MAX_SCHEMA      (1u << 20) /* bytes of JSON-LD scripts searched for types, each */
 
 /* Widths of the tensors. */
 #define TN_HTML_TAG_PATH          12
@@ -48,7 +51,9 @@
 #define TN_HTML_ATTR_PER_ANCESTOR 3
 #define TN_HTML_TEXT_TOKENS       24
 #define TN_HTML_URL_TOKENS        32
-#define TN_HTML_PAGE_META         48
+#define TN_HTML_URL_SHAPE         4 /* of the url tokens: its form, not its words */
+#define TN_HTML_SCHEMA_TOKENS     16
+#define TN_HTML_PAGE_META         (48 + TN_HTML_SCHEMA_TOKENS)
 
 /* Vocabularies: 0 is padding, tokens are 1 + hash % (size - 1). */
 #define TN_HTML_TEXT_VOCAB 16384u
@@ -76,5 +81,7 @@
 #define TN_HTML_SALT_LANG      0x99u
 #define TN_HTML_SALT_GENERATOR 0xAAu
 #define TN_HTML_SALT_BODYCLASS 0xBBu
+#define TN_HTML_SALT_SCHEMA    0xCCu
+#define TN_HTML_SALT_SHAPE     0xDDu
 
 #endif

@@ -247,6 +247,36 @@ static int url_part(const char *s, size_t n, uint32_t salt, int32_t *out, int ha
     return have;
 }
 
+static int32_t shape_token(char what, uint32_t value)
+{
+    char s[2] = {what, (char)('0' + (value < 9 ? value : 9))};
+    return tn_html_token(tn_html_hash(TN_HTML_SALT_SHAPE, s, 2), TN_HTML_URL_VOCAB);
+}
+
+/* How many segments a path has, words and length of the last one, and what follows: its form says much. */
+static void url_shape(const char *s, size_t n, int32_t out[TN_HTML_URL_SHAPE])
+{
+    uint32_t segments = 0, hyphens = 0, digits = 0, last = 0;
+    size_t i = 0;
+    for (; i < n && s[i] != '?' && s[i] != '#'; i++) {
+        if (s[i] == '/') {
+            if (i + 1 < n && s[i + 1] != '/' && s[i + 1] != '?' && s[i + 1] != '#') {
+                segments++;
+                hyphens = digits = last = 0;
+            }
+            continue;
+        }
+        last++;
+        hyphens += s[i] == '-' || s[i] == '_';
+        digits += byte_class((unsigned char)s[i]) == K_DIGIT;
+    }
+    out[0] = shape_token('s', segments);
+    out[1] = shape_token('h', hyphens);
+    out[2] = shape_token('l', last / 8);
+    out[3] =
+        shape_token('f', (i < n && s[i] == '?' ? 1u : 0u) + (digits > 0 ? 2u : 0u) + (digits > 5 ? 4u : 0u));
+}
+
 void tn_html_url(tern_html *x, const char *url, size_t n)
 {
     memset(x->url_tokens, 0, sizeof x->url_tokens);
@@ -265,11 +295,13 @@ void tn_html_url(tern_html *x, const char *url, size_t n)
         while (path < n && url[path] != '/' && url[path] != '?' && url[path] != '#')
             path++;
     int have = url_part(url + host, path - host, TN_HTML_SALT_HOST, x->url_tokens, 0, TN_HTML_URL_TOKENS / 4);
-    url_part(url + path, n - path, TN_HTML_SALT_PATH, x->url_tokens, have, TN_HTML_URL_TOKENS);
+    url_part(url + path, n - path, TN_HTML_SALT_PATH, x->url_tokens, have,
+             TN_HTML_URL_TOKENS - TN_HTML_URL_SHAPE);
+    url_shape(url + path, n - path, x->url_tokens + TN_HTML_URL_TOKENS - TN_HTML_URL_SHAPE);
 }
 
 /* Places within page_meta: words of the title, then a few tokens of each other fact. */
-enum { AT_TITLE = 0, AT_LANG = 24, AT_OGTYPE = 26, AT_GENERATOR = 28, AT_BODY = 30 };
+enum { AT_TITLE = 0, AT_LANG = 24, AT_OGTYPE = 26, AT_GENERATOR = 28, AT_BODY = 30, AT_SCHEMA = 48 };
 
 void tn_html_page_meta(tern_html *x)
 {
@@ -279,7 +311,7 @@ void tn_html_page_meta(tern_html *x)
         {TERN_HTML_META_LANG, AT_LANG, AT_OGTYPE, TN_HTML_SALT_LANG},
         {TERN_HTML_META_OG_TYPE, AT_OGTYPE, AT_GENERATOR, TN_HTML_SALT_OGTYPE},
         {TERN_HTML_META_GENERATOR, AT_GENERATOR, AT_BODY, TN_HTML_SALT_GENERATOR},
-        {TERN_HTML_META_BODY_CLASS, AT_BODY, TN_HTML_PAGE_META, TN_HTML_SALT_BODYCLASS},
+        {TERN_HTML_META_BODY_CLASS, AT_BODY, AT_SCHEMA, TN_HTML_SALT_BODYCLASS},
     };
     uint16_t t[TN_HTML_PAGE_META];
     memset(x->page_meta, 0, sizeof x->page_meta);
@@ -299,6 +331,38 @@ void tn_html_page_meta(tern_html *x)
         for (int i = 0; i < n; i++)
             x->page_meta[parts[p].at + i] = t[i];
     }
+    for (int i = 0; i < x->n_schema; i++)
+        x->page_meta[AT_SCHEMA + i] = x->schema[i];
+}
+
+/* Bytes of a currency sign at s[i]: $, U+00A3, U+00A5, U+20AC, U+20B9, U+20BD; 0: none. */
+static size_t currency_at(const char *s, size_t n, size_t i)
+{
+    unsigned char c = (unsigned char)s[i];
+    if (c == '$')
+        return 1;
+    if (c == 0xC2 && i + 1 < n)
+        return (unsigned char)s[i + 1] == 0xA3 || (unsigned char)s[i + 1] == 0xA5 ? 2 : 0;
+    if (c != 0xE2 || i + 2 >= n || (unsigned char)s[i + 1] != 0x82)
+        return 0;
+    unsigned char d = (unsigned char)s[i + 2];
+    return d == 0xAC || d == 0xB9 || d == 0xBD ? 3 : 0;
+}
+
+int32_t tn_html_prices(const char *s, size_t n)
+{
+    int32_t prices = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = currency_at(s, n, i);
+        if (k == 0)
+            continue;
+        size_t after = i + k + (i + k < n && s[i + k] == ' ');
+        size_t before = i > 1 && s[i - 1] == ' ' ? i - 1 : i;
+        prices += (after < n && byte_class((unsigned char)s[after]) == K_DIGIT) ||
+                  (before > 0 && byte_class((unsigned char)s[before - 1]) == K_DIGIT);
+        i += k - 1;
+    }
+    return prices;
 }
 
 bool tn_html_holds(const char *s, size_t n, const char *needle)

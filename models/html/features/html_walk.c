@@ -89,7 +89,7 @@ static void add_names(frame *f, const char *v, size_t n, uint32_t salt, bool *co
         (uint8_t)tn_html_names(v, n, salt, TN_HTML_ATTR_VOCAB, f->own, f->n_own, TN_HTML_ATTR_OWN, comment);
 }
 
-static void other_attribute(frame *f, const lxb_dom_attr_t *a, const char *v, size_t n)
+static void other_attribute(tern_html *x, frame *f, const lxb_dom_attr_t *a, const char *v, size_t n)
 {
     size_t k;
     const char *name = tn_html_attribute(f->node, a, &k);
@@ -98,12 +98,14 @@ static void other_attribute(frame *f, const lxb_dom_attr_t *a, const char *v, si
         add_names(f, v, n, TN_HTML_SALT_ROLE, NULL);
     } else if (IS(name, k, "itemprop"))
         add_names(f, v, n, TN_HTML_SALT_ITEMPROP, NULL);
+    else if (IS(name, k, "itemtype"))
+        tn_html_schema_type(x, v, n);
     else if (IS(name, k, "hidden") || (IS(name, k, "aria-hidden") && IS(v, n, "true")))
         f->context |= TERN_HTML_IN_HIDDEN;
 }
 
 /* Reads the element's attributes into the frame: name tokens and context. */
-static void read_attributes(frame *f)
+static void read_attributes(tern_html *x, frame *f)
 {
     const lxb_dom_attr_t *a = lxb_dom_interface_element(f->node)->first_attr;
     bool comment = false;
@@ -124,7 +126,7 @@ static void read_attributes(frame *f)
             break;
         default:
             if (a->node.local_name >= LXB_DOM_ATTR__LAST_ENTRY)
-                other_attribute(f, a, v, n);
+                other_attribute(x, f, a, v, n);
             break;
         }
     }
@@ -260,6 +262,7 @@ static void commit(walk *w, uint32_t kind_bits)
     v[TN_HTML_N_BREAKS] = w->breaks;
     v[TN_HTML_N_YEARS] = years;
     v[TN_HTML_N_MONTHS] = months;
+    v[TN_HTML_N_PRICES] = tn_html_prices(s, n);
     w->images = 0;
     tn_html_container *box = &x->containers[f->container];
     box->bytes += clamp(n);
@@ -389,7 +392,7 @@ static void control(walk *w, lxb_dom_node_t *node, frame *f)
 
 /* ---- frames ---- */
 
-static uint32_t new_container(tern_html *x, uint32_t parent)
+static uint32_t new_container(tern_html *x, uint32_t parent, uint32_t look)
 {
     if (x->n_containers == x->cap_containers) {
         uint32_t cap = x->cap_containers == 0 ? 1024 : x->cap_containers * 2;
@@ -399,7 +402,7 @@ static uint32_t new_container(tern_html *x, uint32_t parent)
         x->containers = c;
         x->cap_containers = cap;
     }
-    x->containers[x->n_containers] = (tn_html_container){.parent = parent};
+    x->containers[x->n_containers] = (tn_html_container){.parent = parent, .look = look};
     return x->n_containers++;
 }
 
@@ -436,6 +439,15 @@ static void make_below(frame *f)
     f->n_below = (uint8_t)n;
 }
 
+/* What siblings of one template have in common: the tag and the first names. */
+static uint32_t look_of(const frame *f)
+{
+    uint32_t look = f->tag;
+    for (int i = 0; i < f->n_own && i < 2; i++)
+        look = look * TN_HTML_FNV_PRIME + f->own[i] + 1u;
+    return look;
+}
+
 /* Opens an element's frame. The caller has made sure of the depth. */
 static frame *push(walk *w, lxb_dom_node_t *node, uint32_t tag, uint32_t kind)
 {
@@ -453,13 +465,13 @@ static frame *push(walk *w, lxb_dom_node_t *node, uint32_t tag, uint32_t kind)
     f->context |= context_of_tag(tag, f->context);
     pass_down(up, f);
     if (lxb_dom_interface_element(node)->first_attr != NULL)
-        read_attributes(f);
+        read_attributes(w->x, f);
     if (tag == 1 || tag == 3) /* their classes are facts of the page (page_meta), not of each block */
         f->n_own = 0;
     make_below(f);
     f->container = up != NULL ? up->container : 0;
     if (kind != TN_HTML_KIND_I)
-        f->container = new_container(w->x, f->container);
+        f->container = new_container(w->x, f->container, look_of(f));
     w->depth++;
     return f;
 }
@@ -567,7 +579,7 @@ int tn_html_walk(tern_html *x, void *root)
     x->n_records = x->n_containers = 0;
     x->text.length = x->meta_text.length = 0;
     memset(x->meta, 0, sizeof x->meta);
-    new_container(x, 0);
+    new_container(x, 0, 0);
     reset_block(&w);
     while (node != NULL && !w.full) {
         bool down = false;
@@ -602,6 +614,5 @@ int tn_html_walk(tern_html *x, void *root)
         if (x->n_records == 0)
             return TERN_HTML_MEMORY;
     }
-    tn_html_columns(x);
-    return TERN_HTML_OK;
+    return tn_html_columns(x) ? TERN_HTML_OK : TERN_HTML_MEMORY;
 }

@@ -5,8 +5,7 @@ Sets (neither is part of the project; see ../MODEL_CARD.md):
   evaldata.json + html/ (or trafilatura-pages/ holding both)   test pages of trafilatura: title, author, date, and
               snippets that belong, or do not belong, to the main text; everything else is unknown and masked
 
-Labels are aligned from text to blocks: a block is main content when at least half of its word 4-grams stand in the
-reference text; blocks of fewer words by whole lines of the reference and by their neighbours. -1 means unknown.
+Labels are aligned from text to blocks (align.py). -1 means unknown.
 """
 
 import hashlib
@@ -22,14 +21,14 @@ from urllib.parse import urlsplit
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from align import align_main, word_f1, words  # noqa: E402
 from features import BIT, Extractor, FeatureError  # noqa: E402
 
 PAGE_TYPES = "article service forum product listing collection documentation".split()
 LANGUAGES = "en de fr es other".split()
 ROLES = "other title author date navigation header footer aside form comment".split()
 ROLE = {name: i for i, name in enumerate(ROLES)}
-WORD = re.compile(r"\w+")
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 
 @dataclass
@@ -48,21 +47,6 @@ class Page:
     oracle: float = 1.0  # word F1 of the labels themselves
 
 
-def words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
-
-
-def word_f1(got: Counter, want: Counter) -> float:
-    """Bag-of-words F1; an empty reference scores 1 when nothing was extracted."""
-    if not want:
-        return 0.0 if got else 1.0
-    both = sum((got & want).values())
-    if both == 0:
-        return 0.0
-    p, r = both / sum(got.values()), both / sum(want.values())
-    return 2 * p * r / (p + r)
-
-
 def registrable(url: str, fallback: str) -> str:
     host = (urlsplit(url).hostname or "") if url else ""
     parts = host.lower().removeprefix("www.").split(".")
@@ -74,38 +58,6 @@ def registrable(url: str, fallback: str) -> str:
 
 
 # ---- alignment ----
-
-
-def grams(tokens: list[str], n: int) -> set:
-    return {tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
-
-
-def align_main(tokens: list[list[str]], reference: str) -> np.ndarray:
-    """1 for blocks of the reference text, else 0."""
-    want = words(reference)
-    four = grams(want, 4)
-    lines = {tuple(words(line)) for line in reference.splitlines()}
-    known = np.full(len(tokens), -1, np.int8)
-    for i, t in enumerate(tokens):
-        if not t:
-            known[i] = 0
-        elif len(t) >= 4:
-            g = [tuple(t[k : k + 4]) for k in range(len(t) - 3)]
-            known[i] = sum(x in four for x in g) >= 0.5 * len(g)
-    short = {n: grams(want, n) for n in (1, 2, 3)}
-    sure = known.copy()
-    for i in np.flatnonzero(sure < 0):
-        t = tuple(tokens[i])
-        before = next((sure[k] for k in range(i - 1, max(-1, i - 7), -1) if sure[k] >= 0 and tokens[k]), 0)
-        after = next((sure[k] for k in range(i + 1, min(len(sure), i + 7)) if sure[k] >= 0 and tokens[k]), 0)
-        if t in lines:
-            known[i] = before or after
-        elif t in short[len(t)]:
-            known[i] = before and after
-        else:
-            known[i] = 0
-    # A heading in the reference counts even where nothing long stands beside it.
-    return known
 
 
 def align_snippets(texts: list[str], with_: list, without: list) -> np.ndarray:

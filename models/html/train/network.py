@@ -12,8 +12,10 @@ from data import LANGUAGES, PAGE_TYPES, ROLES
 
 TEXT_VOCAB, ATTR_VOCAB, URL_VOCAB, META_VOCAB = 16384, 8192, 4096, 8192
 TAGS = 256
-WIDTHS = {"tag_path": 12, "attr_tokens": 20, "text_tokens": 24, "url_tokens": 32, "page_meta": 48}
+WIDTHS = {"tag_path": 12, "attr_tokens": 20, "text_tokens": 24, "url_tokens": 32, "page_meta": 64}
 OWN = 6  # attr_tokens: the block's own, then its ancestors'
+URL_PARTS = ((0, 28), (28, 32))  # words of the address, its form
+META_PARTS = ((0, 24), (24, 26), (26, 28), (28, 30), (30, 48), (48, 64))  # title, lang, og:type, generator, body, schema.org
 
 
 @keras.saving.register_keras_serializable(package="tern")
@@ -41,6 +43,7 @@ class Counts(layers.Layer):
             return c(a) / (c(b) + 1.0)
 
         logs = ops.log1p(ops.maximum(v[..., : self.first_bit], 0.0)) * 0.3
+        later = self.at["prices"]  # what came after the first training stands at the end: see begin_with() of train.py
         last = ops.max(c("index") * m, axis=1, keepdims=True)
         end = ops.max(c("offset") * m, axis=1, keepdims=True)
         total = ops.sum(c("bytes") * m, axis=1, keepdims=True)
@@ -58,7 +61,91 @@ class Counts(layers.Layer):
             ops.cast(c("index") < 0.5, "float32"), ops.cast(c("title_words") > 0.5, "float32"),
             ops.cast(c("link_bytes") >= c("bytes"), "float32"),
         ]  # fmt: skip
-        return ops.concatenate([logs, v[..., self.first_bit :]] + extra, axis=-1) * m
+        extra += [
+            logs[..., later:],
+            c("alike_index") / (c("alike") + 1.0), c("group_index") / (c("group") + 1.0),
+            ratio("group_link_bytes", "group_bytes"), ops.log1p(c("group_bytes") / (c("group_blocks") + 1.0)) * 0.3,
+            c("group") * c("group_bytes") / (total + 1.0) * 0.5, c("same") / (last + 2.0),
+            ops.cast(c("prices") > 0.5, "float32"), ops.cast(c("group") > 3.5, "float32"),
+        ]  # fmt: skip
+        return ops.concatenate([logs[..., :later], v[..., self.first_bit :]] + extra, axis=-1) * m
+
+
+@keras.saving.register_keras_serializable(package="tern")
+class Sums(layers.Layer):
+    """What the whole page holds: logarithms of the sums of all counts, and the share of its text in each context."""
+
+    def __init__(self, names, **kw):
+        super().__init__(**kw)
+        self.names = list(names)
+
+    def get_config(self):
+        return {**super().get_config(), "names": self.names}
+
+    def call(self, numeric, mask):
+        v = ops.cast(numeric, "float32") * mask[..., None]
+        first, at = self.names.index("in_p"), self.names.index
+        bytes_ = v[..., :1]
+        total = ops.sum(bytes_, axis=1) + 1.0
+        blocks = ops.sum(mask, axis=1)[:, None] + 1e-6
+
+        def share(of):
+            return ops.sum(bytes_ * of, axis=1) / total
+
+        repeated = [
+            ops.cast(v[..., at(n) : at(n) + 1] > least, "float32") for n in ("same", "alike", "group") for least in (3.5, 11.5)
+        ]
+        long = [ops.cast(bytes_ > least, "float32") for least in (60.0, 200.0, 500.0)]
+        link = ops.sum(v[..., at("link_bytes") : at("link_bytes") + 1], axis=1) / total
+        return ops.concatenate(
+            [ops.log1p(ops.maximum(ops.sum(v[..., :first], axis=1), 0.0)) * 0.15, ops.sum(v[..., first:], axis=1) / blocks,
+             ops.log1p(ops.sum(v[..., first:], axis=1)) * 0.2, share(v[..., first:]), link] +
+            [share(r) for r in repeated + long] + [ops.log1p(ops.sum(r, axis=1)) * 0.2 for r in repeated + long],
+            axis=-1,
+        )  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="tern")
+class Keywords(layers.Layer):
+    """What the words of a whole page say together: for each of `width` learnt lists of words the logarithm of how often they
+    stand on the page, and the mean of the words' vectors.
+
+    Called with ids [B, N, T] (0 counts for nothing) and a mask of the blocks; of_counts() with how often each id occurs,
+    [B, vocab].
+    """
+
+    def __init__(self, vocab, width, **kw):
+        super().__init__(**kw)
+        self.vocab, self.width = vocab, width
+
+    def get_config(self):
+        return {**super().get_config(), "vocab": self.vocab, "width": self.width}
+
+    def build(self, *_):
+        init = keras.initializers.RandomUniform(-0.05, 0.05)
+        self.vectors = self.add_weight(shape=(self.vocab, self.width), initializer=init, name="vectors")
+
+    def join(self, lists, sums, total):
+        return ops.concatenate([ops.log1p(lists) * 0.5, sums / (total + 1.0) * 10.0], axis=-1)
+
+    def call(self, ids, mask):
+        known = ops.cast(ids > 0, "float32") * mask[..., None]
+        v = ops.take(self.vectors, ids, axis=0) * known[..., None]
+        return self.join(ops.sum(ops.relu(v), axis=(1, 2)), ops.sum(v, axis=(1, 2)), ops.sum(known, axis=(1, 2))[:, None])
+
+    def of_counts(self, counts):
+        counts = ops.concatenate([ops.zeros_like(counts[:, :1]), counts[:, 1:]], axis=-1)
+        return self.join(ops.matmul(counts, ops.relu(self.vectors)), ops.matmul(counts, self.vectors),
+                         ops.sum(counts, axis=-1, keepdims=True))  # fmt: skip
+
+
+@keras.saving.register_keras_serializable(package="tern")
+class TagCounts(layers.Layer):
+    """How often each tag is a block's own, and its parent's: [B, 2 * TAGS]."""
+
+    def call(self, tags, mask):
+        m = mask[..., None]
+        return ops.concatenate([ops.sum(ops.one_hot(tags[:, :, k], TAGS) * m, axis=1) for k in (0, 1)], axis=-1)
 
 
 def masked_mean(x, mask):
@@ -108,8 +195,45 @@ class Spread(layers.Layer):
         return x + page[:, None, :]
 
 
-def build(numeric_names, width=96, dilations=(1, 2, 4, 8, 16, 1), spread_after=(2, 4), dropout=0.15):
-    """The model, untrained. Inputs and outputs are dicts of names."""
+def page_part(widths) -> keras.Model:
+    """From a page's pooled inputs (widths: sums, words, attrs, tags, url_tokens, page_meta) to a hidden vector and its type.
+
+    It is fitted before the rest and by itself (train.fit_page_part): 1,300 page types are learnt in many short passes over
+    pooled pages, and would be forgotten or overfitted at the pace of the blocks.
+    """
+    sums, words, attrs, tags, url, meta = ins = [
+        keras.Input((w,), dtype="int32" if i > 3 else "float32") for i, w in enumerate(widths)
+    ]
+    bag = Bag()
+    url_vectors = layers.Embedding(URL_VOCAB, 16, name="urls")(url)
+    meta_vectors = layers.Embedding(META_VOCAB, 16, name="metas")(meta)
+    tags = layers.BatchNormalization(momentum=0.9, name="tags_norm")(ops.log1p(tags))
+    parts = [
+        layers.Dropout(0.15)(layers.BatchNormalization(momentum=0.9, name="sums_norm")(sums)),
+        layers.Dropout(0.3)(words), layers.Dropout(0.3)(attrs),
+        layers.Dropout(0.3)(layers.Dense(24, activation="gelu", name="tags_dense")(tags)),
+        layers.Dropout(0.3)(ops.concatenate([bag(url[:, a:b], url_vectors[:, a:b]) for a, b in URL_PARTS], axis=-1)),
+        layers.Dropout(0.3)(ops.concatenate([bag(meta[:, a:b], meta_vectors[:, a:b]) for a, b in META_PARTS], axis=-1)),
+    ]  # fmt: skip
+    hidden = layers.Dense(64, activation="gelu", name="hidden")(ops.concatenate(parts, axis=-1))
+    hidden = layers.Dropout(0.4)(hidden)
+    return keras.Model(ins, [hidden, layers.Dense(len(PAGE_TYPES), activation="softmax", name="type")(hidden)], name="page")
+
+
+@keras.saving.register_keras_serializable(package="tern")
+class Shifted(layers.Layer):
+    """Probabilities of logits [B, N, 1], moved by [B, 1] for the whole page: each type of page has its own threshold."""
+
+    def call(self, logits, shift):
+        return ops.sigmoid(logits + shift[:, None, :])
+
+
+def build(numeric_names, width=96, dilations=(1, 2, 4, 8, 16, 1), type_after=2, spread_after=(2, 4), dropout=0.15):
+    """The model, untrained. Inputs and outputs are dicts of names.
+
+    The page's type is decided first, by the part of page_part(), from what the page holds in sum, its address and its head;
+    it and what was found on the way are given to every block after the convolution `type_after`.
+    """
     inputs = {
         name: keras.Input((None, WIDTHS[name]) if name in ("tag_path", "attr_tokens", "text_tokens") else (WIDTHS[name],),
                           dtype="int32", name=name)
@@ -136,6 +260,15 @@ def build(numeric_names, width=96, dilations=(1, 2, 4, 8, 16, 1), spread_after=(
     counts = Counts(numeric_names, name="counts")(inputs["numeric"], mask)
     counts = layers.Dense(64, activation="gelu", name="counts_dense")(counts)
 
+    pooled = [
+        Sums(numeric_names, name="sums")(inputs["numeric"], mask), Keywords(TEXT_VOCAB, 16, name="page_words")(text, mask),
+        Keywords(ATTR_VOCAB, 16, name="page_attrs")(attrs[:, :, :OWN], mask), TagCounts(name="page_tags")(tags, mask),
+        inputs["url_tokens"], inputs["page_meta"],
+    ]  # fmt: skip
+    hidden, page_type = page_part([p.shape[-1] for p in pooled])(pooled)
+    meta = inputs["page_meta"]
+    language_tokens = bag(meta[:, 24:26], layers.Embedding(META_VOCAB, 16, name="lang")(meta[:, 24:26]))
+
     x = ops.concatenate([near, far, own, above, higher, start, whole, counts], axis=-1)
     x = layers.Dropout(dropout)(x)
     x = Masked()(layers.Dense(width, activation="gelu", name="join")(x), mask)
@@ -145,26 +278,23 @@ def build(numeric_names, width=96, dilations=(1, 2, 4, 8, 16, 1), spread_after=(
         y = layers.Dropout(dropout)(y)
         y = layers.Dense(width, name=f"mix_{i}")(y)
         x = Masked()(x + y, mask)
+        if i == type_after:
+            page = layers.Dense(width, kernel_initializer="zeros", name="type_to_blocks")(
+                ops.concatenate([hidden, page_type], axis=-1)
+            )
+            x = Masked()(Spread()(x, page), mask)
         if i in spread_after:
             page = layers.Dense(width, activation="gelu", name=f"page_{i}")(Pool()(x, mask))
             x = Masked()(Spread()(x, page), mask)
     x = layers.LayerNormalization(name="norm_out")(x)
-
-    url = inputs["url_tokens"]
-    meta = inputs["page_meta"]
-    url_mean = bag(url, layers.Embedding(URL_VOCAB, 16, name="urls")(url))
-    meta_vectors = layers.Embedding(META_VOCAB, 16, name="metas")(meta)
-    parts = [bag(meta[:, a:b], meta_vectors[:, a:b]) for a, b in ((0, 24), (24, 26), (26, 28), (28, 30), (30, 48))]
-    about = layers.Dropout(0.3)(ops.concatenate([url_mean] + parts, axis=-1))
-    pooled = layers.Dropout(0.3)(Pool()(Masked()(x, mask), mask))
-    hidden = layers.Dense(64, activation="gelu", name="type_hidden")(ops.concatenate([pooled, about], axis=-1))
-    hidden = layers.Dropout(0.4)(hidden)
-    speech = ops.concatenate([Mean()(whole, mask), parts[1]], axis=-1)
+    speech = ops.concatenate([Mean()(whole, mask), language_tokens], axis=-1)
 
     outputs = {
-        "main": layers.Dense(1, activation="sigmoid", name="main")(x),
+        "main": Shifted(name="main_probability")(
+            layers.Dense(1, name="main")(x), layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="type_shift",
+                                                          trainable=False)(page_type)),
         "role": layers.Dense(len(ROLES), activation="softmax", name="role")(x),
-        "page_type": layers.Dense(len(PAGE_TYPES), activation="softmax", name="page_type")(hidden),
+        "page_type": layers.Identity(name="page_type")(page_type),
         "language": layers.Dense(len(LANGUAGES), activation="softmax", name="language")(speech),
     }
     return keras.Model(inputs, outputs, name="tern_html")

@@ -26,6 +26,8 @@ import network  # noqa: E402
 from features import BIT, CONTEXT, Extractor  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
+F1_WEIGHT = 0.5  # of the soft F1 beside the cross entropy of single blocks
+SCHEMA = network.META_PARTS[-1][0]
 BLOCK_INPUTS = ("tag_path", "attr_tokens", "text_tokens", "numeric")
 LANDMARK_TAGS = {"nav", "aside", "header", "footer", "form", "main", "article"}
 LANDMARK_BITS = ("nav", "header", "footer", "aside", "main", "article", "form", "comment")
@@ -66,8 +68,10 @@ class Augment:
             out[k][rng.random(out[k].shape) < p] = 0
         if rng.random() < 0.5:
             out["url_tokens"][:] = 0
-        if rng.random() < 0.2:
+        if rng.random() < 0.15:
             out["page_meta"][:] = 0
+        if rng.random() < 0.4:  # pages saved without their scripts have no JSON-LD
+            out["page_meta"][SCHEMA:] = 0
         return out, keep
 
 
@@ -115,7 +119,6 @@ def batches(pages, augment, longest, blocks_per_batch, rng):
         y = {
             "main": pad_labels([pages[i].main[c[1]] for i, c in zip(group, changed)], n),
             "role": pad_labels([pages[i].role[c[1]] for i, c in zip(group, changed)], n),
-            "page_type": np.array([pages[i].page_type for i in group], np.int32),
             "language": np.array([pages[i].language for i in group], np.int32),
         }
         yield x, y
@@ -127,8 +130,17 @@ def class_weights(labels: np.ndarray, n: int, power: float) -> np.ndarray:
     return (w / (w * count).sum() * count.sum()).astype(np.float32)
 
 
-def make_step(model, optimizer, weights):
-    role_w, type_w, language_w = (tf.constant(w) for w in weights)
+def make_step(model, optimizer, weights, words):
+    """words: the column of `numeric` that counts a block's words."""
+    role_w, language_w = (tf.constant(w) for w in weights)
+
+    def soft_f1(p, t, known, size):
+        """1 - the word F1 that the probabilities stand for, of pages whose main text is known as a whole."""
+        size = size * known
+        both = tf.reduce_sum(p * t * size, 1)
+        f1 = (2.0 * both + 1.0) / (tf.reduce_sum((p + t) * size, 1) + 1.0)
+        whole = tf.cast(tf.reduce_sum(t * size, 1) > 0, tf.float32)
+        return tf.reduce_sum((1.0 - f1) * whole) / tf.maximum(tf.reduce_sum(whole), 1.0)
 
     def page_mean(loss, known):
         """Mean over the known blocks of each page, then over pages that have any."""
@@ -150,28 +162,120 @@ def make_step(model, optimizer, weights):
             p = tf.clip_by_value(out["main"][..., 0], 1e-6, 1 - 1e-6)
             t = tf.cast(y["main"], tf.float32)
             bce = -(t * tf.math.log(p) + (1 - t) * tf.math.log(1 - p))
-            main = page_mean(bce, tf.cast(y["main"] >= 0, tf.float32))
+            known = tf.cast(y["main"] >= 0, tf.float32)
+            main = page_mean(bce, known)
+            main += F1_WEIGHT * soft_f1(p, t, known, tf.cast(x["numeric"][..., words], tf.float32))
             loss, known = one_of(out["role"], y["role"], role_w, 0.0)
             role = page_mean(loss, known)
-            loss, known = one_of(out["page_type"], y["page_type"], type_w, 0.1)
-            kind = tf.reduce_sum(loss * known) / tf.maximum(tf.reduce_sum(known), 1.0)
             loss, known = one_of(out["language"], y["language"], language_w, 0.02)
             language = tf.reduce_sum(loss * known) / tf.maximum(tf.reduce_sum(known), 1.0)
-            total = main + 1.0 * role + 0.4 * kind + 0.1 * language
+            total = main + 1.0 * role + 0.1 * language
         grads = tape.gradient(total, model.trainable_variables)
         optimizer.apply_gradients(zip(grads, model.trainable_variables))
-        return tf.stack([total, main, role, kind, language])
+        return tf.stack([total, main, role, language])
 
     return step
 
 
-def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=4096, rate=2e-3, log=print):
-    """A trained model. Deterministic up to the order of floating point additions on several threads."""
+def page_counts(pages, model) -> dict:
+    """The inputs of the page part, pooled once for all of its epochs: a dict of arrays, a row a page."""
+    sums = model.get_layer("sums")
+
+    def bins(name, columns, n):
+        return np.stack([np.bincount(p.tensors[name][:, columns].ravel(), minlength=n) for p in pages])
+
+    ones = [tf.ones((1, p.main.size)) for p in pages]
+    counts = {
+        "sums": np.concatenate([sums(p.tensors["numeric"][None].astype(np.int32), m).numpy() for p, m in zip(pages, ones)]),
+        "words": bins("text_tokens", slice(None), network.TEXT_VOCAB).astype(np.uint16),
+        "attrs": bins("attr_tokens", slice(network.OWN), network.ATTR_VOCAB).astype(np.uint16),
+        "tags": np.concatenate([bins("tag_path", k, network.TAGS) for k in (0, 1)], axis=1).astype(np.float32),
+    }
+    return counts | {k: np.stack([p.tensors[k] for p in pages]).astype(np.int32) for k in ("url_tokens", "page_meta")}
+
+
+def drop_page_inputs(b: dict, rng):
+    """Augments pooled pages, in place: no site's names, address or scripts may be needed."""
+    n = len(b["sums"])
+    for k, p in (("words", 0.1), ("attrs", 0.1)):
+        b[k] *= rng.random(b[k].shape[1]) > p
+    b["attrs"][rng.random(n) < 0.1] = 0
+    b["url_tokens"][rng.random(n) < 0.3] = 0
+    b["page_meta"][rng.random(b["page_meta"].shape) < 0.1] = 0
+    b["page_meta"][rng.random(n) < 0.1] = 0
+    b["page_meta"][rng.random(n) < 0.4, SCHEMA:] = 0  # pages saved without their scripts have no JSON-LD
+
+
+def fit_page_part(model, pages, epochs=30, seed=7, size=32, rate=2e-3, log=print):
+    """Fits the part that says the page's type, on pooled pages, and freezes it."""
+    pages = [p for p in pages if p.page_type >= 0]
+    if not pages:
+        return
+    rng = np.random.default_rng(seed)
+    counts = page_counts(pages, model)
+    kind = np.array([p.page_type for p in pages])
+    weight = class_weights(kind, len(data.PAGE_TYPES), 0.3)[kind]
+    words, attrs, part = (model.get_layer(n) for n in ("page_words", "page_attrs", "page"))
+    own = [words, attrs, part]
+    variables = [v for layer in own for v in layer.trainable_variables]
+    steps = max(len(pages) // size, 1)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps * epochs, alpha=0.02)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.05)
+    optimizer.build(variables)
+    loss_of = keras.losses.CategoricalCrossentropy(label_smoothing=0.1, reduction="none")
+
+    @tf.function(reduce_retracing=True)
+    def step(b, target, w):
+        with tf.GradientTape() as tape:
+            pooled = [b["sums"], words.of_counts(b["words"]), attrs.of_counts(b["attrs"]), b["tags"], b["url_tokens"],
+                      b["page_meta"]]  # fmt: skip
+            loss = tf.reduce_mean(loss_of(target, part(pooled, training=True)[1]) * w)
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        return loss
+
+    start = time.time()
+    for _ in range(epochs):
+        order, total = rng.permutation(len(pages)), 0.0
+        for at in range(0, steps * size, size):
+            rows = order[at : at + size]
+            b = {k: v[rows].astype(np.int32 if k in ("url_tokens", "page_meta") else np.float32) for k, v in counts.items()}
+            drop_page_inputs(b, rng)
+            total += float(step({k: tf.constant(v) for k, v in b.items()}, tf.one_hot(kind[rows], len(data.PAGE_TYPES)),
+                                tf.constant(weight[rows], tf.float32)))  # fmt: skip
+    for layer in own:
+        layer.trainable = False
+    log(f"page types: {epochs} epochs {time.time() - start:.0f} s, loss {total / steps:.4f}", flush=True)
+
+
+def begin_with(model, folder: Path):
+    """Takes over what an exported model knows about blocks, by name; new inputs stand last, and count for nothing at first."""
+    old = {v.name.split(":")[0]: v.numpy() for v in tf.saved_model.load(str(folder)).weights}
+    old["lang/embeddings"] = old.get("lang/embeddings", old.get("metas/embeddings"))
+    page = {id(v) for n in ("page_words", "page_attrs", "page") for v in model.get_layer(n).weights}
+    for v in model.weights:
+        was = old.get(v.path)
+        if was is None or id(v) in page:
+            continue
+        if was.shape[1:] != tuple(v.shape[1:]) or was.shape[0] > v.shape[0]:
+            raise SystemExit(f"{folder}: {v.path} is {was.shape} there and {tuple(v.shape)} here: not the same network.")
+        v.assign(np.concatenate([was, np.zeros((v.shape[0] - was.shape[0],) + was.shape[1:], np.float32)]))
+
+
+def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=4096, rate=2e-3, start=None, log=print):
+    """A trained model. Deterministic up to the order of floating point additions on several threads.
+
+    start: folder of an exported model to begin with; with 0 epochs its blocks stay as they are, and the page part is fitted.
+    """
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     pages = [p for p in pages if p.oracle >= 0.6 or not p.name.startswith("wcxb")]
     augment = Augment(x, seed)
     model = network.build(x.numeric_names)
+    if start is not None:
+        begin_with(model, start)
+    fit_page_part(model, pages, seed=seed, log=log)
+    if epochs == 0:
+        return model
     per_epoch = sum(1 for _ in batches(pages, augment, longest, blocks_per_batch, rng))
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 20, per_epoch * epochs, alpha=0.02, warmup_target=rate, warmup_steps=per_epoch // 2
@@ -183,16 +287,15 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
     optimizer.build(model.trainable_variables)
     weights = (
         class_weights(np.concatenate([p.role for p in pages]).astype(int), len(data.ROLES), 0.35),
-        class_weights(np.array([p.page_type for p in pages]), len(data.PAGE_TYPES), 0.6),
         class_weights(np.array([p.language for p in pages]), len(data.LANGUAGES), 0.5),
     )
-    step = make_step(model, optimizer, weights)
+    step = make_step(model, optimizer, weights, x.numeric_names.index("words"))
     for epoch in range(epochs):
-        start, sums, n = time.time(), np.zeros(5), 0
+        start, sums, n = time.time(), np.zeros(4), 0
         for bx, by in batches(pages, augment, longest, blocks_per_batch, rng):
             sums += step({k: tf.constant(v) for k, v in bx.items()}, {k: tf.constant(v) for k, v in by.items()}).numpy()
             n += 1
-        names = ("total", "main", "role", "type", "language")
+        names = ("total", "main", "role", "language")
         log(f"epoch {epoch + 1}/{epochs} {time.time() - start:.0f} s " +
             " ".join(f"{k} {v:.4f}" for k, v in zip(names, sums / n)), flush=True)  # fmt: skip
     optimizer.finalize_variable_values(model.trainable_variables)
@@ -219,6 +322,13 @@ def thresholds() -> dict:
     return {"main": 0.4, "title": 0.3, "author": 0.5, "date": 0.5}
 
 
+def type_shifts() -> np.ndarray:
+    """What is added to the logit of `main` for each page type: chosen by cross-validation, kept beside this file."""
+    file = HERE / "type_shifts.json"
+    shifts = json.loads(file.read_text()) if file.exists() else {}
+    return np.array([shifts.get(name, 0.0) for name in data.PAGE_TYPES], np.float32)
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--data", type=Path, required=True, help="folder with wcxb-dev/ and trafilatura's evaldata.json")
@@ -226,6 +336,7 @@ def main():
     a.add_argument("--cache", type=Path, help="folder for extracted features")
     a.add_argument("--library", type=Path, help="the feature library (default build/handlers/html.so)")
     a.add_argument("--epochs", type=int, default=8)
+    a.add_argument("--start", type=Path, help="exported model to begin with; --epochs 0 keeps what it says of blocks")
     a.add_argument("--seed", type=int, default=7)
     a = a.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -234,7 +345,8 @@ def main():
     x = Extractor(a.library)
     pages = data.load(a.data, a.cache, a.library)
     print(f"{len(pages)} pages, {sum(p.main.size for p in pages)} blocks, {time.time() - start:.0f} s", flush=True)
-    model = fit(pages, x, a.epochs, a.seed)
+    model = fit(pages, x, a.epochs, a.seed, start=a.start)
+    model.get_layer("type_shift").set_weights([type_shifts()[:, None]])
     print(f"{model.count_params()} parameters")
     export(model, a.out, x, thresholds())
     print(f"{a.out} written after {time.time() - start:.0f} s")
