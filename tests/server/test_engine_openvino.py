@@ -96,17 +96,21 @@ def test_same_as_tensorflow(client, folders, model, signature, inputs):
     assert_close(ask(client, model, inputs, signature), want)
 
 
-def html_inputs(units, seed=1):
-    return {"attr_tokens": whole((1, units, 20), 100), "node_mask": np.ones((1, units), "f4"),
-            "numeric": whole((1, units, 60), 50), "page_meta": whole((1, 48), 50), "tag_path": whole((1, units, 12), 50),
-            "text_tokens": whole((1, units, 24), 100, seed=seed), "url_tokens": whole((1, 32), 50)}
+def html_inputs(client, units, seed=1):
+    """A page of so many blocks, of the widths that the model takes."""
+    inputs = {}
+    for alias, info in client.metadata("html")[1]["serving_default"].inputs.items():
+        shape = [dim.size for dim in info.tensor_shape.dim]
+        shape = tuple(1 if at == 0 else units if size < 0 else size for at, size in enumerate(shape))
+        inputs[alias] = np.ones(shape, "f4") if alias == "node_mask" else whole(shape, 50, seed=seed)
+    return inputs
 
 
 def test_html_model(client):
     """Sizes that change from call to call, back and forth."""
     reference = tern_grpc.reference(HTML / "1")
     for units in (3, 250, 1, 250, 64):
-        inputs = html_inputs(units, seed=units)
+        inputs = html_inputs(client, units, seed=units)
         assert_close(ask(client, "html", inputs), reference(inputs))
 
 
@@ -193,7 +197,7 @@ def test_threads(server, client):
     """Loads have a lower priority than calls; the threads that calls run on were not made by one."""
     before = ticks_of_low_threads(server)
     for _ in range(10):
-        ask(client, "html", html_inputs(2000))
+        ask(client, "html", html_inputs(client, 2000))
     assert ticks_of_low_threads(server) == before
 
 
