@@ -1,4 +1,5 @@
 """Several models on SageMaker's port (SAGEMAKER_MULTI_MODEL): load, list, describe, invoke, unload; what goes wrong."""
+import http.client
 import json
 import os
 import re
@@ -446,18 +447,14 @@ def test_models_come_and_go_under_load(start, model):
 def test_the_end_comes_while_models_are_loaded(start, model):
     server = start()
     folder = model("m", body="sleep 700\n" + example_models.text())
-    answers = []
-    callers = [threading.Thread(target=lambda: answers.append(requests.post(
-        f"http://127.0.0.1:{server.port}/models", json={"model_name": "m", "url": str(folder)}, timeout=PATIENCE)))
-        for _ in range(3)]
-    for caller in callers:
-        caller.start()
+    body = json.dumps({"model_name": "m", "url": str(folder)})
+    callers = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE) for _ in range(3)]
+    for caller in callers:  # all three are sent before the end begins
+        caller.request("POST", "/models", body, {"Content-Type": "application/json"})
     server.until(lambda: "m: added" in server.log, "the load began")
     server.terminate()
-    for caller in callers:
-        caller.join(PATIENCE)
+    assert [caller.getresponse().status for caller in callers] == [503, 503, 503]
     server.stop()
-    assert [a.status_code for a in answers] == [503, 503, 503]
 
 
 # ---- scripts
