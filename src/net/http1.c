@@ -268,7 +268,10 @@ static int on_message_complete(llhttp_t *parser)
         if (!linked)
             tn_exchange_let_go(ex);
     }
-    return conn->turn >= TN_CONN_TURN || !tn_http1_wants(conn) || tn_conn_is_full(conn) ? HPE_PAUSED : 0;
+    const bool enough = conn->turn >= TN_CONN_TURN || !tn_http1_wants(conn) || tn_conn_is_full(conn);
+    /* The next request may lie in the same bytes, with a method that llhttp must not see: other_method(). */
+    h1->between = !enough && tn_net_takes_any_method(conn->loop->net, conn->tag);
+    return enough || h1->between ? HPE_PAUSED : 0;
 }
 
 /* Pointers are the parser's for good, so one table serves all. */
@@ -407,19 +410,24 @@ size_t tn_http1_feed(tn_conn *conn, const char *bytes, size_t n)
         tn_http1_fail(conn, 400, "This is neither HTTP/1.1 nor the preface of HTTP/2.");
         return n;
     }
-    const size_t other = other_method(conn, bytes, n);
-    llhttp_errno_t error = other > 0 ? llhttp_execute(&h1->parser, "PURGE", 5) : HPE_OK;
-    if (error == HPE_OK)
-        error = llhttp_execute(&h1->parser, bytes + other, n - other);
-    if (error == HPE_OK)
-        return n;
-    if (error == HPE_PAUSED) {
-        size_t used = (size_t)(llhttp_get_error_pos(&h1->parser) - bytes);
+    size_t used = 0;
+    do {
+        const char *at = bytes + used;
+        const size_t other = other_method(conn, at, n - used);
+        h1->between = false;
+        llhttp_errno_t error = other > 0 ? llhttp_execute(&h1->parser, "PURGE", 5) : HPE_OK;
+        if (error == HPE_OK)
+            error = llhttp_execute(&h1->parser, at + other, n - used - other);
+        if (error == HPE_OK)
+            return n;
+        if (error != HPE_PAUSED) {
+            parse_error(conn, error, at, n - used);
+            return n;
+        }
+        used = (size_t)(llhttp_get_error_pos(&h1->parser) - bytes);
         llhttp_resume(&h1->parser);
-        return used;
-    }
-    parse_error(conn, error, bytes, n);
-    return n;
+    } while (h1->between && used < n);
+    return used;
 }
 
 /* Nobody will read the answer of ex, which is in the list or being read. */

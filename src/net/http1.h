@@ -19,6 +19,7 @@ typedef struct tn_http1 {
     bool versioned; /* the request line has a version */
     bool in_trailers;
     bool stopped; /* no more requests are parsed */
+    bool between; /* paused behind a request, to look at the method of the next */
 } tn_http1;
 
 void tn_http1_open(tn_conn *conn);

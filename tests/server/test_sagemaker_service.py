@@ -1,5 +1,7 @@
 """The service form of SageMaker's port without a script: routes, errors, attributes, the default handler."""
 import json
+import re
+import socket
 
 import pytest
 
@@ -76,6 +78,15 @@ def test_methods_that_are_none_are_400(server, method, path, status):
     titles = {400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed"}
     answer = server.ask(method, path, data="x")
     assert kept(answer) == (status, "application/json", json.dumps({"title": titles[status]}))
+
+
+def test_a_method_that_is_none_behind_a_body(server):
+    """The rest of one request and the whole of the next came in one piece."""
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
+        sock.sendall(b"MKCOL /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+                     b"BREW /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answer) == [b"405", b"400"]
 
 
 @pytest.mark.parametrize("path, allow", [("/ping", "GET, OPTIONS"), ("/invocations", "DELETE, GET, POST, OPTIONS")])
