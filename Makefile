@@ -68,7 +68,7 @@ format: deps-test ## bring the C sources into form: wide comments wrapped, then 
 	@n=0; until clang-format --dry-run -Werror $(FILES) 2>/dev/null || [ $$n = 9 ]; do \
 	    clang-format -i $(FILES); n=$$((n + 1)); done
 
-bench: build ## all measurements, into bench/report (15 minutes; QUICK=1: 3)
+bench: build ## all measurements, into bench/report (QUICK=1: only the numbers to hold)
 	@deps/setup.sh bench
 	@$(MESON) setup --reconfigure -Dbench=true $(BUILD) >/dev/null
 	@$(NINJA) -C $(BUILD)

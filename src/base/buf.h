@@ -54,6 +54,13 @@ static inline void tn_buf_z(tn_buf *b, const char *z)
     tn_buf_append(b, z, strlen(z));
 }
 
+/* A code point as UTF-8: tn_put_utf8(). */
+static inline void tn_buf_utf8(tn_buf *b, uint32_t c)
+{
+    char utf8[4];
+    tn_buf_append(b, utf8, tn_put_utf8(utf8, c));
+}
+
 static inline void tn_buf_char(tn_buf *b, char c)
 {
     char *p = tn_buf_reserve(b, 1);

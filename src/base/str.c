@@ -108,6 +108,16 @@ size_t tn_put_i64(char *to, int64_t v)
     return 1 + tn_put_u64(to + 1, 0 - (uint64_t)v);
 }
 
+size_t tn_put_utf8(char *to, uint32_t c)
+{
+    static const uint8_t heads[] = {0, 0xC0, 0xE0, 0xF0};
+    const unsigned more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    to[0] = (char)(heads[more] | c >> (6 * more));
+    for (unsigned i = 1; i <= more; i++)
+        to[i] = (char)(0x80 | (c >> (6 * (more - i)) & 0x3F));
+    return more + 1;
+}
+
 /* Of this process; set before main(), or when the object is opened. */
 static uint64_t hash_seed = UINT64_C(14695981039346656037);
 

@@ -64,6 +64,8 @@ bool tn_str_i64(tn_str s, int64_t *value); /* optional '-' */
 size_t tn_put_u64(char *to, uint64_t v);
 /* The same with a '-' where it is due. */
 size_t tn_put_i64(char *to, int64_t v);
+/* A code point of up to 21 bits as UTF-8 (RFC 3629, 3; surrogates too): 4 bytes at most; returns how many. */
+size_t tn_put_utf8(char *to, uint32_t c);
 /*
  * FNV-1a of 64 bits from a start that every process draws anew, so that no client can make keys that collide.
  */

@@ -122,30 +122,6 @@ static int hex4(const char *p, const char *end)
     return v;
 }
 
-static size_t put_utf8(uint32_t c, char *out)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3F));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3F));
-    out[3] = (char)(0x80 | (c & 0x3F));
-    return 4;
-}
-
 /* What is wrong with the escape behind the backslash at p; NULL when nothing. */
 static const char *unescape(const char *p, const char *end, char utf8[4], size_t *length, size_t *taken)
 {
@@ -174,7 +150,7 @@ static const char *unescape(const char *p, const char *end, char utf8[4], size_t
             return "The surrogate pair in string is invalid.";
         c = 0x10000 + ((c - 0xD800) << 10) + ((uint32_t)low - 0xDC00);
     }
-    *length = put_utf8(c, utf8);
+    *length = tn_put_utf8(utf8, c);
     return NULL;
 }
 

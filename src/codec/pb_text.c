@@ -109,15 +109,6 @@ static void number_escape(reader *r, int base, int most, tn_buf *out)
     tn_buf_char(out, (char)value);
 }
 
-static void put_utf8(tn_buf *out, uint32_t c)
-{
-    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    static const uint8_t heads[] = {0, 0xC0, 0xE0, 0xF0};
-    tn_buf_char(out, (char)(heads[more] | c >> (6 * more)));
-    while (more-- > 0)
-        tn_buf_char(out, (char)(0x80 | (c >> (6 * more) & 0x3F)));
-}
-
 /* \u with 4 digits, \U with 8: a code point, or the first half of one and \u with the second. */
 static bool unicode_escape(reader *r, int digits, tn_buf *out)
 {
@@ -141,7 +132,7 @@ static bool unicode_escape(reader *r, int digits, tn_buf *out)
     }
     if (c > 0x10FFFF)
         return false;
-    put_utf8(out, c);
+    tn_buf_utf8(out, c);
     return true;
 }
 

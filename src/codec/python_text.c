@@ -40,25 +40,6 @@ static int32_t next_char(tn_str s, size_t *at)
     return c;
 }
 
-static void put_utf8(tn_buf *out, uint32_t c)
-{
-    if (c < 0x80) {
-        tn_buf_char(out, (char)c);
-    } else if (c < 0x800) {
-        tn_buf_char(out, (char)(0xC0 | c >> 6));
-        tn_buf_char(out, (char)(0x80 | (c & 0x3F)));
-    } else if (c < 0x10000) {
-        tn_buf_char(out, (char)(0xE0 | c >> 12));
-        tn_buf_char(out, (char)(0x80 | (c >> 6 & 0x3F)));
-        tn_buf_char(out, (char)(0x80 | (c & 0x3F)));
-    } else {
-        tn_buf_char(out, (char)(0xF0 | c >> 18));
-        tn_buf_char(out, (char)(0x80 | (c >> 12 & 0x3F)));
-        tn_buf_char(out, (char)(0x80 | (c >> 6 & 0x3F)));
-        tn_buf_char(out, (char)(0x80 | (c & 0x3F)));
-    }
-}
-
 /* ---- json.dumps() ---- */
 
 static void put_json_char(tn_buf *out, int32_t c, bool ascii)
@@ -72,7 +53,7 @@ static void put_json_char(tn_buf *out, int32_t c, bool ascii)
     else if (u < 0x20)
         tn_buf_printf(out, "\\u%04x", (unsigned)u);
     else if (u < 0x7F || (!ascii && (u < 0xD800 || u >= 0xE000)))
-        put_utf8(out, u);
+        tn_buf_utf8(out, u);
     else if (u < 0x10000)
         tn_buf_printf(out, "\\u%04x", (unsigned)u);
     else
@@ -124,7 +105,7 @@ static void put_repr_char(tn_buf *out, int32_t c, char quote)
     else if (u == '\t' || u == '\n' || u == '\r')
         tn_buf_printf(out, "\\%c", u == '\t' ? 't' : u == '\n' ? 'n' : 'r');
     else if (is_printable(u))
-        put_utf8(out, u);
+        tn_buf_utf8(out, u);
     else if (u < 0x100)
         tn_buf_printf(out, "\\x%02x", (unsigned)u);
     else if (u < 0x10000)

@@ -62,6 +62,28 @@ static void utf8_is_strict(void **state)
     assert_false(tn_str_is_utf8(TN_STR("\x80")));
 }
 
+static void code_points_are_written(void **state)
+{
+    static const struct {
+        uint32_t c;
+        const char *utf8;
+    } vectors[] = {{'A', "A"},
+                   {0x7F, "\x7F"},
+                   {0x80, "\xC2\x80"},
+                   {0x7FF, "\xDF\xBF"},
+                   {0x800, "\xE0\xA0\x80"},
+                   {0xFFFD, "\xEF\xBF\xBD"},
+                   {0x10000, "\xF0\x90\x80\x80"},
+                   {0x10FFFF, "\xF4\x8F\xBF\xBF"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) {
+        char utf8[4];
+        const size_t n = tn_put_utf8(utf8, vectors[i].c);
+        assert_int_equal(n, strlen(vectors[i].utf8));
+        assert_memory_equal(utf8, vectors[i].utf8, n);
+    }
+}
+
 static void count_up(void *arg)
 {
     ++*(int *)arg;
@@ -335,6 +357,7 @@ int main(void)
         cmocka_unit_test(numbers_are_whole_and_in_range),
         cmocka_unit_test(slices_compare_find_and_cut),
         cmocka_unit_test(utf8_is_strict),
+        cmocka_unit_test(code_points_are_written),
         cmocka_unit_test(keys_made_to_collide_do_not),
         cmocka_unit_test(arena_is_bounded_and_cleans_up),
         cmocka_unit_test(buffer_fails_once_over_its_maximum),

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+
 typedef struct span {
     const char *p;
     size_t n;
@@ -37,30 +39,6 @@ static bool blank(char c)
 }
 
 /* ---- character references ---- */
-
-static size_t put_utf8(char *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3F));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3F));
-    out[3] = (char)(0x80 | (c & 0x3F));
-    return 4;
-}
 
 static int digit_of(char c, int base)
 {
@@ -120,7 +98,7 @@ size_t tn_html_unescape(const char *s, size_t n, char *out)
             out[length++] = s[i++];
             continue;
         }
-        length += put_utf8(out + length, c);
+        length += tn_put_utf8(out + length, c);
         i += taken;
     }
     return length;
