@@ -109,7 +109,7 @@ class Bare(Called):
 
 class Flask:
     """bench/flask_app.py behind gunicorn, one worker with a thread pool so that connections are kept, or under the server for
-    development that `flask run` starts."""
+    development that `flask run` starts. It starts without waiting: wait() before it is asked."""
 
     def __init__(self, folder, build, model, with_features, library, gunicorn=True):
         self.port, self.build, self.work, self.gunicorn = tern_server.free_port(), build, Path(folder), gunicorn
@@ -123,19 +123,22 @@ class Flask:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen([sys.executable, *way], cwd=Path(__file__).resolve().parent, env=env,
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        try:
-            wait_http(self.port, "/ready", self.process, self.log_path)
-        except Failed:
-            self.stop()
-            raise
 
-    def paths(self):
-        if not self.gunicorn:
-            return [self.way("Flask's own server, tensors as JSON, predict()", "/json", lambda p: p.json, "application/json")]
-        return [self.way("Flask, tensors as JSON, predict()", "/json", lambda p: p.json, "application/json"),
-                self.way("Flask, tensors as JSON, signature", "/json_direct", lambda p: p.json, "application/json"),
-                self.way("Flask, raw HTML, predict()", "/html", lambda p: p.html, CONTENT_TYPE),
-                self.way("Flask, raw HTML, signature", "/html_direct", lambda p: p.html, CONTENT_TYPE)]
+    def wait(self):
+        wait_http(self.port, "/ready", self.process, self.log_path)
+
+    def paths(self, quick):
+        """quick: what the design's table needs, which is predict() at the median page."""
+        def of_json(payload):
+            return payload.json if payload.name == "median" or not quick else None
+
+        who = "Flask" if self.gunicorn else "Flask's own server"
+        found = [self.way(f"{who}, tensors as JSON, predict()", "/json", of_json, "application/json")]
+        if self.gunicorn and not quick:
+            found += [self.way("Flask, tensors as JSON, signature", "/json_direct", of_json, "application/json"),
+                      self.way("Flask, raw HTML, predict()", "/html", lambda p: p.html, CONTENT_TYPE),
+                      self.way("Flask, raw HTML, signature", "/html_direct", lambda p: p.html, CONTENT_TYPE)]
+        return found
 
     def way(self, name, path, body_of, content_type):
         return Loaded(name, self.build, self.work, self.port, path, body_of, content_type)

@@ -25,8 +25,9 @@ def small_payloads(build):
     """Keras models of the tests: -> [(title, folder of the model, payload)]"""
     import numpy as np
     import payloads as p
+    import prepare
     import tern_grpc
-    folder = tern_server.make_models("openvino_models.py", "openvino", build)
+    folder = prepare.small_keras_models(build)
     random = np.random.default_rng(1)
     inputs = {"dense": {"x": random.normal(size=(1, 8)).astype("f4")},
               "convolution": {"image": random.normal(size=(1, 64, 64, 3)).astype("f4")},

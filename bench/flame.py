@@ -148,12 +148,13 @@ def sample(pid, seconds, folder, name, hertz):
 
 def measure(build, work, out, heavy, note):
     import load
+    import prepare
     import small
     import tern_server
     if shutil.which("perf") is None:
         return {"missing": "there is no perf here (Debian: linux-perf)"}
     out.mkdir(parents=True, exist_ok=True)
-    models = {"half_plus_two": tern_server.make_models("server_models.py", "server", build) / "half_plus_two",
+    models = {"half_plus_two": prepare.half_plus_two(build),
               "heavy": build / "bench-heavy"}
     message, body, floats = work / "flame.bin", work / "flame.json", work / "floats.json"
     message.write_bytes(small.predict_message()[5:])

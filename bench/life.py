@@ -35,33 +35,52 @@ def open_loop(build, port, message, seconds):
 
 
 class Swaps:
-    """Lets a model go from version to version until it is stopped: a process of its own, which gives way to all others, so
+    """Lets a model go from version to version between go() and stop(): a process of its own, which gives way to all others, so
     that what asks for the swaps is not measured with them."""
 
     def __init__(self, port, models):
         command = [sys.executable, __file__, str(port), json.dumps({name: str(path) for name, path in models.items()})]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)))
-        self.process.stdout.readline()  # it is there
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.read()  # it is there, and both versions were served
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a swap failed, see above; it ended with {self.process.wait()}")
+        return line
+
+    def tell(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def go(self):
+        self.tell()
 
     def stop(self):
-        told, _ = self.process.communicate("", timeout=100)
-        if self.process.returncode:
-            raise RuntimeError("a swap failed, see above")
-        return int(told)
+        """-> how many swaps that were"""
+        self.tell()
+        return int(self.read())
+
+    def end(self):
+        self.process.kill()  # on a busy machine its own way out would take it minutes
+        self.process.communicate()
 
 
 def keep_swapping(port, models):
-    """What the process does: swaps until its input ends, then prints how many."""
+    """What the process does: a line starts the swaps, the next one stops them and has their number printed."""
     import tern_grpc
-    count = 0
     with tern_grpc.Client(port) as client:
-        swap(client, models, 1)
+        for version in (1, 2):
+            swap(client, models, version)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         print("ready", flush=True)
-        while not select.select([sys.stdin], [], [], 0)[0]:
-            count += 1
-            swap(client, models, 1 + count % 2)
-    print(count)
+        while sys.stdin.readline():
+            count = 0
+            while not select.select([sys.stdin], [], [], 0)[0]:
+                count += 1
+                swap(client, models, 1 + count % 2)
+            if sys.stdin.readline():
+                print(count, flush=True)
 
 
 def reload_request(models, version):
@@ -88,35 +107,30 @@ def swap(client, models, version):
 
 
 def measure_swaps(build, folder, rounds, seconds, note):
+    import prepare
     import small
-    import tern_grpc
-    small_models = tern_server.make_models("server_models.py", "server", build)
-    large = tern_server.make_models("engine_models.py", "engine", build) / "large" / "1"
-    models = {"half_plus_two": small_models / "half_plus_two", "swapped": folder / "swapped"}
+    large = prepare.large_model(build) / "1"
+    models = {"half_plus_two": prepare.half_plus_two(build), "swapped": folder / "swapped"}
     for version in ("1", "2"):
         shutil.copytree(large, models["swapped"] / version)
     message = folder / "message.bin"
     message.write_bytes(small.predict_message()[5:])  # without gRPC's frame
     server = tern_server.Server(folder / "tern-swaps", ["--model_name=half_plus_two",
                                                         f"--model_base_path={models['half_plus_two']}"], build=build)
-    rest, swaps, ratios, swapped = [], [], [], 0
+    rest, swaps, ratios, swapped, running = [], [], [], 0, None
     try:
-        with tern_grpc.Client(server.grpc) as client:
-            for version in (1, 2):
-                swap(client, models, version)
-            open_loop(build, server.grpc, message, 2)
-            for turn in range(rounds):
-                note(f"swaps, round {turn + 1}/{rounds}")
-                calm = open_loop(build, server.grpc, message, seconds)
-                running = Swaps(server.grpc, models)
-                try:
-                    busy = open_loop(build, server.grpc, message, seconds)
-                finally:
-                    swapped += running.stop()
-                rest.append(calm)
-                swaps.append(busy)
-                ratios.append(busy["p99_ms"] / calm["p99_ms"])
+        running = Swaps(server.grpc, models)
+        open_loop(build, server.grpc, message, 2)
+        for turn in range(rounds):
+            note(f"swaps, round {turn + 1}/{rounds}")
+            rest.append(open_loop(build, server.grpc, message, seconds))
+            running.go()
+            swaps.append(open_loop(build, server.grpc, message, seconds))
+            swapped += running.stop()
+            ratios.append(swaps[-1]["p99_ms"] / rest[-1]["p99_ms"])
     finally:
+        if running:
+            running.end()
         server.stop()
     return {"swaps": swapped, "ratio": statistics.median(ratios), "ratios": ratios,
             **{f"{name}_{label}": statistics.median(w[f"{label}_ms"] for w in windows)
@@ -164,7 +178,8 @@ def time_to_ready(build, folder, source, broken):
 
 
 def measure_ready(build, folder, rounds, note):
-    source = tern_server.make_models("server_models.py", "server", build) / "half_plus_two" / "1"
+    import prepare
+    source = prepare.half_plus_two(build) / "1"
     times = {False: [], True: []}
     for turn in range(rounds):
         for broken in (False, True) if turn % 2 else (True, False):
@@ -186,13 +201,16 @@ def section(found):
         [title, *(f"{swaps[f'{name}_{p}']:.2f}" for p in ("p50", "p99", "p99.9"))]
         for title, name in (("at rest", "rest"), ("while swapped", "busy"))])
     lines += [f"p99 while swapped / at rest: **{swaps['ratio']:.2f}** (aim: at most 1.5).", ""]
-    lines += [f"Time to ready of {ready['models']} models: {ready['good_s']:.2f} s; of the {ready['models'] - 1} others when one "
-              f"cannot be loaded: {ready['broken_s']:.2f} s, **{ready['ratio']:.2f}** times as long (aim: 1).", ""]
+    if ready:
+        lines += [f"Time to ready of {ready['models']} models: {ready['good_s']:.2f} s; of the {ready['models'] - 1} others when "
+                  f"one cannot be loaded: {ready['broken_s']:.2f} s, **{ready['ratio']:.2f}** times as long (aim: 1).", ""]
     return lines
 
 
-def measure(build, folder, rounds, seconds, note):
-    return {"swaps": measure_swaps(build, folder, rounds, seconds, note), "ready": measure_ready(build, folder, rounds, note)}
+def measure(build, folder, rounds, quick, note):
+    """quick: the swaps only."""
+    return {"swaps": measure_swaps(build, folder, rounds, 2 if quick else 3, note),
+            "ready": None if quick else measure_ready(build, folder, min(3, rounds), note)}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tern_server
@@ -113,21 +114,26 @@ def server_peak(build, folder, model_folder, payload, small, api):
 
 
 def memory_of(build, work, title, model_folder, payload, rounds):
-    small, rows = small_of(payload), {}
+    """Two processes at a time: what they take does not depend on how long they take."""
+    small = small_of(payload)
     files = [work / f"memory-{payload.name}-{i}.request" for i in range(2)]
     for file, p in zip(files, (small, payload)):
         file.write_bytes(p.proto)
-    inputs = sum(v.nbytes for v in payload.tensors.values())
-    for turn in range(rounds):
-        bare = engine_peak(build, model_folder / "1", files)
-        for api, body in (("REST", payload.json), ("gRPC", payload.proto)):
-            peak, outputs = server_peak(build, work / f"memory-{payload.name}-{api}-{turn}", model_folder, payload, small, api)
-            row = rows.setdefault(api, {"title": title, "api": api, "body": len(body), "tensors": inputs + outputs, "peak": [],
-                                        "run": [], "ratios": []})
+    bodies = {"REST": payload.json, "gRPC": payload.proto}
+    with ThreadPoolExecutor(2) as pool:
+        bare = [pool.submit(engine_peak, build, model_folder / "1", files) for _ in range(rounds)]
+        served = {api: [pool.submit(server_peak, build, work / f"memory-{payload.name}-{api}-{turn}", model_folder, payload, small,
+                                    api) for turn in range(rounds)] for api in bodies}
+    rows, inputs = [], sum(v.nbytes for v in payload.tensors.values())
+    for api, body in bodies.items():
+        row = {"title": title, "api": api, "body": len(body), "peak": [], "run": [], "ratios": []}
+        for alone, (peak, outputs) in zip((b.result() for b in bare), (s.result() for s in served[api])):
+            row["tensors"] = inputs + outputs
             row["peak"].append(peak)
-            row["run"].append(bare - outputs)
-            row["ratios"].append((peak - (bare - outputs)) / (len(body) + inputs + outputs))
-    return list(rows.values())
+            row["run"].append(alone - outputs)
+            row["ratios"].append((peak - row["run"][-1]) / (len(body) + row["tensors"]))
+        rows.append(row)
+    return rows
 
 
 # ---- start ----

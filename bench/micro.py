@@ -52,18 +52,21 @@ def measure_html(build, work, pages, rounds, note):
     return rows
 
 
-def measure_json(build, rounds, note):
-    """What bench/codec prints (its head describes the fields), or None where it was not built."""
+def measure_json(build, rounds, cases, note):
+    """What bench/codec prints (its head describes the fields), or None where it was not built. cases: all when empty."""
     program = build / "bench" / "codec"
     if not os.access(program, os.X_OK):
         return None
     note("JSON numbers")
-    done = subprocess.run([program, "--json", "--rounds", str(max(5, 3 * rounds))], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([program, "--json", "--rounds", str(max(5, 3 * rounds)), *cases], stdout=subprocess.PIPE, text=True,
+                          check=True)
     return json.loads(done.stdout)
 
 
-def measure(build, work, pages, rounds, note):
-    return {"html": measure_html(build, work, pages, rounds, note), "json": measure_json(build, rounds, note)}
+def measure(build, work, pages, rounds, quick, note):
+    """quick: of the codec only what reads JSON."""
+    return {"html": measure_html(build, work, pages, rounds, note),
+            "json": measure_json(build, rounds, ["decode"] if quick else [], note)}
 
 
 def section(found):

@@ -126,6 +126,7 @@ def markdown(result):
     for part in ("micro", "limits", "sweep", "engines", "life", "sagemaker", "flame"):
         if result.get(part):
             lines += importlib.import_module(part).section(result[part])
+    lines += ["## How long it took", "", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result["took"].items()) + ".", ""]
     for text in result["notes"]:
         lines += [f"Note: {text}", ""]
     return "\n".join(lines).rstrip() + "\n"

@@ -3,15 +3,15 @@
 
     make bench            about fifteen minutes; QUICK=1 about three (what the design's table needs)
 
-For each payload every contestant has its turn once a round, the order turning by one each round, so that what the machine
-does meanwhile hits all alike. A ratio is taken within each round, to the limit of that round, and its median over the
-rounds is told: the limit is the bare engine for tensors (bench/bare_engine.c: same library, same inputs, no server), and
-the C features plus the bare engine for raw HTML. Writes bench/report/: report.md, report.json, plot.png, plot.svg, sagemaker.png.
+Models are made once a build folder (prepare.py). For each payload every contestant has its turn once a round, the order
+turning by one each round, so that what the machine does meanwhile hits all alike. A ratio is taken within each round, to
+the limit of that round, and its median over the rounds is told: the limit is the bare engine for tensors
+(bench/bare_engine.c: same library, same inputs, no server), and the C features plus the bare engine for raw HTML. Writes
+bench/report/: report.md, report.json, plot.png, plot.svg, sagemaker.png.
 """
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +27,7 @@ DEPS = Path(os.environ.get("TERN_DEPS", ROOT / ".deps"))
 sys.path[:0] = [str(HERE), *(str(ROOT / f) for f in ("tests/server", "models/html", "models/html/train"))]
 
 import payloads as p  # noqa: E402
+import prepare  # noqa: E402
 
 STAGES = ("read", "decode", "preprocess", "queue", "run", "postprocess", "encode")
 
@@ -52,10 +53,13 @@ def measure(payload, contestants, rounds, seconds, progress):
     able = [c for c in contestants if c.takes(payload)]
     found = {c.name: {"rounds": [], "stages": {}} for c in able}
     expected = {}
-    for c in able:  # warm up: caches, lazy graph work, measured costs of the server
+    bare = 0
+    for c in able:  # warm up: caches, lazy graph work, measured costs of the server; the bare engine is the first
         progress(f"{payload.name}: warming up {c.name}")
-        for _ in range(2):
-            expected[c.name] = statistics.median(c.round(payload, seconds, expected.get(c.name, 0))[0])
+        expected[c.name] = statistics.median(c.round(payload, seconds, bare)[0])
+        if expected[c.name] < seconds * 1e3:
+            expected[c.name] = statistics.median(c.round(payload, seconds, expected[c.name])[0])
+        bare = bare or expected[c.name]
     for turn in range(rounds):
         for c in able[turn % len(able):] + able[:turn % len(able)]:
             progress(f"{payload.name}: round {turn + 1}/{rounds}, {c.name}")
@@ -107,73 +111,29 @@ def about(payload):
     return ", ".join(parts + [f"{report.size(len(payload.json))} as JSON", f"{report.size(len(payload.proto))} over gRPC"]) + "."
 
 
-def page_payloads(args, extractor, features, tern_grpc, progress):
-    out = []
-    for name, (text, page) in p.choose(args.shared, args.build / "bench-pages", extractor, features.FeatureError,
-                                       progress).items():
-        tensors = features.batch_of_one(extractor.extract(page, p.CONTENT_TYPE))
-        out.append(p.encode(p.Payload(name, text, "html", page, tensors), tern_grpc))
-    return out
-
-
-def heavy_payload(args, tern_grpc, progress):
-    """The heavy model (made once, by its own script) and its inputs at 8,192 elements of a real page."""
-    import heavy
-    folder = args.build / "bench-heavy"
-    if not (folder / "request.json").exists():
-        progress("making the heavy model")
-        subprocess.run([sys.executable, str(ROOT / "models" / "html" / "heavy.py"), "--out", str(folder)], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    cached = args.build / "bench-pages" / "widest.html"
-    page = cached if cached.exists() else ROOT / "models" / "html" / "pages" / "article.html"
-    text = f"{'the page with the most blocks' if page == cached else page.name}, repeated"
-    tensors = heavy.payload(page.read_bytes(), 8192)
-    return folder, p.encode(p.Payload("heavy", text, "heavy", None, tensors), tern_grpc)
-
-
-def wide_payload(args, tern_grpc, progress):
-    """The rows model of bench/endpoint, and 10,000 rows of ids below 10,000: 8 MB of JSON, 10 GFLOP."""
-    import numpy as np
-    folder = args.build / "bench-wide"
-    if not (folder / "rows").exists():
-        progress("making the wide model")
-        subprocess.run([sys.executable, str(HERE / "endpoint" / "models.py"), str(folder)], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    ids = np.random.default_rng(7).integers(0, 10_000, size=(10_000, 160)).astype("i4")
-    return folder / "rows", p.encode(p.Payload("wide", "a table of ids and a few dense layers", "rows", None, {"ids": ids}),
-                                     tern_grpc)
-
-
-def run_group(payloads, model_folder, with_flask, extractor, args, work, progress):
-    """One model: its Tern, its Flask, the bare engine; every payload over them. -> cases"""
+def run_group(payloads, model_folder, flasks, context):
+    """One model: its Tern, the bare engine, and what is given of Flask; every payload over them. -> cases"""
     import contestants as c
     import tern_server
-    library = args.build / "handlers" / "html.so"
-    name = payloads[0].model
+    args, work, name = context.args, context.work, payloads[0].model
     server = tern_server.Server(work / f"tern-{name}", [f"--model_name={name}", f"--model_base_path={model_folder}"],
                                 build=args.build)
-    started, bare = [], c.Bare(args.build, model_folder / "1", work)
+    bare = c.Bare(args.build, model_folder / "1", work)
     try:
-        for gunicorn in (True, False) if with_flask else ():
-            progress.step(f"starting Flask with {name}")
-            started.append(c.Flask(work, args.build, model_folder / "1", True, library, gunicorn))
-
         def tern(title, port, path, body_of, content_type="", api="rest"):
             return c.Loaded(title, args.build, work, port, path, body_of, content_type, api)
 
-        who = [bare, c.Features(extractor),
+        who = [bare, c.Features(context.extractor),
                tern("Tern, gRPC", server.grpc, "", lambda p: p.proto, api="grpc"),
                tern("Tern, tensors as JSON", server.rest, "/v1/models/{model}:predict", lambda p: p.json, "application/json"),
                tern("Tern, raw HTML", server.rest, "/invocations", lambda p: p.html, p.CONTENT_TYPE),
-               *(way for flask in started for way in flask.paths())]
+               *(way for flask in flasks for way in flask.paths(args.quick))]
         cases = []
         for payload in payloads:
-            progress.step(f"measuring: {title(payload)}")
-            cases.append(judge(payload, measure(payload, who, args.rounds, 0.25, progress)))
+            context.progress.step(f"measuring: {title(payload)}")
+            cases.append(judge(payload, measure(payload, who, args.rounds, 0.25, context.progress)))
         return cases
     finally:
-        for flask in started:
-            flask.stop()
         bare.stop()
         server.stop()
 
@@ -187,74 +147,76 @@ class Context:
     work: Path
     progress: Progress
     extractor: object
-    pages: list  # payloads of the page model
+    payloads: prepare.Payloads
+    flasks: list  # the page model in Flask: behind gunicorn, and by its own server
 
 
 def pages_part(context, names):
-    found = [x for x in context.pages if x.name in names]
-    return run_group(found, ROOT / "models" / "html" / "saved_model", True, context.extractor, context.args, context.work,
-                     context.progress)
+    found = [x for x in context.payloads.pages() if x.name in names]
+    try:
+        for flask in context.flasks:
+            flask.wait()
+        return run_group(found, prepare.HTML_MODEL, context.flasks, context)
+    finally:
+        stop_flasks(context)
 
 
-def single_part(context, make):
-    import tern_grpc
-    folder, payload = make(context.args, tern_grpc, context.progress)
-    return run_group([payload], folder, False, context.extractor, context.args, context.work, context.progress)
+def stop_flasks(context):
+    while context.flasks:
+        context.flasks.pop().stop()
+
+
+def single_part(context, made):
+    folder, payload = made()
+    return run_group([payload], folder, [], context)
 
 
 def small_part(context):
     import small
     args = context.args
-    return small.measure(args.build, DEPS, context.work, 2 if args.quick else 3, 1 if args.quick else 2, context.progress)
+    return small.measure(args.build, DEPS, context.work, args.rounds, args.quick, context.progress)
 
 
 def life_part(context):
     import life
-    return life.measure(context.args.build, context.work, context.args.rounds, 2 if context.args.quick else 4, context.progress)
+    return life.measure(context.args.build, context.work, context.args.rounds, context.args.quick, context.progress)
 
 
 def sagemaker_part(context):
     import sagemaker
-    return sagemaker.measure(context.args.build, DEPS, context.work / "sagemaker", min(5, context.args.rounds),
-                             context.args.quick, context.progress)
+    return sagemaker.measure(context.args.build, DEPS, context.work / "sagemaker", min(3, context.args.rounds),
+                             context.progress)
 
 
 def engines_part(context):
     import engines
-    import tern_grpc
-    args, folders = context.args, {"html": ROOT / "models" / "html" / "saved_model"}
-    heavy, wide = (make(args, tern_grpc, context.progress) for make in (heavy_payload, wide_payload))
-    cases = [*engines.small_payloads(args.build), *((title(x), folders["html"], x) for x in context.pages),
-             *((title(payload), folder, payload) for folder, payload in (heavy, wide))]
+    args, large = context.args, (context.payloads.heavy(), context.payloads.wide())
+    cases = [*engines.small_payloads(args.build), *((title(x), prepare.HTML_MODEL, x) for x in context.payloads.pages()),
+             *((title(payload), folder, payload) for folder, payload in large)]
     return engines.measure(args.build, context.work, cases, args.rounds, context.progress.step)
 
 
 def micro_part(context):
     import micro
-    return micro.measure(context.args.build, context.work, context.pages, context.args.rounds, context.progress)
+    return micro.measure(context.args.build, context.work, context.payloads.pages(), context.args.rounds, context.args.quick,
+                         context.progress)
 
 
 def limits_part(context):
     import limits
-    import tern_grpc
-    heavy, wide = (make(context.args, tern_grpc, context.progress) for make in (heavy_payload, wide_payload))
-    page = (ROOT / "models" / "html" / "saved_model", context.pages[-1])
-    cases = {title(payload): (folder, payload) for folder, payload in (page, heavy, wide)}
+    page = (prepare.HTML_MODEL, context.payloads.pages()[-1])
+    cases = {title(payload): (folder, payload) for folder, payload in (page, context.payloads.heavy(), context.payloads.wide())}
     return limits.measure(context.args.build, context.work, cases, context.args.rounds, context.progress)
 
 
 def sweep_part(context):
     import sweep
-    import tern_grpc
-    folder, _ = wide_payload(context.args, tern_grpc, context.progress)
-    return sweep.measure(context.args.build, context.work, folder, context.args.quick, context.progress)
+    return sweep.measure(context.args.build, context.work, context.payloads.wide()[0], context.progress)
 
 
 def flame_part(context):
     import flame
-    import tern_grpc
-    _, heavy = heavy_payload(context.args, tern_grpc, context.progress)
-    return flame.measure(context.args.build, context.work, context.args.out, heavy, context.progress)
+    return flame.measure(context.args.build, context.work, context.args.out, context.payloads.heavy()[1], context.progress)
 
 
 PARTS = {"small": small_part, "life": life_part, "micro": micro_part, "limits": limits_part, "sweep": sweep_part,
@@ -281,21 +243,50 @@ def arguments():
     return args
 
 
+def start_flasks(args, work):
+    """Not awaited here: each loads TensorFlow, as this process does meanwhile."""
+    import contestants
+    if "median" not in args.only:
+        return []
+    library = args.build / "handlers" / "html.so"
+    return [contestants.Flask(work, args.build, prepare.HTML_MODEL / "1", True, library, gunicorn) for gunicorn in (True, False)]
+
+
+def get_ready(args, work, progress):
+    """-> (the context, TensorFlow's version), when the models are made and the payloads of the pages."""
+    progress.step("loading TensorFlow, making models and payloads")
+    models, flasks = prepare.Models(args.build, args.only), start_flasks(args, work)
+    import features
+    import tensorflow
+    extractor = features.Extractor()
+    context = Context(args, work, progress, extractor, prepare.Payloads(args, extractor, progress), flasks)
+    try:
+        context.payloads.pages()
+        models.wait()
+    except BaseException:
+        stop_flasks(context)
+        raise
+    return context, tensorflow.__version__
+
+
 def run_parts(context, result):
     """Every part on its own: one that fails is told in the report, and the others go on."""
     names = [n for n in context.args.only if n in ("median", "largest", "widest")]
     steps = [("pages", lambda: pages_part(context, names))] if names else []
-    steps += [(n, lambda make=make: single_part(context, make)) for n, make in (("heavy", heavy_payload), ("wide", wide_payload))
-              if n in context.args.only]
+    steps += [(n, lambda made=made: single_part(context, made))
+              for n, made in (("heavy", context.payloads.heavy), ("wide", context.payloads.wide)) if n in context.args.only]
     steps += [(n, lambda part=part: part(context)) for n, part in PARTS.items() if n in context.args.only]
     for name, step in steps:
         context.progress.step(f"part: {name}")
+        start = time.monotonic()
         try:
             found = step()
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
             result["notes"].append(f"the part \"{name}\" failed: {str(error)[:500]}")
             continue
+        finally:
+            result["took"][name] = time.monotonic() - start
         if name in PARTS:
             result[name] = found
         else:
@@ -305,19 +296,14 @@ def run_parts(context, result):
 def main():
     args, progress, busy = arguments(), Progress(), os.getloadavg()[0]
     os.environ["TERN_HTML_LIB"] = str(args.build / "handlers" / "html.so")
-    progress.step("loading TensorFlow, making the payloads")
-    import features
     import report
-    import tensorflow
-    import tern_grpc
-    extractor = features.Extractor()
-    result = {"machine": report.machine(), "tensorflow": tensorflow.__version__, "rounds": args.rounds, "quick": args.quick,
-              "cases": [], "notes": []}
+    result = {"machine": report.machine(), "rounds": args.rounds, "quick": args.quick, "cases": [], "notes": [], "took": {}}
     if busy > 0.7 * (os.cpu_count() or 1):
         result["notes"].append(f"the machine was busy with something else at the start (load {busy:.1f}).")
     with tempfile.TemporaryDirectory(prefix="tern-bench-") as work:
-        run_parts(Context(args, Path(work), progress, extractor, page_payloads(args, extractor, features, tern_grpc, progress)),
-                  result)
+        context, result["tensorflow"] = get_ready(args, Path(work), progress)
+        result["took"]["getting ready"] = time.monotonic() - progress.start
+        run_parts(context, result)
     if result.get("small") and not any("nginx" in row["what"] for row in result["small"]):
         result["notes"].append("nginx was not to be had, so there is no comparison with it.")
     result["seconds"] = time.monotonic() - progress.start

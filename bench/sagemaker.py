@@ -1,6 +1,6 @@
 """The SageMaker endpoint: handlers of Tern against the container's old shape, in one interleaved run.
 
-    make bench, or bench/run.sh --only sagemaker       about five minutes; QUICK=1 about two
+    make bench, or bench/run.sh --only sagemaker       about two minutes
 
 The old shape is built from PyPI's and Debian's parts: nginx (the container's buffering) before gunicorn with one gevent
 worker and a falcon service (endpoint/service.py) that calls the user's script, which asks a predict server over REST with
@@ -21,10 +21,12 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import contestants
+import prepare
 import tern_server
 
 HERE = Path(__file__).resolve().parent
@@ -330,51 +332,35 @@ def rows_of(found):
             for name, f in found.items()]
 
 
-def make_models(build, note):
-    """The folder with text/1, rows/1 and html/1, made once."""
-    folder, source = build / "bench-endpoint", (HERE / "endpoint" / "models.py").read_text(encoding="utf-8")
-    stamp = folder / ".made-from"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != source:
-        note("making the models")
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, HERE / "endpoint" / "models.py", folder], check=True, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
-        shutil.copytree(ROOT / "models" / "html" / "saved_model", folder / "html")
-        stamp.write_text(source, encoding="utf-8")
-    return folder
-
-
 def start_all(build, deps, work, note):
     """-> ([what is to be stopped], [contestants])"""
     import small
-    models, running, who = make_models(build, note), [], []
-    try:
-        config = work / "models.config"
-        config.write_text("model_config_list {\n" + "".join(
-            f'config {{ name: "{m}" base_path: "{models / m}" model_platform: "tensorflow" }}\n'
-            for m in MODELS) + "}\n", encoding="ascii")
-        note("starting the predict server")
-        predict = tern_server.Server(work / "predict", [f"--model_config_file={config}"], build=build)
-        running.append(predict)
-        thresholds = json.loads((models / "html" / "1" / "assets.extra" / "tern.json").read_text(encoding="utf-8"))
-        form = {"rest": predict.rest, "grpc": predict.grpc, "library": str(build / "handlers" / "html.so"),
-                "features": str(ROOT / "models" / "html" / "train"), "thresholds": thresholds.get("thresholds", thresholds)}
-        nginx = small.find_nginx(deps, note)
-        if nginx is None:
-            raise contestants.Failed("nginx is not to be had, and there is no old shape without it")
-        for name, module in ((JSON_OLD, "json_form"), (GRPC_OLD, "grpc_form")):
-            note(f"starting: {name}")
-            running.append(OldShape(nginx, work / module, module, form))
-            who.append(Contestant(name, running[-1].port, lambda: get(predict.rest, "/metrics")))
-        for name, module in TERN.items():
-            note(f"starting: {name}")
-            where = {m: models / m for m in MODELS}
-            running.append(Endpoint(build, work / f"tern-{module}", where, module, form))
-            who.append(Contestant(name, running[-1].port, running[-1].metrics))
-        return running, who
-    except BaseException:
+    models = prepare.endpoint_models(build)
+    config = work / "models.config"
+    config.write_text("model_config_list {\n" + "".join(
+        f'config {{ name: "{m}" base_path: "{models / m}" model_platform: "tensorflow" }}\n'
+        for m in MODELS) + "}\n", encoding="ascii")
+    nginx = small.find_nginx(deps, note)
+    if nginx is None:
+        raise contestants.Failed("nginx is not to be had, and there is no old shape without it")
+    note("starting all servers")
+    predict = tern_server.Server(work / "predict", [f"--model_config_file={config}"], build=build)
+    thresholds = json.loads((models / "html" / "1" / "assets.extra" / "tern.json").read_text(encoding="utf-8"))
+    form = {"rest": predict.rest, "grpc": predict.grpc, "library": str(build / "handlers" / "html.so"),
+            "features": str(ROOT / "models" / "html" / "train"), "thresholds": thresholds.get("thresholds", thresholds)}
+    where = {m: models / m for m in MODELS}
+    with ThreadPoolExecutor(3) as pool:  # each loads TensorFlow
+        starts = {name: pool.submit(OldShape, nginx, work / module, module, form)
+                  for name, module in ((JSON_OLD, "json_form"), (GRPC_OLD, "grpc_form"))}
+        starts |= {name: pool.submit(Endpoint, build, work / f"tern-{module}", where, module, form)
+                   for name, module in TERN.items()}
+    running = [predict, *(s.result() for s in starts.values() if not s.exception())]
+    if failed := [s.exception() for s in starts.values() if s.exception()]:
         stop_all(running)
-        raise
+        raise failed[0]
+    metrics = {JSON_OLD: lambda: get(predict.rest, "/metrics"), GRPC_OLD: lambda: get(predict.rest, "/metrics")}
+    return running, [Contestant(name, s.result().port, metrics[name] if name in metrics else s.result().metrics)
+                     for name, s in starts.items()]
 
 
 def stop_all(running):
@@ -382,7 +368,7 @@ def stop_all(running):
         part.stop()
 
 
-def measure(build, deps, work, rounds, quick, note):
+def measure(build, deps, work, rounds, note):
     """-> [{"group", "case", "bytes", "rows"}]"""
     work.mkdir(parents=True, exist_ok=True)
     running, who = start_all(build, deps, work, note)
@@ -390,7 +376,7 @@ def measure(build, deps, work, rounds, quick, note):
         cases = []
         for payload in payloads():
             able = [c for c in who if c.takes(payload)]
-            found = measure_case(payload, able, rounds, 200 if quick else 400, note)
+            found = measure_case(payload, able, rounds, 200, note)
             cases.append({"group": payload.group, "case": payload.name, "bytes": len(payload.body), "rows": rows_of(found)})
         return cases
     finally:

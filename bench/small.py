@@ -1,36 +1,35 @@
 """Requests a second of a very small model (half_plus_two), and what one costs the server's CPU, against nginx `return 200`.
 
 h2load is the client of all. On a machine of few cores it takes part of them, so the fair figure is the server's own CPU
-time for a request (its processes' user and system time): requests per second of one core's work.
+time for a request (its processes' user and system time, as the scheduler counts it): requests per second of one core's work.
 """
-import os
 import re
 import shutil
 import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import prepare
 import tern_server
 
 ANSWER = re.compile(r"finished in .*?, ([0-9.]+) req/s")
 COUNTS = re.compile(r"requests: (\d+) total.* (\d+) succeeded, (\d+) failed")
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pids):
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+    """Of all threads; they live as long as the turn."""
+    return sum(int(task.read_text(encoding="ascii").split()[0]) for pid in pids
+               for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def h2load(url, body_file, connections, seconds, headers=(), h1=False):
     """-> (requests a second, requests that succeeded); raises when any failed."""
-    argv = ["h2load", "-c", str(connections), "-t", "1", "-m", "1", "-D", str(seconds), "--warm-up-time", "1",
-            "-d", str(body_file), *(["--h1"] if h1 else []), *(a for h in headers for a in ("-H", h)), url]
+    argv = ["h2load", "-c", str(connections), "-t", "1", "-m", "1", "-D", str(seconds), "-d", str(body_file),
+            *(["--h1"] if h1 else []), *(a for h in headers for a in ("-H", h)), url]
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds + 60, check=False)
     rate, counts = ANSWER.search(done.stdout), COUNTS.search(done.stdout)
     if done.returncode or not rate or not counts or int(counts[3]) or not int(counts[2]):
@@ -107,40 +106,58 @@ def predict_message():
     return b"\0" + struct.pack(">I", len(message)) + message
 
 
-def measure(build, deps, folder, rounds, seconds, note):
-    """-> [{"what", "connections", "rates": [...], "per_core": [...]}], interleaved by round."""
-    models = tern_server.make_models("server_models.py", "server", build)
-    server = tern_server.Server(folder / "tern-small",
-                                ["--model_name=half_plus_two", f"--model_base_path={models / 'half_plus_two'}"], build=build)
+@dataclass
+class Contestant:
+    name: str
+    url: str
+    data: Path
+    headers: tuple
+    h1: bool
+    pids: Callable
+
+    def ask(self, connections, seconds):
+        """-> (requests a second, microseconds of CPU a request)"""
+        before = cpu_seconds(self.pids())
+        rate, count = h2load(self.url, self.data, connections, seconds, self.headers, self.h1)
+        return rate, (cpu_seconds(self.pids()) - before) * 1e6 / count
+
+
+def contestants(folder, server, nginx):
+    body, message = folder / "body.json", folder / "message.bin"
+    body.write_bytes(b'{"instances": [1.0, 2.0, 5.0]}')
+    message.write_bytes(predict_message())
+    headers = ("content-type: application/grpc", "te: trailers")
+    path, method = "/v1/models/half_plus_two:predict", "/tensorflow.serving.PredictionService/Predict"
+    found = []
+    for who, of_rest, of_grpc, h1, h2, pids in (
+            ("Tern", "REST, HTTP/1.1", "gRPC", server.rest, server.grpc, lambda: [server.process.pid]),
+            *([("nginx return 200,", "HTTP/1.1", "HTTP/2", nginx.h1, nginx.h2, lambda: nginx.pids)] if nginx else [])):
+        found += [Contestant(f"{who} {of_rest}", f"http://127.0.0.1:{h1}{path}", body, (), True, pids),
+                  Contestant(f"{who} {of_grpc}", f"http://127.0.0.1:{h2}{method}", message, headers, False, pids)]
+    return found
+
+
+def measure(build, deps, folder, rounds, quick, note):
+    """-> [{"what", "connections", "rates": [...], "cpu_us": [...]}], interleaved by round. quick: the design's numbers of
+    connections only."""
+    server = tern_server.Server(folder / "tern-small", [
+        "--model_name=half_plus_two", f"--model_base_path={prepare.half_plus_two(build)}"], build=build)
     nginx = None
     try:
         binary = find_nginx(deps, note)
         nginx = Nginx(binary, folder / "nginx") if binary else None
-        body, message = folder / "body.json", folder / "message.bin"
-        body.write_bytes(b'{"instances": [1.0, 2.0, 5.0]}')
-        message.write_bytes(predict_message())
-        grpc_headers = ("content-type: application/grpc", "te: trailers")
-        path, method = "/v1/models/half_plus_two:predict", "/tensorflow.serving.PredictionService/Predict"
-        who = [("Tern REST, HTTP/1.1", f"http://127.0.0.1:{server.rest}{path}", body, (), True, lambda: [server.process.pid]),
-               ("Tern gRPC", f"http://127.0.0.1:{server.grpc}{method}", message, grpc_headers, False,
-                lambda: [server.process.pid])]
-        if nginx:
-            who += [("nginx return 200, HTTP/1.1", f"http://127.0.0.1:{nginx.h1}{path}", body, (), True, lambda: nginx.pids),
-                    ("nginx return 200, HTTP/2", f"http://127.0.0.1:{nginx.h2}{method}", message, grpc_headers, False,
-                     lambda: nginx.pids)]
-        rows = {}
+        who, rows = contestants(folder, server, nginx), {}
+        for c in who:
+            c.ask(8, 1)  # warms up
         for turn in range(rounds):
-            for connections in (1, 8, 64):
-                for name, url, data, headers, h1, pids in who:
-                    note(f"small model, round {turn + 1}/{rounds}: {name}, {connections} connections")
-                    before = cpu_seconds(pids())
-                    rate, count = h2load(url, data, connections, seconds, headers, h1)
-                    used = cpu_seconds(pids()) - before
-                    row = rows.setdefault((name, connections), {"what": name, "connections": connections, "rates": [],
-                                                                "cpu_us": []})
+            for connections in (8, 64) if quick else (1, 8, 64):
+                for c in who[turn % len(who):] + who[:turn % len(who)]:
+                    note(f"small model, round {turn + 1}/{rounds}: {c.name}, {connections} connections")
+                    rate, cpu_us = c.ask(connections, 1)
+                    row = rows.setdefault((c.name, connections), {"what": c.name, "connections": connections, "rates": [],
+                                                                  "cpu_us": []})
                     row["rates"].append(rate)
-                    # h2load counts requests after its warm-up second; that second's share of the CPU time is taken off.
-                    row["cpu_us"].append(used * 1e6 / count * seconds / (seconds + 1))
+                    row["cpu_us"].append(cpu_us)
         return list(rows.values())
     finally:
         if nginx:

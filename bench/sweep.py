@@ -9,9 +9,10 @@ import json
 import statistics
 
 import load
+import prepare
 import tern_server
 
-SHARE = 0.6
+SHARE, ROUNDS, SECONDS = 0.6, 2, 0.4
 SIZES = {"1 kB": 1_000, "100 kB": 100_000, "1.6 MB": 1_600_000, "8 MB": 8_000_000}
 CONNECTIONS = (1, 8, 64)
 PATIENCE = 2.0  # seconds: where all connections' requests take longer one after the other, the step is left out
@@ -52,8 +53,8 @@ def one(build, server, model, api, files, connections, seconds):
     return capacity, ask(max(window, 10 * alone), connections=connections, rate=SHARE * capacity, poisson=True, warmup=0.1)
 
 
-def measure(build, work, rows_folder, quick, note):
-    folders = {"half_plus_two": tern_server.make_models("server_models.py", "server", build) / "half_plus_two", "rows": rows_folder}
+def measure(build, work, rows_folder, note):
+    folders = {"half_plus_two": prepare.half_plus_two(build), "rows": rows_folder}
     folder, rows = work / "sweep", {}
     folder.mkdir()
     files = {model: requests(folder, model) for model in folders}
@@ -62,11 +63,11 @@ def measure(build, work, rows_folder, quick, note):
         for model, path in folders.items():
             servers[model] = tern_server.Server(work / f"sweep-{model}", [f"--model_name={model}", f"--model_base_path={path}"],
                                                 build=build)
-        for turn in range(1 if quick else 2):
+        for turn in range(ROUNDS):
             for model, server in servers.items():
                 for size, connections, api in ((s, c, a) for s in SIZES for c in CONNECTIONS for a in ("REST", "gRPC")):
                     note(f"sweep, round {turn + 1}: {model}, {size}, {connections} connections, {api}")
-                    found = one(build, server, model, api, files[model][size], connections, 0.3 if quick else 0.6)
+                    found = one(build, server, model, api, files[model][size], connections, SECONDS)
                     row = rows.setdefault((model, size, connections, api), {
                         "model": model, "size": size, "connections": connections, "api": api, "capacity": [], "open": []})
                     if found:

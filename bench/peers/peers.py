@@ -351,16 +351,14 @@ def main():
     parser.add_argument("--only", default=",".join(p.name for p in ALL))
     parser.add_argument("--out", type=Path, default=HERE.parent / "report")
     args = parser.parse_args()
+    import prepare
     import report
     import run
     progress, build, names = run.Progress(), args.build.resolve(), args.only.split(",")
-    folder = build / "bench-wide"
-    if not (folder / "rows").exists():
-        progress.step("making the model")
-        subprocess.run([sys.executable, str(HERE.parent / "endpoint" / "models.py"), str(folder)], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    progress.step("making the model, where it is not there")
+    model = prepare.endpoint_models(build) / "rows"
     with tempfile.TemporaryDirectory(prefix="tern-peers-") as work:
-        result = measure(build, Path(work), folder / "rows", names, args.rounds, progress.step)
+        result = measure(build, Path(work), model, names, args.rounds, progress.step)
     result |= {"machine": report.machine(), "rounds": args.rounds, "versions": versions(names)}
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "peers.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
