@@ -11,6 +11,10 @@
 
 #include "codec/pb_wire.h"
 #include "refused.h"
+#include "rewrite.h"
+
+/* Of what is written down of the nodes while a graph is rewritten. */
+#define REWRITE_ARENA_MAX (256u << 20)
 
 enum {
     SAVED_MODEL_SCHEMA = 1,
@@ -497,6 +501,19 @@ static void put_signature(const tern_signature *s, tn_buf *out, size_t max)
     tn_buf_free(&entry);
 }
 
+/* In words that OpenVINO runs faster, where there are such. */
+static void put_graph(tn_buf *meta, tn_str graph, size_t max)
+{
+    tn_arena arena;
+    tn_buf rewritten;
+    tn_arena_init(&arena, REWRITE_ARENA_MAX);
+    tn_buf_init(&rewritten, max);
+    bool changed = tn_ov_rewrite(graph, &arena, &rewritten) && !rewritten.failed;
+    tn_pb_add_bytes(meta, META_GRAPH_GRAPH, changed ? tn_buf_view(&rewritten) : graph);
+    tn_buf_free(&rewritten);
+    tn_arena_free(&arena);
+}
+
 /* MetaInfoDef{tags: "serve"} in place of the model's, and its signatures left out. */
 void tn_ov_graph_cut(tn_str meta_graph, const tern_signature *s, tn_buf *out)
 {
@@ -508,9 +525,12 @@ void tn_ov_graph_cut(tn_str meta_graph, const tern_signature *s, tn_buf *out)
     tn_pb_add_bytes(&info, INFO_TAGS, TN_STR("serve"));
     tn_pb_add_bytes(&meta, META_GRAPH_INFO, tn_buf_view(&info));
     put_signature(s, &meta, max);
-    for (tn_pb r = tn_pb_from(meta_graph); tn_pb_more(&r) && tn_pb_next(&r, &f);)
-        if (f.number != META_GRAPH_SIGNATURE_DEF && f.number != META_GRAPH_INFO && f.type == TN_PB_BYTES)
+    for (tn_pb r = tn_pb_from(meta_graph); tn_pb_more(&r) && tn_pb_next(&r, &f);) {
+        if (f.type == TN_PB_BYTES && f.number == META_GRAPH_GRAPH)
+            put_graph(&meta, f.bytes, max);
+        else if (f.type == TN_PB_BYTES && f.number != META_GRAPH_SIGNATURE_DEF && f.number != META_GRAPH_INFO)
             tn_pb_add_bytes(&meta, f.number, f.bytes);
+    }
     tn_pb_add_number(out, SAVED_MODEL_SCHEMA, 1);
     tn_pb_add_bytes(out, SAVED_MODEL_META_GRAPHS, tn_buf_view(&meta));
     out->failed |= info.failed | meta.failed;

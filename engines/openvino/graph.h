@@ -39,8 +39,8 @@ TERN_MUST_USE tern_code tn_ov_graph_check(const tn_ov_graph *g, const tern_signa
 bool tn_ov_has_tensors(const tern_signature *s);
 /*
  * Appends to out a serialized SavedModel of this one MetaGraph, whose only signature is "serving_default",
- * with each tensor of s once, named "i" or "o" and the id of its first alias. When memory is short
- * out->failed.
+ * with each tensor of s once, named "i" or "o" and the id of its first alias; its graph rewritten (rewrite.h).
+ * When memory is short out->failed.
  */
 void tn_ov_graph_cut(tn_str meta_graph, const tern_signature *s, tn_buf *out);
 /* The id of the first input (output) of s with the same tensor as ios[id]. */

@@ -118,6 +118,37 @@ def control(folder):
     tf.saved_model.save(m, str(folder / "control" / "1"), signatures={"serving_default": m.predict})
 
 
+def idioms(folder):
+    """What engines/openvino/rewrite.c says in other words, each as an output of its own; in functions, and without."""
+    keras.utils.set_random_seed(5)
+    layers, ops = keras.layers, keras.ops
+    x, parent = keras.Input((None, 16), name="x"), keras.Input((None,), dtype="int32", name="parent")
+    out = {f"conv_{k}_{rate}": layers.Conv1D(9, k, padding="same", dilation_rate=rate, use_bias=k > 2)(x)
+           for k, rate in ((1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (7, 1), (2, 3), (3, 2), (3, 4), (4, 2), (5, 8))}
+    out["valid"] = layers.Conv1D(9, 3, padding="valid", dilation_rate=2)(layers.ZeroPadding1D(4)(x))
+    out["causal"] = layers.Conv1D(9, 3, padding="causal", dilation_rate=2)(x)
+    out["strided"] = layers.Conv1D(9, 3, padding="same", strides=2)(x)
+    out["grouped"] = layers.Conv1D(8, 3, padding="same", groups=2)(layers.Dense(32)(x))
+    out["dense"] = layers.Dense(7, activation="gelu")(x)
+    out["dense_4"] = layers.Dense(3)(ops.stack([x, -x, 2 * x], axis=1))
+    out["gelu"] = layers.Dense(7, activation=lambda v: keras.activations.gelu(v, approximate=True))(x)
+    out["rows"] = ops.take_along_axis(x, parent[..., None], axis=1)
+    out["elements"] = ops.take_along_axis(x, ops.stack([parent] * 16, axis=-1), axis=1)
+    y = layers.Conv1D(16, 3, padding="same", dilation_rate=2, activation="gelu")(x + ops.take_along_axis(x, parent[..., None], 1))
+    out["all"] = layers.Dense(16, activation="gelu")(ops.concatenate([y, x], axis=-1)) + y
+    export(keras.Model({"x": x, "parent": parent}, out), folder, "idioms")
+
+    def build():
+        x = v1.placeholder(tf.float32, [None, None, 16], "x")
+        w = v1.get_variable("w", initializer=np.random.default_rng(6).normal(size=(3, 16, 5)).astype("f4"))
+        dense = tf.tensordot(x, w[0], [[2], [0]])
+        outputs = {f"conv_{rate}": tf.nn.convolution(x, w, padding="SAME", dilations=rate) for rate in (1, 2, 3)}
+        return {"serving_default": ({"x": x}, {
+            **outputs, "dense": dense + 1.0, "gelu": 0.5 * dense * tf.math.erfc(-dense * np.float32(0.5 ** 0.5))})}
+
+    write_graph(folder / "idioms_tf1" / "1", build)
+
+
 def refused(folder):
     """{operation: signature}; each is the only one of its model that OpenVINO must not serve."""
     f, i = tf.float32, tf.int32
@@ -164,7 +195,7 @@ def refused(folder):
     one("MatrixDeterminant", over(f, lambda a: tf.linalg.det(tf.reshape(a, [-1, 2, 2]))))
 
 
-SERVED = (dense, convolution, sequence, tf1, integers, control)
+SERVED = (dense, convolution, sequence, tf1, integers, control, idioms)
 
 if __name__ == "__main__":
     place = pathlib.Path(sys.argv[1])

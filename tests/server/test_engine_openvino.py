@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.tensorflow,
 tern_grpc = pytest.importorskip("tern_grpc")
 grpc = tern_grpc.grpc
 HTML = ROOT / "models" / "html" / "saved_model"
-SERVED = ("dense", "convolution", "sequence", "tf1", "integers", "control")
+SERVED = ("dense", "convolution", "sequence", "tf1", "integers", "control", "idioms", "idioms_tf1")
 REFUSED = ("Assert", "AssignAddVariableOp", "Tanh", "StringLength", "Identity", "double", "uint32", "Mul", "AddV2", "FloorDiv",
            "Sum", "GatherV2", "GatherNd", "MatrixDeterminant")
 
@@ -94,6 +94,15 @@ CASES = [
 def test_same_as_tensorflow(client, folders, model, signature, inputs):
     want = tern_grpc.reference(folders / model / "1", signature)(inputs)
     assert_close(ask(client, model, inputs, signature), want)
+
+
+@pytest.mark.parametrize("batch,length", [(1, 1), (1, 2), (2, 3), (1, 9), (3, 40)])
+def test_idioms(client, folders, batch, length):
+    """What is rewritten before OpenVINO reads it; lengths below, at and above the reach of a convolution."""
+    inputs = {"x": random((batch, length, 16)), "parent": whole((batch, length), 2 * length) - length}
+    assert_close(ask(client, "idioms", inputs), tern_grpc.reference(folders / "idioms" / "1")(inputs))
+    inputs.pop("parent")
+    assert_close(ask(client, "idioms_tf1", inputs), tern_grpc.reference(folders / "idioms_tf1" / "1")(inputs))
 
 
 def html_inputs(client, units, seed=1):
