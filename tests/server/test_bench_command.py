@@ -44,11 +44,26 @@ def answers(server):
 @pytest.mark.parametrize("api", ["rest", "grpc"])
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_counts_what_the_server_answered(server, api, threads):
-    before = answers(server)
-    step, = steps(bench(server, "--connections=5", f"--threads={threads}", "--seconds=0.5", "--warmup=0", "--json", api=api))
-    assert step["errors"] == 0 and step["requests"] > 0
+    before, pages, windows = answers(server), 0, 0
+    for seconds in ("0.5", "3", "20"):  # longer where the machine has no time for it
+        step, = steps(bench(server, "--connections=5", f"--threads={threads}", f"--seconds={seconds}", "--warmup=0", "--json",
+                            api=api))
+        windows += 1
+        assert step["errors"] == 0
+        if step["requests"] > 0:
+            break
+    assert step["requests"] > 0
+
+    def counted():
+        """Without the pages of metrics."""
+        nonlocal pages
+        pages += 1
+        return answers(server) - before - pages
+
+    # An answer is counted when it is written: its client may see it first.
+    server.until(lambda: counted() >= step["requests"], "all answers are counted")
     # What is under way when the time is over was asked, too, and the signature.
-    assert step["requests"] <= answers(server) - before <= step["requests"] + 5 + 2
+    assert counted() <= step["requests"] + (5 + 1) * windows
     assert {"run", "decode", "encode"} <= set(step["stages_mean_ms"])
     assert 0 < step["min_ms"] <= step["p50_ms"] <= step["p99_ms"] <= step["max_ms"]
 
