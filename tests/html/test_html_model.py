@@ -181,6 +181,32 @@ def test_pages_of_a_batch_do_not_mix(model, x):
         assert np.abs(out["page_type"][i] - alone["page_type"][0]).max() < 2e-5
 
 
+@pytest.mark.tensorflow
+def test_exported_graph_is_the_trained_network(model, x):
+    """export.py writes another graph than network.py has; the weights beside it are those that were trained."""
+    import network
+
+    trained = network.build(x.numeric_names)
+    weights = {v.name.split(":")[0]: v.numpy() for v in model.keep.weights}
+    assert set(weights) == {v.path for v in trained.weights}
+    for v in trained.weights:
+        v.assign(weights[v.path])
+    pages = [batch_of_one(x.extract(p.read_bytes())) for p in PAGES]
+    n = max(t["tag_path"].shape[1] for t in pages)
+    rng = np.random.default_rng(2)
+    batch = {k: np.concatenate([np.pad(t[k], [(0, 0), (0, n - t[k].shape[1]), (0, 0)][: t[k].ndim]) if t[k].shape[1] != n and
+                                k not in ("url_tokens", "page_meta") else t[k] for t in pages]) for k in pages[0]}  # fmt: skip
+    for k in ("tag_path", "attr_tokens", "text_tokens", "numeric"):
+        fill = rng.integers(0, 200, batch[k].shape).astype(np.int32)
+        batch[k] = np.where(batch["node_mask"][..., None] > 0, batch[k], fill)
+    for t in (*pages, batch):
+        want, got = trained(t, training=False), model(t)
+        known = t["node_mask"] > 0
+        for k in want:
+            differs = np.abs(want[k].numpy() - got[k])
+            assert (differs[known] if k in ("main", "role") else differs).max() < 1e-5, k
+
+
 EXPECTED = {
     "article.html": {
         "title": "How a night train learned to wait for the moon", "date": "2026-03-14", "language": "en",

@@ -16,6 +16,7 @@ WIDTHS = {"tag_path": 12, "attr_tokens": 20, "text_tokens": 24, "url_tokens": 32
 OWN = 6  # attr_tokens: the block's own, then its ancestors'
 URL_PARTS = ((0, 28), (28, 32))  # words of the address, its form
 META_PARTS = ((0, 24), (24, 26), (26, 28), (28, 30), (30, 48), (48, 64))  # title, lang, og:type, generator, body, schema.org
+DILATIONS, TYPE_AFTER, SPREAD_AFTER = (1, 2, 4, 8, 16, 1), 2, (2, 4)  # of the convolutions; after which of them what joins
 
 
 @keras.saving.register_keras_serializable(package="tern")
@@ -228,7 +229,7 @@ class Shifted(layers.Layer):
         return ops.sigmoid(logits + shift[:, None, :])
 
 
-def build(numeric_names, width=96, dilations=(1, 2, 4, 8, 16, 1), type_after=2, spread_after=(2, 4), dropout=0.15):
+def build(numeric_names, width=96, dilations=DILATIONS, type_after=TYPE_AFTER, spread_after=SPREAD_AFTER, dropout=0.15):
     """The model, untrained. Inputs and outputs are dicts of names.
 
     The page's type is decided first, by the part of page_part(), from what the page holds in sum, its address and its head;

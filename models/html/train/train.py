@@ -23,6 +23,7 @@ import tensorflow as tf  # noqa: E402
 
 import data  # noqa: E402
 import network  # noqa: E402
+from export import export  # noqa: E402
 from features import BIT, CONTEXT, Extractor  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -300,19 +301,6 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
             " ".join(f"{k} {v:.4f}" for k, v in zip(names, sums / n)), flush=True)  # fmt: skip
     optimizer.finalize_variable_values(model.trainable_variables)
     return model
-
-
-def export(model, out: Path, x: Extractor, thresholds: dict):
-    """Writes the SavedModel with dict inputs and outputs, and what the handler needs beside it."""
-    signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
-    holder = tf.Module()  # keras' own export would store each variable twice
-    holder.weights = [v.value for v in model.weights]
-    holder.serve = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
-    tf.saved_model.save(holder, str(out), signatures={"serving_default": holder.serve})
-    extra = out / "assets.extra"
-    extra.mkdir(exist_ok=True)
-    config = {"handler": "html", "fingerprint": x.fingerprint, "thresholds": thresholds}
-    (extra / "tern.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def thresholds() -> dict:
