@@ -14,13 +14,14 @@
  * One guard serves one thread at a time.
  */
 #include "html_internal.h"
+#include "html_lexer.h"
 
-#include <lexbor/html/html.h>
 #include <lexbor/html/tree.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct tn_html_guard {
+    tn_html_lexer lexer; /* finds itself here */
     lxb_html_document_t *document;
     lxb_html_parser_t *parser;
     lxb_html_tokenizer_token_f build; /* the tree builder's own callback */
@@ -31,61 +32,6 @@ struct tn_html_guard {
     bool stopped; /* a limit was met: what follows is left out */
 };
 
-/* Attribute names that lexbor has no number for. */
-static bool wanted_name(const char *name, size_t n, lxb_tag_id_t tag)
-{
-    switch (n) {
-    case 4:
-        return memcmp(name, "role", 4) == 0 || (tag == LXB_TAG_META && memcmp(name, "name", 4) == 0);
-    case 5:
-        return tag == LXB_TAG_INPUT && memcmp(name, "value", 5) == 0;
-    case 6:
-        return memcmp(name, "hidden", 6) == 0;
-    case 8:
-        return memcmp(name, "itemprop", 8) == 0 || memcmp(name, "itemtype", 8) == 0 ||
-               (tag == LXB_TAG_META && memcmp(name, "property", 8) == 0) ||
-               (tag == LXB_TAG_TIME && memcmp(name, "datetime", 8) == 0) || memcmp(name, "encoding", 8) == 0;
-    case 10:
-        return tag == LXB_TAG_INPUT && memcmp(name, "aria-label", 10) == 0;
-    case 11:
-        return memcmp(name, "aria-hidden", 11) == 0;
-    default:
-        return false;
-    }
-}
-
-static bool wanted(const lxb_html_token_attr_t *a, lxb_tag_id_t tag)
-{
-    if (a->name == NULL)
-        return false;
-    switch (a->name->attr_id) {
-    case LXB_DOM_ATTR_CLASS:
-    case LXB_DOM_ATTR_ID:
-    case LXB_DOM_ATTR_REL:
-        return true;
-    case LXB_DOM_ATTR_STYLE: /* display:none is all that is read of it */
-        return a->value != NULL && tn_html_holds((const char *)a->value, a->value_size, "none");
-    case LXB_DOM_ATTR_LANG:
-        return tag == LXB_TAG_HTML;
-    case LXB_DOM_ATTR_CONTENT:
-    case LXB_DOM_ATTR_HTTP_EQUIV:
-        return tag == LXB_TAG_META;
-    case LXB_DOM_ATTR_HREF:
-        return tag == LXB_TAG_LINK;
-    case LXB_DOM_ATTR_TYPE:
-        return tag == LXB_TAG_INPUT || /* hidden inputs matter to tables, too */
-               (tag == LXB_TAG_SCRIPT && a->value != NULL &&
-                tn_html_holds((const char *)a->value, a->value_size, "ld+json"));
-    case LXB_DOM_ATTR_PLACEHOLDER:
-        return tag == LXB_TAG_INPUT || tag == LXB_TAG_TEXTAREA;
-    default:
-        break;
-    }
-    if (a->name->attr_id < LXB_DOM_ATTR__LAST_ENTRY)
-        return false;
-    return wanted_name((const char *)lexbor_hash_entry_str(&a->name->entry), a->name->entry.length, tag);
-}
-
 /*
  * Keeps the wanted attributes, at most max of them. The others' memory comes back with forget_attributes().
  */
@@ -94,7 +40,7 @@ static void cut_attributes(lxb_html_token_t *token, uint32_t max)
     uint32_t kept = 0;
     lxb_html_token_attr_t *last = NULL;
     for (lxb_html_token_attr_t *a = token->attr_first; a != NULL; a = a->next) {
-        if (kept >= max || !wanted(a, token->tag_id))
+        if (kept >= max || !tn_html_lexer_wants(a, token->tag_id))
             continue;
         a->prev = last;
         if (last == NULL)
@@ -205,7 +151,8 @@ static bool admit(tn_html_guard *g, lxb_html_token_t *token)
     case LXB_TAG_SELECTEDCONTENT:
         return false;
     case LXB_TAG_LINK:
-        cut_attributes(token, max);
+        if (!g->lexer.filtered)
+            cut_attributes(token, max);
         return token->attr_first != NULL && is_canonical(token);
     case LXB_TAG_SOURCE:
     case LXB_TAG_TRACK:
@@ -218,7 +165,7 @@ static bool admit(tn_html_guard *g, lxb_html_token_t *token)
             return false;
         break;
     }
-    if (token->attr_first != NULL)
+    if (token->attr_first != NULL && (max == 0 || !g->lexer.filtered))
         cut_attributes(token, max);
     return true;
 }
@@ -286,8 +233,10 @@ static lxb_html_token_t *on_text(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lx
 static lxb_html_token_t *build_tag(tn_html_guard *g, lxb_html_tokenizer_t *tkz, lxb_html_token_t *token)
 {
     token = g->build(tkz, token, g->builder);
-    if (token != NULL)
+    if (token != NULL) {
         forget_attributes(tkz, token);
+        tn_html_lexer_take_over(&g->lexer, tkz);
+    }
     return token;
 }
 
@@ -387,9 +336,11 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
     g->stopped = false;
     if (lxb_html_document_parse_chunk_begin(g->document) != LXB_STATUS_OK)
         return TERN_HTML_MEMORY;
+    tn_html_lexer_begin(&g->lexer, g->parser->tkz, g->end);
     int rc = TERN_HTML_OK;
     for (size_t at = 0; at < length && !g->stopped;) {
-        size_t n = length - at < TN_HTML_CHUNK_BYTES ? length - at : TN_HTML_CHUNK_BYTES;
+        size_t n = TN_HTML_CHUNK_BYTES - at % TN_HTML_CHUNK_BYTES;
+        n = length - at < n ? length - at : n;
         if (tn_html_late(x)) {
             rc = TERN_HTML_DEADLINE;
             break;
@@ -399,6 +350,8 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
             break;
         }
         at += n;
+        if (g->lexer.next > g->page + at)
+            at = (size_t)(g->lexer.next - g->page);
         if (over_limits(g) ||
             d->text->mem->chunk_length * d->text->mem->chunk_min_size >= TN_HTML_MAX_TEXT_BYTES)
             g->stopped = true;
