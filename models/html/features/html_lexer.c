@@ -2,8 +2,7 @@
  * html_lexer.c - the fast states: text and tags (data_state), scripts and styles (raw_state).
  *
  * Both look from the token's first byte to its last, behind the chunk's end where need be (the page is one
- * piece of memory). A token in an uncommon form - character references, NUL, quotes within names, names that
- * lexbor has no number for - is given back whole: the state becomes lexbor's own, which never looked at it.
+ * piece of memory). A token in an uncommon form - character references, NUL, quotes within names - is given back whole: the state becomes lexbor's own, which never looked at it.
  * What is looked at in vain is at most what lexbor then consumes, so all stays linear.
  */
 #include "html_lexer.h"
@@ -18,9 +17,10 @@
 
 #include "html_internal.h"
 
-/* lexbor exports it without a header, and declares it where it is used. */
+/* lexbor exports these without a header, and declares them where it uses them. */
 lxb_dom_attr_data_t *lxb_dom_attr_local_name_append(lexbor_hash_t *hash, const lxb_char_t *name,
                                                     size_t length);
+const lxb_tag_data_t *lxb_tag_append_lower(lexbor_hash_t *hash, const lxb_char_t *name, size_t length);
 
 /* More attributes than this on one tag are lexbor's, and counted there (TN_HTML_MAX_TAG_ATTRIBUTES). */
 enum { MAX_ATTRIBUTES = 1000 };
@@ -299,6 +299,16 @@ static bool emit_text(lxb_html_tokenizer_t *tkz, bytes begin, bytes end)
     return emit(tkz);
 }
 
+/* lexbor's number of a tag; 0: no memory. */
+static lxb_tag_id_t tag_id_of(lxb_html_tokenizer_t *tkz, key k, bytes name, size_t n)
+{
+    const lxb_tag_id_t known = look_up(tag_slots, TAG_SLOTS, k);
+    if (known != 0)
+        return known;
+    const lxb_tag_data_t *d = lxb_tag_append_lower(tkz->tags, name, n);
+    return d != NULL ? d->tag_id : 0;
+}
+
 /* The tag whose "<" is at s: its token is ready. Returns the byte behind it; NULL: left to lexbor. */
 static bytes read_tag(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, bytes s)
 {
@@ -308,7 +318,7 @@ static bytes read_tag(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, bytes s)
     t->begin = s + 1 + close;
     t->end = s = read_name(t->begin, l->end, &k);
     if (s != NULL && (blank_byte[*s] || *s == '/' || *s == '>')) {
-        t->tag_id = look_up(tag_slots, TAG_SLOTS, k);
+        t->tag_id = tag_id_of(tkz, k, t->begin, (size_t)(s - t->begin));
         t->type = close ? LXB_HTML_TOKEN_TYPE_CLOSE : LXB_HTML_TOKEN_TYPE_OPEN;
         s = t->tag_id == 0 ? NULL : *s == '>' ? s + 1 : read_attributes(l, tkz, s);
         if (s != NULL)
