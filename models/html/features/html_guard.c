@@ -172,6 +172,13 @@ static bool admit(tn_html_guard *g, lxb_html_token_t *token)
 
 static bool is_blank(const lxb_char_t *s, const lxb_char_t *end)
 {
+    const uint64_t high = 0x8080808080808080u, over = 0x5F5F5F5F5F5F5F5Fu; /* 0x20 + 0x5F is below 0x80 */
+    uint64_t w;
+    for (; end - s >= 8; s += 8) {
+        memcpy(&w, s, 8);
+        if (((w + over) | w) & high)
+            return false;
+    }
     while (s < end && *s <= ' ')
         s++;
     return s == end;

@@ -72,12 +72,16 @@ static uint16_t look_up(const slot *table, uint32_t slots, key k)
 /* Reads a name at s, which ends before `end` in a byte that ends names, else NULL; returns the byte behind. */
 static inline bytes read_name(bytes s, bytes end, key *k)
 {
-    uint64_t part[3] = {0, 0, 0};
-    size_t n = 0;
-    uint8_t c;
-    for (; s < end && (c = name_byte[*s]) != 0; s++, n++)
-        part[n < 16 ? n >> 3 : 2] |= (uint64_t)c << (n & 7) * 8;
-    *k = part[2] == 0 ? (key){part[0], part[1]} : (key){0, 0};
+    *k = (key){0, 0};
+    for (uint32_t shift = 0; shift < 64 && s < end && name_byte[*s] != 0; shift += 8)
+        k->low |= (uint64_t)name_byte[*s++] << shift;
+    for (uint32_t shift = 0; shift < 64 && s < end && name_byte[*s] != 0; shift += 8)
+        k->high |= (uint64_t)name_byte[*s++] << shift;
+    if (s < end && name_byte[*s] != 0) { /* longer than any that is looked for */
+        *k = (key){0, 0};
+        while (s < end && name_byte[*s] != 0)
+            s++;
+    }
     return s < end ? s : NULL;
 }
 

@@ -315,6 +315,31 @@ static size_t room_for(walk *w, const char *s, size_t n)
     return n;
 }
 
+/*
+ * Copies plain bytes from s[*i] on and returns the end of the copy. ASCII goes 8 bytes a step, of which those
+ * behind the run are written over later: the copy has room for as many as the text has.
+ */
+static inline char *copy_plain(char *o, const char *s, size_t n, size_t *i)
+{
+    const uint64_t high = 0x8080808080808080u, over = 0x5F5F5F5F5F5F5F5Fu; /* 0x20 + 0x5F is below 0x80 */
+    size_t at = *i;
+    while (n - at >= 8) {
+        uint64_t w;
+        memcpy(&w, s + at, 8);
+        memcpy(o, &w, 8);
+        const uint64_t stop = (~((w & ~high) + over) | w) & high; /* blanks, controls, bytes from 0x80 on */
+        const size_t k = stop == 0 ? 8 : (size_t)__builtin_ctzll(stop) / 8;
+        o += k;
+        at += k;
+        if (k < 8)
+            break;
+    }
+    while (at < n && plain[(unsigned char)s[at]])
+        *o++ = s[at++];
+    *i = at;
+    return o;
+}
+
 /* One run of text: collapses white space and drops what shows nothing. */
 static void add_text(walk *w, const char *s, size_t n, const lxb_dom_node_t *node)
 {
@@ -343,9 +368,8 @@ static void add_text(walk *w, const char *s, size_t n, const lxb_dom_node_t *nod
         } else if (w->space)
             *o++ = ' ';
         w->space = false;
-        do
-            *o++ = s[i++];
-        while (i < n && plain[(unsigned char)s[i]]);
+        *o++ = s[i++];
+        o = copy_plain(o, s, n, &i);
     }
     if (o > from) {
         w->brs = 0;

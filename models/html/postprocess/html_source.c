@@ -92,8 +92,15 @@ size_t tn_html_unescape(const char *s, size_t n, char *out)
 {
     size_t length = 0;
     for (size_t i = 0; i < n;) {
+        const char *sign = memchr(s + i, '&', n - i);
+        const size_t plain = sign != NULL ? (size_t)(sign - s) - i : n - i;
+        memmove(out + length, s + i, plain);
+        length += plain;
+        i += plain;
+        if (sign == NULL)
+            break;
         uint32_t c = 0;
-        const size_t taken = s[i] == '&' ? reference(s + i, n - i, &c) : 0;
+        const size_t taken = reference(s + i, n - i, &c);
         if (taken == 0) {
             out[length++] = s[i++];
             continue;
@@ -212,14 +219,17 @@ static size_t shown(const char *page, size_t from, size_t to, char out[TN_HTML_S
 {
     char raw[TN_HTML_SOURCE_SHOWN];
     size_t n = 0;
-    bool in_tag = false, space = false;
+    bool space = false;
     for (size_t i = from; i < to && n + 2 < sizeof raw; i++) {
         const char c = page[i];
-        if (c == '<' || (c == '>' && in_tag)) {
-            in_tag = c == '<';
-        } else if (!in_tag && (unsigned char)c <= ' ') {
+        if (c == '<') {
+            const char *end = memchr(page + i, '>', to - i);
+            if (end == NULL)
+                break;
+            i = (size_t)(end - page);
+        } else if ((unsigned char)c <= ' ') {
             space = n > 0;
-        } else if (!in_tag) {
+        } else {
             if (space)
                 raw[n++] = ' ';
             space = false;
@@ -275,6 +285,14 @@ static size_t script(tn_html_source *s, const char *page, size_t i, size_t n)
     return end;
 }
 
+/* Whether markup() looks for what begins like that behind '<'; most tags do not. */
+static bool may_count(const char *p, size_t n)
+{
+    if (n >= 2 && p[0] == '/')
+        return lower(p[1]) == 'a';
+    return n >= 2 && (lower(p[0]) == 'a' || lower(p[0]) == 's' || p[0] == '!');
+}
+
 /* One '<' at i; returns where to go on. */
 static size_t markup(tn_html_source *s, const char *page, size_t i, size_t n)
 {
@@ -310,7 +328,8 @@ void tn_html_source_scan(tn_html_source *s, const char *utf8, size_t length)
         const char *p = memchr(utf8 + i, '<', length - i);
         if (p == NULL)
             break;
-        i = markup(s, utf8, (size_t)(p - utf8), length);
+        i = (size_t)(p - utf8);
+        i = may_count(p + 1, length - i - 1) ? markup(s, utf8, i, length) : i + 1;
     }
     close_link(s, utf8, length);
 }
