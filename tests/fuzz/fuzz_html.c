@@ -3,7 +3,8 @@
  *
  * The first byte chooses what the caller says: a Content-Type with or without charset, an address. Every
  * block's text must lie in the extractor's memory and be valid UTF-8 (the answer is checked by its own
- * writer); a second extraction of the same page must give the same number of blocks.
+ * writer); a second extraction of the same page must give the same number of blocks, and one without the
+ * lexer (html_lexer.h) the same tensors.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -65,9 +66,26 @@ static void check_results(tern_html *x)
     free(y);
 }
 
+static void require_equal(tern_html *x, tern_html *y)
+{
+    for (int t = 0; t < TERN_HTML_TENSORS; t++) {
+        int64_t shape[2], other[2];
+        const int rank = tern_html_tensor_shape(x, t, shape);
+        const size_t count = (size_t)(shape[0] * (rank == 2 ? shape[1] : 1));
+        require(tern_html_tensor_shape(y, t, other) == rank && shape[0] == other[0]);
+        int32_t *a = malloc(count * sizeof *a), *b = malloc(count * sizeof *b);
+        require(a != NULL && b != NULL);
+        tern_html_tensor_fill(x, t, a);
+        tern_html_tensor_fill(y, t, b);
+        require(memcmp(a, b, count * sizeof *a) == 0);
+        free(a);
+        free(b);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static tern_html *x;
+    static tern_html *x, *plain;
     static const char *const types[] = {"",
                                         "text/html",
                                         "text/html; charset=utf-8",
@@ -77,9 +95,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                         "text/html; charset=gb18030",
                                         "text/html; charset=iso-8859-15"};
     static const char url[] = "https://blog.example/2020/my-Post_1?q=2";
-    if (x == NULL)
+    if (x == NULL) {
         x = tern_html_create();
-    if (x == NULL || size == 0)
+        plain = tern_html_create();
+        require(x != NULL && plain != NULL);
+        tn_html_guard_plain(plain);
+    }
+    if (size == 0)
         return 0;
     const char *type = types[data[0] & 7];
     size_t url_length = data[0] & 8 ? sizeof url - 1 : 0;
@@ -92,5 +114,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_results(x);
     require(tern_html_extract(x, data + 1, size - 1, type, strlen(type), url, url_length, 0) == TERN_HTML_OK);
     require(tern_html_block_count(x) == n);
+    require(tern_html_extract(plain, data + 1, size - 1, type, strlen(type), url, url_length, 0) ==
+            TERN_HTML_OK);
+    require_equal(x, plain);
     return 0;
 }

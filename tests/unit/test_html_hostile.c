@@ -1,8 +1,9 @@
 /*
  * test_html_hostile.c - pages that were made to cost: each must be done within a bound on its work.
  *
- * Without the guard (features/html_guard.c) several of these take seconds to minutes. Time is measured on this thread's own
- * CPU clock, and the bound is generous (sanitizers are slow); what it tells apart is linear from quadratic.
+ * Without the guard (features/html_guard.c) several of these take seconds to minutes. Time is measured on
+ * this thread's own CPU clock, and the bound is generous (sanitizers are slow); what it tells apart is linear
+ * from quadratic.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,6 +52,11 @@ static const hostile pages[] = {
     {"comments in text", "<p>", "a<!--x-->", "", 300000},
     {"ampersands", "<p>", "&", "", 4000000},
     {"brackets", "<p>", "<", "", 3000000},
+    {"carriage returns", "<p>", "a\r", "", 4000000},
+    {"scripts in scripts", "", "<script>a<script></script>", "x", 100000},
+    {"scripts that never end", "", "<script><!--<script>", "x", 100000},
+    {"comments that never end", "", "<p><!-- -- >", "x", 100000},
+    {"quotes that never end", "", "<p a=' b=\">", "x", 100000},
     {"templates", "", "<template>", "x", 100000},
     {"foreign elements", "", "<svg><foreignObject>", "x", 30000},
     {"frames", "", "<frameset>", "", 100000},

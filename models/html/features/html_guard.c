@@ -10,7 +10,8 @@
  * deadline and the memory of the tree are looked at between them. Each text node's `user` field is set to its
  * byte offset in the page, plus one.
  *
- * lexbor (Apache-2.0) is pinned; this file is the only one besides html_walk.c that includes its headers.
+ * lexbor (Apache-2.0) is pinned; its headers are included here, by html_lexer.c and by those that walk its
+ * tree.
  * One guard serves one thread at a time.
  */
 #include "html_internal.h"
@@ -328,6 +329,11 @@ tn_html_guard *tn_html_guard_create(void)
 fail:
     tn_html_guard_free(g);
     return NULL;
+}
+
+void tn_html_guard_plain(tern_html *x)
+{
+    x->guard->lexer.off = true;
 }
 
 int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **root)

@@ -2,10 +2,10 @@
  * html_internal.h - what the files of the feature library share: the extractor's state and its records.
  *
  * The order of one extraction (html_features.c): charset decision and decoding (html_charset.c) -> tree under
- * the guard (html_guard.c) -> one iterative walk to block records (html_walk.c, with the tokens of
- * html_tokens.c) -> page-wide counts. Records are compact (ids as 8 and 16 bit); tern_html_tensor_fill()
- * widens them straight into their final place. Everything belongs to one tern_html and so to one thread at a
- * time.
+ * the guard (html_guard.c, with the tokens of html_lexer.c) -> one iterative walk to block records
+ * (html_walk.c, with the tokens of html_tokens.c) -> page-wide counts. Records are compact (ids as 8 and 16
+ * bit); tern_html_tensor_fill() widens them straight into their final place. Everything belongs to one
+ * tern_html and so to one thread at a time.
  */
 #ifndef TERN_HTML_INTERNAL_H
 #define TERN_HTML_INTERNAL_H
@@ -160,6 +160,8 @@ tn_html_guard *tn_html_guard_create(void);
 void tn_html_guard_free(tn_html_guard *g);
 /* Parses valid UTF-8 under the limits; root is borrowed until the next parse. Returns a TERN_HTML_ code. */
 int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **root);
+/* Without the lexer (html_lexer.h) from now on: lexbor's tokenizer does all, and the results are the same. */
+void tn_html_guard_plain(tern_html *x);
 
 /* ---- html_walk.c ---- */
 int tn_html_walk(tern_html *x, void *root);

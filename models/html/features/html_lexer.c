@@ -2,8 +2,9 @@
  * html_lexer.c - the fast states: text and tags (data_state), scripts and styles (raw_state).
  *
  * Both look from the token's first byte to its last, behind the chunk's end where need be (the page is one
- * piece of memory). A token in an uncommon form - character references, NUL, quotes within names - is given back whole: the state becomes lexbor's own, which never looked at it.
- * What is looked at in vain is at most what lexbor then consumes, so all stays linear.
+ * piece of memory). A token in an uncommon form - character references, NUL, quotes within names - is given
+ * back whole: the state becomes lexbor's own, which never looked at it. What is looked at in vain is at most
+ * what lexbor then consumes, so all stays linear.
  */
 #include "html_lexer.h"
 
@@ -21,9 +22,6 @@
 lxb_dom_attr_data_t *lxb_dom_attr_local_name_append(lexbor_hash_t *hash, const lxb_char_t *name,
                                                     size_t length);
 const lxb_tag_data_t *lxb_tag_append_lower(lexbor_hash_t *hash, const lxb_char_t *name, size_t length);
-
-/* More attributes than this on one tag are lexbor's, and counted there (TN_HTML_MAX_TAG_ATTRIBUTES). */
-enum { MAX_ATTRIBUTES = 1000 };
 
 typedef const lxb_char_t *bytes;
 
@@ -69,7 +67,9 @@ static uint16_t look_up(const slot *table, uint32_t slots, key k)
     return 0;
 }
 
-/* Reads a name at s, which ends before `end` in a byte that ends names, else NULL; returns the byte behind. */
+/*
+ * Reads a name at s, which ends before `end` in a byte that ends names, else NULL; returns the byte behind.
+ */
 static inline bytes read_name(bytes s, bytes end, key *k)
 {
     *k = (key){0, 0};
@@ -183,8 +183,8 @@ static bool keep_attribute(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, int name
     if (!is_read_with(name, tkz->token->tag_id, value, n))
         return true;
     if (l->names[name] == NULL)
-        l->names[name] = lxb_dom_attr_local_name_append(
-            tkz->attrs, (bytes)attribute_names[name].name, attribute_names[name].length);
+        l->names[name] = lxb_dom_attr_local_name_append(tkz->attrs, (bytes)attribute_names[name].name,
+                                                        attribute_names[name].length);
     lxb_html_token_attr_t *a = lxb_html_token_attr_append(tkz->token, tkz->dobj_token_attr);
     if (a == NULL || l->names[name] == NULL)
         return false;
@@ -211,7 +211,9 @@ static inline bytes skip_blanks(bytes s, bytes end)
     return s;
 }
 
-/* The value behind "=" at s, where *value stays NULL for none. Returns the byte behind, NULL: no end, or odd. */
+/*
+ * The value behind "=" at s, where *value stays NULL for none. Returns the byte behind, NULL: no end, or odd.
+ */
 static inline bytes read_value(bytes s, bytes end, bytes *value, size_t *n)
 {
     s = skip_blanks(s, end);
@@ -238,12 +240,15 @@ static inline bytes read_value(bytes s, bytes end, bytes *value, size_t *n)
     return s;
 }
 
-/* Attributes from s on; the wanted ones of a start tag go to the token. Returns the byte behind ">" or NULL. */
+/*
+ * Attributes from s on; the wanted ones of a start tag go to the token (of two with one name the tree takes
+ * the first). Returns the byte behind ">", or NULL, for one with too many of them as well: the guard counts
+ * those.
+ */
 static bytes read_attributes(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, bytes s)
 {
     const bool close = tkz->token->type & LXB_HTML_TOKEN_TYPE_CLOSE;
-    uint32_t seen = 0;
-    for (int count = 0; count < MAX_ATTRIBUTES; count++) {
+    for (uint32_t count = 0; count <= TN_HTML_MAX_ATTRIBUTES; count++) {
         s = skip_blanks(s, l->end);
         while (s + 1 < l->end && *s == '/') {
             if (s[1] == '>')
@@ -265,13 +270,8 @@ static bytes read_attributes(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, bytes 
             return NULL;
         if (s == NULL)
             return NULL;
-        if (close)
-            continue;
-        const int name = look_up(name_slots, NAME_SLOTS, k) - 1;
-        if (name < 0 || seen >> name & 1)
-            continue;
-        seen |= 1u << name; /* the first one counts, wanted or not */
-        if (is_read_on(name, tkz->token->tag_id) && !keep_attribute(l, tkz, name, value, n))
+        const int name = close ? -1 : look_up(name_slots, NAME_SLOTS, k) - 1;
+        if (name >= 0 && is_read_on(name, tkz->token->tag_id) && !keep_attribute(l, tkz, name, value, n))
             return NULL;
     }
     return NULL;

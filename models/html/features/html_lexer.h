@@ -2,13 +2,13 @@
  * html_lexer.h - the common forms of HTML's tokens, read faster than by lexbor's tokenizer.
  *
  * A page is nearly all text without character references, tags with plain names and attributes, comments, and
- * scripts to be skipped. These are recognised in one look each and handed to the same callback as lexbor's own
- * tokens; everything else - and what of these has something odd in it - is left to lexbor, from the token's
- * first byte on. The tree is the same either way, which the fuzz target holds. Unwanted attributes are not
- * even copied.
+ * scripts to be skipped. These are recognised in one look each and handed to the same callback as lexbor's
+ * own tokens; everything else - and what of these has something odd in it - is left to lexbor, from the
+ * token's first byte on. The tree is the same either way, which the fuzz target holds. Unwanted attributes
+ * are not even copied.
  *
- * Threads: a lexer belongs to its guard. Source: WHATWG HTML 13.2.5 (states of the tokenizer), whose functions
- * and conditions lexbor 3 gives by tkz->state.
+ * Threads: a lexer belongs to its guard. Source: WHATWG HTML 13.2.5 (states of the tokenizer), whose
+ * functions and conditions lexbor 3 gives by tkz->state.
  */
 #ifndef TERN_HTML_LEXER_H
 #define TERN_HTML_LEXER_H
@@ -18,11 +18,27 @@
 
 /* Attributes that the features read: an index into tn_html_lexer.names. */
 #define TN_HTML_NAME_TABLE(X)                                                                                \
-    X(CLASS, "class") X(ID, "id") X(REL, "rel") X(STYLE, "style") X(LANG, "lang") X(CONTENT, "content")      \
-    X(HTTP_EQUIV, "http-equiv") X(HREF, "href") X(TYPE, "type") X(PLACEHOLDER, "placeholder")                \
-    X(ROLE, "role") X(NAME, "name") X(VALUE, "value") X(HIDDEN, "hidden") X(ITEMPROP, "itemprop")            \
-    X(ITEMTYPE, "itemtype") X(PROPERTY, "property") X(DATETIME, "datetime") X(ENCODING, "encoding")          \
-    X(ARIA_LABEL, "aria-label") X(ARIA_HIDDEN, "aria-hidden")
+    X(CLASS, "class")                                                                                        \
+    X(ID, "id")                                                                                              \
+    X(REL, "rel")                                                                                            \
+    X(STYLE, "style")                                                                                        \
+    X(LANG, "lang")                                                                                          \
+    X(CONTENT, "content")                                                                                    \
+    X(HTTP_EQUIV, "http-equiv")                                                                              \
+    X(HREF, "href")                                                                                          \
+    X(TYPE, "type")                                                                                          \
+    X(PLACEHOLDER, "placeholder")                                                                            \
+    X(ROLE, "role")                                                                                          \
+    X(NAME, "name")                                                                                          \
+    X(VALUE, "value")                                                                                        \
+    X(HIDDEN, "hidden")                                                                                      \
+    X(ITEMPROP, "itemprop")                                                                                  \
+    X(ITEMTYPE, "itemtype")                                                                                  \
+    X(PROPERTY, "property")                                                                                  \
+    X(DATETIME, "datetime")                                                                                  \
+    X(ENCODING, "encoding")                                                                                  \
+    X(ARIA_LABEL, "aria-label")                                                                              \
+    X(ARIA_HIDDEN, "aria-hidden")
 
 enum {
 #define X(id, name) TN_HTML_NAME_##id,
