@@ -236,7 +236,7 @@ static size_t shown(const char *page, size_t from, size_t to, char out[TN_HTML_S
             raw[n++] = c;
         }
     }
-    while (n > 0 && ((unsigned char)raw[n - 1] & 0xC0) == 0x80 && !tn_html_is_utf8(raw, n))
+    while (n > 0 && (unsigned char)raw[n - 1] >= 0x80 && !tn_html_is_utf8(raw, n))
         n--; /* cut within a character */
     return tn_html_unescape(raw, n, out);
 }
