@@ -13,6 +13,7 @@ A Reader may be used by many threads: pages are read one after the other (the se
 for a page that is no HTML and the like, LookupError for a library, model or engine that is not there.
 """
 import ctypes
+import functools
 import json
 import os
 import pathlib
@@ -74,8 +75,11 @@ class Page:
     truncated: bool  # a limit cut the page
     confidence: Dict[str, float]  # main_content, title, author, date, page_type, language
     evidence: Dict[str, List[Source]]  # title, author, date
-    blocks: List[Block]
     raw: Dict[str, Any]
+
+    @functools.cached_property
+    def blocks(self) -> List[Block]:
+        return [Block(**b) for b in self.raw["blocks"]]
 
     @classmethod
     def from_json(cls, text: Union[str, bytes]) -> "Page":
@@ -84,8 +88,7 @@ class Page:
         confidence.update({k: float(a[k]["probability"]) for k in ("page_type", "language")})
         return cls(page_type=a["page_type"]["label"], language=a["language"]["label"], title=a["title"], author=a["author"],
                    date=a["date"], main_content=a["main_content"], truncated=a["truncated"], confidence=confidence,
-                   evidence={k: [Source(**s) for s in v] for k, v in a["evidence"].items()},
-                   blocks=[Block(**b) for b in a["blocks"]], raw=a)
+                   evidence={k: [Source(**s) for s in v] for k, v in a["evidence"].items()}, raw=a)
 
 
 # ---- the C library ----
@@ -137,6 +140,9 @@ class _Library:
         self.x = self.c.tern_html_create()
         if not self.x:
             raise MemoryError
+        self.names: List[str] = []
+        for name in iter(lambda: self.c.tern_html_tensor_name(len(self.names)), None):
+            self.names.append(name.decode())
 
     def __del__(self) -> None:
         if getattr(self, "x", None):
@@ -148,15 +154,11 @@ class _Library:
         if self.c.tern_html_extract(self.x, page, len(page), kind, len(kind), address, len(address), 0) != 0:
             raise ReadError(self.c.tern_html_message(self.x).decode(errors="replace"))
         out: Dict[str, Any] = {}
-        shape, i = (ctypes.c_int64 * 2)(), 0
-        while True:
-            name = self.c.tern_html_tensor_name(i)
-            if name is None:
-                break
+        shape = (ctypes.c_int64 * 2)()
+        for i, name in enumerate(self.names):
             rank = self.c.tern_html_tensor_shape(self.x, i, shape)
-            out[name.decode()] = numpy.empty([1, *shape[:rank]], numpy.int32)
-            self.c.tern_html_tensor_fill(self.x, i, out[name.decode()].ctypes.data)
-            i += 1
+            out[name] = numpy.empty([1, *shape[:rank]], numpy.int32)
+            self.c.tern_html_tensor_fill(self.x, i, out[name].ctypes.data)
         out["node_mask"] = numpy.ones(out["tag_path"].shape[:2], numpy.float32)
         return out
 

@@ -111,14 +111,14 @@ static void classify(token *t, const char *s, size_t n)
         low[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] + 32 : s[i]);
     low[n] = '\0';
     for (size_t i = 0; i < sizeof months / sizeof *months; i++)
-        if (strcmp(low, months[i].name) == 0) {
+        if (low[0] == months[i].name[0] && strcmp(low, months[i].name) == 0) {
             t->month = true;
             t->number = months[i].month;
             return;
         }
     static const char *const fillers[] = {"st", "nd", "rd", "th", "de", "del", "of", "er", "the"};
     for (size_t i = 0; i < sizeof fillers / sizeof *fillers; i++)
-        if (strcmp(low, fillers[i]) == 0)
+        if (low[0] == fillers[i][0] && strcmp(low, fillers[i]) == 0)
             t->filler = true;
 }
 

@@ -88,6 +88,8 @@ static size_t separator_at(tn_str s, size_t i)
                                         ": ",
                                         " \xE2\x80\xBA "};
     for (size_t k = 0; k < sizeof signs / sizeof *signs; k++) {
+        if (s.ptr[i] != signs[k][0])
+            continue;
         const size_t n = strlen(signs[k]);
         if (s.len - i >= n && memcmp(s.ptr + i, signs[k], n) == 0)
             return n;
