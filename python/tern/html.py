@@ -194,13 +194,24 @@ def _openvino(model: pathlib.Path) -> Run:
 
 
 def _tensorflow(model: pathlib.Path) -> Run:
+    """By a session, which costs a page a seventh less than the eager call of a signature; one thread, as pages come one by one."""
     import tensorflow
-    loaded = tensorflow.saved_model.load(str(model))
-    function = loaded.signatures["serving_default"]
+    from tensorflow.core.protobuf import saved_model_pb2
+    v1 = tensorflow.compat.v1
+    saved = saved_model_pb2.SavedModel.FromString((model / "saved_model.pb").read_bytes())
+    graph = next(g for g in saved.meta_graphs if "serve" in g.meta_info_def.tags)
+    signature = graph.signature_def["serving_default"]
+    with tensorflow.Graph().as_default() as empty:
+        saver = v1.train.import_meta_graph(graph, clear_devices=True)
+        session = v1.Session(graph=empty, config=v1.ConfigProto(
+            intra_op_parallelism_threads=1, inter_op_parallelism_threads=1, use_per_session_threads=True))
+        saver.restore(session, str(model / "variables" / "variables"))
+    names = sorted(signature.inputs)
+    call = session.make_callable({n: t.name for n, t in signature.outputs.items()}, [signature.inputs[n].name for n in names])
 
     def run(inputs: Dict[str, Any]) -> Arrays:
-        assert loaded is not None  # owns the variables
-        return {k: v.numpy() for k, v in function(**{k: tensorflow.constant(v) for k, v in inputs.items()}).items()}
+        answer: Arrays = call(*[inputs[n] for n in names])
+        return answer
     return run
 
 

@@ -117,7 +117,8 @@ static size_t name_end(const char *s, size_t n)
         if (s[i - 1] == ' ' && digit(s[i]))
             return i - 1;
         for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
-            if (s[i] == ends[k][0] && n - i >= strlen(ends[k]) && memcmp(s + i, ends[k], strlen(ends[k])) == 0)
+            if (s[i] == ends[k][0] && n - i >= strlen(ends[k]) &&
+                memcmp(s + i, ends[k], strlen(ends[k])) == 0)
                 return i;
     }
     return n;
