@@ -129,9 +129,9 @@ def measure_swaps(build, folder, rounds, seconds, note):
             swapped += running.stop()
             ratios.append(swaps[-1]["p99_ms"] / rest[-1]["p99_ms"])
     finally:
+        server.stop()
         if running:
             running.end()
-        server.stop()
     return {"swaps": swapped, "ratio": statistics.median(ratios), "ratios": ratios,
             **{f"{name}_{label}": statistics.median(w[f"{label}_ms"] for w in windows)
                for name, windows in (("rest", rest), ("busy", swaps)) for label in ("p50", "p99", "p99.9")}}
