@@ -9,6 +9,8 @@
  * caller. Digits beyond the first 16 characters only add to that error. A double is exact by Clinger's rule
  * (w and 10^k are doubles, the division rounds once) or Eisel-Lemire.
  *
+ * Whole numbers are taken a block at a time where the machine can (codec/json_wholes.h).
+ *
  * This file is compiled once for each set of instructions (TN_NUMBERS_LEVEL, meson.build), and once more for
  * the choice between them. On other machines json_decode.c does without. Pure, any thread.
  */
@@ -25,7 +27,7 @@ typedef size_t numbers_fn(tern_dtype dtype, const char **p, const char *end, voi
                           bool *closed);
 
 #ifdef __x86_64__
-numbers_fn tn_json_numbers_sse42, tn_json_numbers_avx2;
+numbers_fn tn_json_numbers_sse42, tn_json_numbers_avx2, tn_json_numbers_avx512;
 #else
 static numbers_fn tn_json_numbers_neon;
 #endif
@@ -49,6 +51,10 @@ typedef struct masks {
 
 #ifdef __x86_64__
 #include <immintrin.h>
+
+#ifdef __AVX512VBMI2__
+#include "codec/json_wholes.h"
+#endif
 
 typedef __m128i chunk;
 
@@ -361,6 +367,20 @@ static inline bool is_blank(char c)
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
 }
 
+/* Takes what can be taken by whole blocks; returns how many numbers. */
+static inline __attribute__((always_inline)) size_t
+take_blocks(tern_dtype dtype, size_t unit, const char **start, const char *end, char *to, size_t room)
+{
+    size_t n = 0;
+#ifdef __AVX512VBMI2__
+    if (dtype == TERN_INT32 || dtype == TERN_INT64)
+        n = tn_wholes_take(start, end, to, unit, room);
+    while (n > 0 && *start < end && is_blank(**start))
+        ++*start;
+#endif
+    return n;
+}
+
 static inline __attribute__((always_inline)) size_t list_of(tern_dtype dtype, size_t unit, const char **start,
                                                             const char *end, char *first, size_t room,
                                                             bool *closed)
@@ -370,6 +390,9 @@ static inline __attribute__((always_inline)) size_t list_of(tern_dtype dtype, si
     char *to = first, *const limit = first + room * unit;
     *closed = false;
     while (to < limit && end - p >= NEED) {
+        to += take_blocks(dtype, unit, &p, end, to, (size_t)(limit - to) / unit) * unit;
+        if (to == limit || end - p < NEED)
+            break;
         block b = {.p = p};
         begin(&b);
         if (b.ends == 0)
@@ -425,6 +448,8 @@ size_t NAMED(TN_NUMBERS_LEVEL)(tern_dtype dtype, const char **p, const char *end
 size_t tn_json_numbers(tern_dtype dtype, const char **p, const char *end, void *to, size_t room, bool *closed)
 {
 #if defined __x86_64__
+    if (__builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vbmi"))
+        return tn_json_numbers_avx512(dtype, p, end, to, room, closed);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
         return tn_json_numbers_avx2(dtype, p, end, to, room, closed);
     if (__builtin_cpu_supports("sse4.2"))

@@ -27,11 +27,11 @@ typedef size_t numbers_fn(tern_dtype dtype, const char **p, const char *end, voi
                           bool *closed);
 
 #ifdef __x86_64__
-numbers_fn tn_json_numbers_sse42, tn_json_numbers_avx2;
+numbers_fn tn_json_numbers_sse42, tn_json_numbers_avx2, tn_json_numbers_avx512;
 #endif
 
 /* What this machine can run; returns how many. */
-static size_t readers(numbers_fn *list[3])
+static size_t readers(numbers_fn *list[4])
 {
     size_t n = 0;
     list[n++] = tn_json_numbers;
@@ -40,6 +40,8 @@ static size_t readers(numbers_fn *list[3])
         list[n++] = tn_json_numbers_sse42;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
         list[n++] = tn_json_numbers_avx2;
+    if (__builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vbmi"))
+        list[n++] = tn_json_numbers_avx512;
 #endif
     return n;
 }
@@ -257,7 +259,7 @@ static const tern_dtype dtypes[] = {TERN_FLOAT, TERN_DOUBLE, TERN_INT32, TERN_IN
 
 static void numbers_are_those_of_libc(void **state)
 {
-    numbers_fn *list[3];
+    numbers_fn *list[4];
     const size_t n = readers(list);
     size_t taken[COUNT(dtypes)] = {0};
     for (size_t i = 0; i < lists(); i++) {
@@ -290,7 +292,7 @@ static void numbers_are_those_of_libc(void **state)
 /* Each odd one after each place of a block. */
 static void odd_numbers_are_left_where_they_stand(void **state)
 {
-    numbers_fn *list[3];
+    numbers_fn *list[4];
     const size_t n = readers(list);
     for (size_t r = 0; r < n; r++)
         for (size_t o = 0; o < COUNT(odd); o++)
@@ -309,7 +311,7 @@ static void odd_numbers_are_left_where_they_stand(void **state)
 
 static void values_have_their_range(void **state)
 {
-    numbers_fn *list[3];
+    numbers_fn *list[4];
     const size_t n = readers(list);
     static const struct {
         tern_dtype dtype;
