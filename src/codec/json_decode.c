@@ -4,6 +4,8 @@
  * One pass: numbers go from the text into the tensor's memory, whose dtype the signature gives and whose
  * shape the lists give. Anything that it does not like, from a wrong type to an escape in a key, makes it
  * give up (false), and json_explain.c reads the body again to say what is wrong, or to find that nothing is.
+ * A body that is still arriving is read the same way: `end` moves on, and where it does not, that is one more
+ * thing not to like. What stands right before `end` is never the end of anything, so nothing is cut.
  * So this file knows no error texts, and must only never accept what the other would refuse, or read it
  * differently.
  */
@@ -14,12 +16,17 @@
 #include "codec/json_tape.h"
 #include "codec/number.h"
 
-#define FIRST_VALUES 512 /* room for so many values before the rest is estimated */
-#define MAX_DIGITS   20  /* of 2^64 - 1 */
+#define FIRST_VALUES 512         /* room for so many values before the rest is estimated */
+#define MAX_DIGITS   20          /* of 2^64 - 1 */
+#define AHEAD        512         /* of a body that arrives, so much is there before a value is read */
+#define ARRIVE       (64u << 10) /* and so much more is waited for at once */
 
 typedef struct decoder {
     const char *p;
-    const char *end;
+    const char *end;                            /* of what is there */
+    const char *last;                           /* of the body: behind `end` while it arrives */
+    size_t (*arrived)(void *context, size_t n); /* of a body that arrives, else NULL */
+    void *context;
     const tern_signature *signature;
     tn_tensor_build *builds;
     tn_tensor_room room;
@@ -45,9 +52,33 @@ static inline const char *behind_blanks(const char *p, const char *end)
     return p;
 }
 
+/* More of a body that arrives. false: there is none. */
+static __attribute__((noinline)) bool arrive(decoder *d)
+{
+    const size_t known = (size_t)(d->end - d->body.ptr), want = known + ARRIVE;
+    if (d->end == d->last)
+        return false;
+    const size_t have = d->arrived(d->context, want < d->body.len ? want : d->body.len);
+    if (have <= known)
+        return false;
+    d->end = d->body.ptr + have;
+    return true;
+}
+
+/* Waits until a value can be read, or the body's end is there. */
+static inline bool is_ahead(decoder *d)
+{
+    while (d->end != d->last && d->end - d->p < AHEAD)
+        if (!arrive(d))
+            return false;
+    return true;
+}
+
 static void skip_blanks(decoder *d)
 {
-    d->p = behind_blanks(d->p, d->end);
+    do
+        d->p = behind_blanks(d->p, d->end);
+    while (d->p == d->end && arrive(d));
 }
 
 static bool accept(decoder *d, char c)
@@ -65,8 +96,10 @@ static bool plain_string(decoder *d, tn_str *s)
     if (!accept(d, '"'))
         return false;
     const char *from = d->p;
-    while (d->p < d->end && *d->p != '"' && *d->p != '\\' && (unsigned char)*d->p >= 0x20)
-        d->p++;
+    do
+        while (d->p < d->end && *d->p != '"' && *d->p != '\\' && (unsigned char)*d->p >= 0x20)
+            d->p++;
+    while (d->p == d->end && arrive(d));
     if (d->p == d->end || *d->p != '"')
         return false;
     *s = (tn_str){from, (size_t)(d->p++ - from)};
@@ -81,7 +114,7 @@ static bool plain_string(decoder *d, tn_str *s)
  */
 static bool make_room(decoder *d, tn_tensor_build *b, const tn_typed *t, const char *from, char **at)
 {
-    const size_t rest = (size_t)(d->end - d->p);
+    const size_t rest = (size_t)(d->last - d->p);
     size_t more = rest / 2 < FIRST_VALUES ? rest / 2 + 1 : FIRST_VALUES;
     if (b->n_values > 0) {
         size_t used = (size_t)(d->p - from);
@@ -302,6 +335,12 @@ static inline __attribute__((always_inline)) bool list_of(decoder *d, tn_tensor_
                 return false;
             left = b->cap_values - b->n_values;
         }
+        if (__builtin_expect(end != d->last, 0)) {
+            d->p = p;
+            if (!is_ahead(d))
+                return false;
+            end = d->end;
+        }
         p = behind_blanks(p, end);
         bool closed;
         size_t n = tn_json_numbers(dtype, &p, end, at, left, &closed);
@@ -395,7 +434,7 @@ static bool value(decoder *d, tn_tensor_build *b, const tn_typed *t, shape *s, c
     int32_t level = 0;
     for (;;) {
         skip_blanks(d);
-        if (d->p == d->end)
+        if (d->p == d->end || !is_ahead(d))
             return false;
         if (*d->p == '[') {
             if (level >= TERN_MAX_RANK - 1)
@@ -527,6 +566,8 @@ static bool skip_value(decoder *d)
 {
     tern_status ignored;
     tn_tape tape;
+    if (d->end != d->last)
+        return false; /* that reader needs all of it */
     tn_tape_init(&tape, d->body, (size_t)d->limits->max_tape_bytes);
     bool good = tn_tape_parse(&tape, (size_t)(d->p - d->body.ptr), d->limits->max_depth, &ignored) == TERN_OK;
     if (good)
@@ -638,7 +679,8 @@ static bool document(decoder *d, tn_str name, tn_str *later)
 static bool decode(decoder *d, tn_str name, tn_str *later, tn_predict *out, tern_code *code)
 {
     d->p = d->body.ptr;
-    d->end = d->body.ptr + d->body.len;
+    d->last = d->body.ptr + d->body.len;
+    d->end = d->arrived == NULL ? d->last : d->p;
     d->signature = NULL;
     d->row = false;
     d->room = (tn_tensor_room){.max = (size_t)d->limits->max_tensor_bytes};
@@ -663,4 +705,22 @@ tern_code tn_json_decode_predict(tn_str body, const tern_signature_set *signatur
     if (later.ptr != NULL && decode(&d, later, &later, out, &code))
         return code;
     return tn_json_explain(body, signatures, limits, arena, out, st);
+}
+
+bool tn_json_decode_arriving(tn_str body, size_t (*arrived)(void *context, size_t n), void *context,
+                             const tern_signature_set *signatures, const tn_json_limits *limits,
+                             tn_arena *arena, tn_predict *out)
+{
+    tern_status st;
+    decoder d = {.signatures = signatures,
+                 .limits = limits,
+                 .arena = arena,
+                 .st = &st,
+                 .body = body,
+                 .arrived = arrived,
+                 .context = context};
+    tn_str later = TN_STR_NONE;
+    tern_code code = TERN_OK;
+    *out = (tn_predict){0};
+    return decode(&d, TN_STR_NONE, &later, out, &code) && code == TERN_OK;
 }

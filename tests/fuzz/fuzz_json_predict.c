@@ -89,6 +89,47 @@ static void check_answer(const tn_predict *p, bool compact)
     tn_buf_free(&out);
 }
 
+/* A body that comes a few bytes at a time, and perhaps not all of it. */
+typedef struct sender {
+    tn_str whole;
+    char *there;
+    size_t have, step, stop;
+} sender;
+
+static size_t arrived(void *context, size_t n)
+{
+    sender *s = context;
+    size_t to = s->have + s->step;
+    require(n <= s->whole.len && n > s->have);
+    to = to < s->stop ? to : s->stop;
+    memcpy(s->there + s->have, s->whole.ptr + s->have, to - s->have);
+    return s->have = to;
+}
+
+/* What is read while it arrives is what the whole body is. */
+static void check_arriving(tn_str body, const tern_signature_set *set, const tn_json_limits *limits,
+                           tern_code code, const tn_predict *whole)
+{
+    for (size_t turn = 0; turn < 2; turn++) {
+        tn_arena arena;
+        tn_predict p;
+        sender s = {.whole = body,
+                    .there = malloc(body.len + 1),
+                    .step = 1 + body.len % 61,
+                    .stop = turn == 0 ? body.len : body.len - body.len / 3};
+        require(s.there != NULL);
+        memset(s.there, '7', body.len);
+        tn_arena_init(&arena, 64u << 20);
+        if (tn_json_decode_arriving((tn_str){s.there, body.len}, arrived, &s, set, limits, &arena, &p)) {
+            require(code == TERN_OK);
+            same_tensors(&p, whole);
+        }
+        tn_predict_release(&p);
+        tn_arena_free(&arena);
+        free(s.there);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const tn_json_limits limits = {.max_depth = 600,
@@ -112,6 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tern_code fast_code = tn_json_decode_predict(text_body, &set, &limits, &arena, &fast, &fast_st);
     tern_code slow_code = tn_json_explain(text_body, &set, &limits, &arena, &slow, &slow_st);
     require(fast_code == slow_code);
+    check_arriving(text_body, &set, &limits, fast_code, &fast);
     if (fast_code == TERN_OK) {
         same_tensors(&fast, &slow);
         check_answer(&fast, (data[0] & 16) != 0);

@@ -127,6 +127,104 @@ static void vectors_hold_for_both_readers(void **state)
     assert_true(checked > 40);
 }
 
+/*
+ * A body that arrives `step` bytes at a time (0: as asked for), up to `stop`; digits lie where nothing is
+ * yet.
+ */
+typedef struct sender {
+    tn_str whole;
+    char *there;
+    size_t have, step, stop;
+} sender;
+
+static size_t arrived(void *context, size_t n)
+{
+    sender *s = context;
+    size_t to = s->step == 0 ? n : s->have + s->step;
+    assert_true(n <= s->whole.len && n > s->have);
+    to = to < s->stop ? to : s->stop;
+    memcpy(s->there + s->have, s->whole.ptr + s->have, to - s->have);
+    return s->have = to;
+}
+
+/* Reads it so; what was accepted is what the whole body gives. */
+static bool check_arriving(tn_str body, size_t step, size_t stop)
+{
+    static const tn_json_limits room = {
+        .max_depth = 1000, .max_tensor_bytes = 64 << 20, .max_tape_bytes = 64 << 20};
+    tn_arena arena;
+    tn_predict p, q;
+    tern_status st;
+    sender s = {.whole = body, .there = malloc(body.len + 1), .step = step, .stop = stop};
+    assert_non_null(s.there);
+    memset(s.there, '7', body.len);
+    tn_arena_init(&arena, 1u << 20);
+    const bool read =
+        tn_json_decode_arriving((tn_str){s.there, body.len}, arrived, &s, &set, &room, &arena, &p);
+    if (read) {
+        assert_int_equal(tn_json_decode_predict(body, &set, &room, &arena, &q, &st), TERN_OK);
+        assert_ptr_equal(p.signature, q.signature);
+        assert_int_equal(p.row, q.row);
+        assert_int_equal(p.n_inputs, q.n_inputs);
+        for (uint32_t i = 0; i < p.n_inputs; i++) {
+            assert_int_equal(p.inputs[i].rank, q.inputs[i].rank);
+            assert_memory_equal(p.inputs[i].dims, q.inputs[i].dims,
+                                (size_t)p.inputs[i].rank * sizeof(int64_t));
+            assert_int_equal(p.inputs[i].size, q.inputs[i].size);
+            assert_memory_equal(p.inputs[i].data, q.inputs[i].data, p.inputs[i].size);
+        }
+        tn_predict_release(&q);
+    }
+    tn_predict_release(&p);
+    tn_arena_free(&arena);
+    free(s.there);
+    return read;
+}
+
+/* However a body comes; and a part of it is never taken for the whole. */
+static void arriving_bodies_are_read_as_whole_ones(void **state)
+{
+    static const char *const bodies[] = {
+        "{\"instances\": [1.5, 2, 3e2, -0.25]}",
+        " { \"signature_name\" : \"ints\" , \"inputs\" : [ [ 1 , 22 ] , [ 333 , -4444 ] ] } ",
+        "{\"signature_name\": \"two\", \"instances\": [{\"a\": 1, \"b\": [12]}, {\"a\": 2.5, \"b\": [34]}]}",
+        "{\"signature_name\": \"two\", \"inputs\": {\"b\": 7, \"a\": [0.125]}}",
+        "{\"signature_name\": \"texts\", \"inputs\": {\"s\": [\"ab\", \"\"], \"t\": \"cde\"}}"};
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        const tn_str body = tn_str_from(bodies[i]);
+        const size_t end = (size_t)(strrchr(bodies[i], '}') - bodies[i]) + 1;
+        for (size_t step = 0; step < 20; step++)
+            assert_true(check_arriving(body, step, body.len));
+        for (size_t stop = 0; stop < end; stop++)
+            assert_false(check_arriving(body, stop % 5, stop));
+    }
+}
+
+static void long_bodies_arrive_in_pieces(void **state)
+{
+    static const char *const forms[] = {"{\"signature_name\": \"ints\", \"instances\": ", "{\"inputs\": "};
+    tn_buf body;
+    tn_buf_init(&body, 16u << 20);
+    for (size_t form = 0; form < 4; form++) {
+        tn_buf_clear(&body);
+        tn_buf_z(&body, forms[form / 2]);
+        for (int row = 0; row < 1000; row++) {
+            tn_buf_z(&body, row == 0 ? "[[" : "],\n [");
+            for (int i = 0; i < 50; i++)
+                tn_buf_printf(&body, form < 2 ? "%s%d" : "%s%d.5e-2", i > 0 ? form % 2 != 0 ? ", " : "," : "",
+                              (row * 7919 + i * 104729) % 2000003 - 1000);
+        }
+        tn_buf_z(&body, "]]}");
+        const tn_str whole = tn_buf_view(&body);
+        assert_true(check_arriving(whole, 0, whole.len));
+        for (size_t step = 1; step < 100000; step = step * 3 + 1)
+            assert_true(check_arriving(whole, step, whole.len));
+        for (size_t stop = 0; stop < whole.len; stop += whole.len / 50)
+            assert_false(check_arriving(whole, 0, stop));
+    }
+    tn_buf_free(&body);
+}
+
 /* A list long enough that room is taken several times. */
 static void long_lists_arrive_whole(void **state)
 {
@@ -356,6 +454,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_hold_for_both_readers),
+        cmocka_unit_test(arriving_bodies_are_read_as_whole_ones),
+        cmocka_unit_test(long_bodies_arrive_in_pieces),
         cmocka_unit_test(long_lists_arrive_whole),
         cmocka_unit_test(short_dtypes_are_numbers_where_that_is_wanted),
         cmocka_unit_test(long_errors_are_cut_in_the_middle),
