@@ -83,6 +83,43 @@ static void require_equal(tern_html *x, tern_html *y)
     }
 }
 
+/* The page as far as it has arrived; the rest is no text of it. */
+typedef struct sender {
+    const uint8_t *page;
+    uint8_t *there;
+    size_t have, stop;
+} sender;
+
+static size_t arrived(void *context, size_t n)
+{
+    sender *s = context;
+    if (n > s->stop)
+        n = s->stop;
+    for (; s->have < n; s->have++)
+        s->there[s->have] = s->page[s->have];
+    return s->have;
+}
+
+/* Read while it arrives, a page is what it is as a whole; a part of it is none. */
+static void check_arriving(const uint8_t *page, size_t size, const char *type, uint32_t blocks)
+{
+    static tern_html *x;
+    if (x == NULL)
+        x = tern_html_create();
+    sender s = {.page = page, .there = malloc(size + 1), .stop = size};
+    require(x != NULL && s.there != NULL);
+    memset(s.there, 0xFF, size);
+    int rc = tern_html_extract_arriving(x, s.there, size, type, strlen(type), NULL, 0, 0, arrived, &s);
+    require(rc == TERN_HTML_OK ? tern_html_block_count(x) == blocks : rc == TERN_HTML_ARRIVING);
+    s.have = 0;
+    s.stop = size / 2;
+    memset(s.there, 0xFF, size);
+    if (s.stop < size)
+        require(tern_html_extract_arriving(x, s.there, size, type, strlen(type), NULL, 0, 0, arrived, &s) ==
+                TERN_HTML_ARRIVING);
+    free(s.there);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static tern_html *x, *plain;
@@ -117,5 +154,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(tern_html_extract(plain, data + 1, size - 1, type, strlen(type), url, url_length, 0) ==
             TERN_HTML_OK);
     require_equal(x, plain);
+    check_arriving(data + 1, size - 1, type, n);
     return 0;
 }

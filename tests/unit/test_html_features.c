@@ -404,6 +404,108 @@ static void own_pages_have_golden_tensors(void **state)
     assert_true(pages >= 4);
 }
 
+/* A page as it arrives: 0xFF, which is in no text, lies where nothing is yet. */
+typedef struct sender {
+    const char *page;
+    char *there;
+    size_t length, have, stop;
+} sender;
+
+static size_t arrived(void *context, size_t n)
+{
+    sender *s = context;
+    assert_true(n <= s->length);
+    if (n > s->stop)
+        n = s->stop;
+    if (n > s->have) {
+        memcpy(s->there + s->have, s->page + s->have, n - s->have);
+        s->have = n;
+    }
+    return s->have;
+}
+
+static int extract_arriving(tern_html *x, const char *page, size_t length, const char *type, size_t stop)
+{
+    sender s = {.page = page, .there = malloc(length + 1), .length = length, .stop = stop};
+    assert_non_null(s.there);
+    memset(s.there, 0xFF, length);
+    int rc = tern_html_extract_arriving(x, s.there, length, type, type != NULL ? strlen(type) : 0, NULL, 0, 0,
+                                        arrived, &s);
+    if (rc != TERN_HTML_OK)
+        assert_int_equal(tern_html_block_count(x), 0);
+    free(s.there);
+    return rc;
+}
+
+/* Long enough for several chunks, with characters of two to four bytes across their borders. */
+static char *long_page(size_t *length)
+{
+    static const char *const words[] = {"Bär",     "Straße",      "日本語",
+                                        "😀 smile", "plain words", "&uuml;ber &amp; out"};
+    char *page = malloc(600000), *at = page;
+    assert_non_null(page);
+    at += snprintf(at, 100, "<!DOCTYPE html><title>Long</title>");
+    for (int i = 0; at - page < 500000; i++)
+        at += snprintf(at, 1000, "<div class=\"c%d\"><p>%s %d %s</p></div>%s", i % 13, words[i % 6], i,
+                       words[i * 7 % 6], i % 100 == 99 ? "<script>var x = '<p>';</script>" : "");
+    *length = (size_t)(at - page);
+    return page;
+}
+
+static void arriving_pages_have_the_same_tensors(void **state)
+{
+    tern_html *x = *state, *y = tern_html_create();
+    static const char *const names[] = {"article", "artikel", "documentation", "forum", "listing",
+                                        "product", NULL};
+    char want[65], hex[65], path[128];
+    for (int i = 0; i < 7; i++) {
+        size_t length;
+        snprintf(path, sizeof path, "models/html/pages/%s.html", names[i] != NULL ? names[i] : "");
+        char *page = names[i] != NULL ? read_file(path, &length) : long_page(&length);
+        for (int typed = 0; typed < 2; typed++) {
+            const char *type = typed ? "text/html; charset=UTF-8" : NULL;
+            assert_int_equal(tern_html_extract(y, page, length, type, typed ? strlen(type) : 0, NULL, 0, 0),
+                             0);
+            hash_tensors(y, want);
+            assert_int_equal(extract_arriving(x, page, length, type, length), TERN_HTML_OK);
+            hash_tensors(x, hex);
+            assert_string_equal(hex, want);
+            assert_string_equal(tern_html_charset(x), "utf-8");
+        }
+        for (size_t stop = 0; stop < length; stop += length / 9)
+            assert_int_equal(extract_arriving(x, page, length, NULL, stop), TERN_HTML_ARRIVING);
+        free(page);
+    }
+    tern_html_free(y);
+}
+
+/* What only the whole page tells is left for later: broken characters, other charsets, marks, no HTML. */
+static void arriving_pages_wait_for_what_the_whole_tells(void **state)
+{
+    tern_html *x = *state;
+    size_t length;
+    char *page = long_page(&length);
+    page[length - 5] = (char)0xC3; /* in UTF-8 nothing of "</p>" follows it */
+    assert_int_equal(extract_arriving(x, page, length, NULL, length), TERN_HTML_ARRIVING);
+    free(page);
+    static const struct {
+        const char *page, *type;
+    } others[] = {{"<p>caf\xE9</p>", NULL},
+                  {"<p>text</p>", "text/html; charset=iso-8859-1"},
+                  {"<meta charset=shift_jis><p>text</p>", NULL},
+                  {"\xEF\xBB\xBF<p>text</p>", NULL},
+                  {"\xFE\xFF<p>text</p>", NULL},
+                  {"   \n ", NULL},
+                  {"%PDF-1.4 <p>", NULL},
+                  {"no tag", NULL}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(extract_arriving(x, others[i].page, strlen(others[i].page), others[i].type,
+                                          strlen(others[i].page)),
+                         TERN_HTML_ARRIVING);
+    assert_int_equal(extract_arriving(x, "<p>text</p>", 11, NULL, 11), TERN_HTML_OK);
+    assert_block(x, 0, "text");
+}
+
 /* Extractors share nothing: several threads at once give what one gives. */
 typedef struct worker {
     pthread_t thread;
@@ -478,6 +580,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(types_of_schema_org_are_tokens, setup, teardown),
         cmocka_unit_test(threads_do_not_meet),
         cmocka_unit_test_setup_teardown(own_pages_have_golden_tensors, setup, teardown),
+        cmocka_unit_test_setup_teardown(arriving_pages_have_the_same_tensors, setup, teardown),
+        cmocka_unit_test_setup_teardown(arriving_pages_wait_for_what_the_whole_tells, setup, teardown),
     };
     return cmocka_run_group_tests_name("html_features", tests, NULL, NULL);
 }

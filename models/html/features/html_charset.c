@@ -60,8 +60,7 @@ static int utf8_step(const unsigned char *p, size_t n)
     return need + 1;
 }
 
-/* First byte that is not valid UTF-8, or n. */
-static size_t valid_prefix(const char *s, size_t n)
+size_t tn_html_valid_prefix(const char *s, size_t n)
 {
     size_t i = 0;
     while (i < n) {
@@ -91,7 +90,7 @@ static size_t valid_prefix(const char *s, size_t n)
 
 bool tn_html_is_utf8(const char *bytes, size_t length)
 {
-    return valid_prefix(bytes, length) == length;
+    return tn_html_valid_prefix(bytes, length) == length;
 }
 
 #define DECODED_LIMIT ((size_t)TN_HTML_MAX_BYTES * 3u + 64u)
@@ -100,7 +99,7 @@ static int repair_utf8(tern_html *x, const char *s, size_t n)
 {
     size_t i = 0;
     while (i < n) {
-        size_t ok = valid_prefix(s + i, n - i);
+        size_t ok = tn_html_valid_prefix(s + i, n - i);
         if (!tn_html_append(&x->decoded, s + i, ok, DECODED_LIMIT))
             return TERN_HTML_MEMORY;
         i += ok;
@@ -181,7 +180,7 @@ static int decode_iconv(tern_html *x, const char *name, const char *s, size_t n)
     x->decoded.length = (size_t)(o - x->decoded.data);
     rc = TERN_HTML_OK;
     /* iconv's UTF-8 is trusted by nobody here: surrogates and the like are cut at the first. */
-    x->decoded.length = valid_prefix(x->decoded.data, x->decoded.length);
+    x->decoded.length = tn_html_valid_prefix(x->decoded.data, x->decoded.length);
 out:
     iconv_close(cd);
     return rc;
@@ -253,9 +252,10 @@ static bool is_one_of(const char *name, const char *const *list)
     return false;
 }
 
+static const char *const utf8_names[] = {"utf-8", "utf8", "unicode-1-1-utf-8", "x-unicode20utf8", NULL};
+
 static int decode_as(tern_html *x, const char *s, size_t n, const char **utf8, size_t *utf8_length)
 {
-    static const char *const utf8_names[] = {"utf-8", "utf8", "unicode-1-1-utf-8", "x-unicode20utf8", NULL};
     static const char *const latin1[] = {"windows-1252", "iso-8859-1", "iso8859-1", "iso_8859-1", "latin1",
                                          "latin-1",      "l1",         "ascii",     "us-ascii",   "cp1252",
                                          "x-cp1252",     "ansi",       NULL};
@@ -280,6 +280,22 @@ static int decode_as(tern_html *x, const char *s, size_t n, const char **utf8, s
     *utf8 = x->decoded.data;
     *utf8_length = x->decoded.length;
     return rc;
+}
+
+bool tn_html_promises_utf8(tern_html *x, const char *bytes, size_t length, const char *content_type,
+                           size_t content_type_length)
+{
+    const unsigned char *b = (const unsigned char *)bytes;
+    const bool named = content_type != NULL &&
+                       find_charset(content_type, content_type_length, x->charset, sizeof x->charset);
+    /* Marks, and names that are not UTF-8's, are for tn_html_decode(). */
+    if (length < 3 || b[0] >= 0xEF)
+        return false;
+    if ((named || prescan(bytes, length, x->charset, sizeof x->charset)) &&
+        !is_one_of(x->charset, utf8_names))
+        return false;
+    memcpy(x->charset, "utf-8", 6);
+    return true;
 }
 
 int tn_html_decode(tern_html *x, const char *bytes, size_t length, const char *content_type,

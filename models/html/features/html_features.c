@@ -193,15 +193,71 @@ static int finish(tern_html *x, const char *url, size_t url_length)
     return TERN_HTML_OK;
 }
 
+bool tn_html_is_there(tern_html *x, const char *page, size_t length, size_t upto)
+{
+    if (x->arrived == NULL)
+        return true;
+    /* With those of a character that goes on behind it. */
+    const size_t want = length - upto < 3 ? length : upto + 3;
+    if (x->arrived(x->arrived_context, want) < want)
+        return false;
+    x->valid += tn_html_valid_prefix(page + x->valid, want - x->valid);
+    return x->valid >= upto;
+}
+
+/* A page in UTF-8. */
+static int read_page(tern_html *x, const char *utf8, size_t n, const char *url, size_t url_length)
+{
+    int rc = tn_html_guard_parse(x, utf8, n, &x->root);
+    if (rc == TERN_HTML_OK && !tn_html_is_there(x, utf8, n, n))
+        rc = TERN_HTML_ARRIVING;
+    if (rc == TERN_HTML_OK)
+        rc = tn_html_walk(x, x->root);
+    if (rc == TERN_HTML_OK)
+        tn_html_source_scan(x->source, utf8, n);
+    if (rc == TERN_HTML_DEADLINE)
+        return fail(x, rc, "The deadline passed while the document was read.");
+    if (rc == TERN_HTML_ARRIVING)
+        return fail(x, rc, "The document is not there yet.");
+    if (rc != TERN_HTML_OK)
+        return fail(x, rc, "Out of memory while the document was read.");
+    return finish(x, url, url_length);
+}
+
+static void begin(tern_html *x, int64_t deadline_ns)
+{
+    x->message[0] = '\0';
+    x->truncated = false;
+    x->n_records = 0;
+    x->deadline_ns = deadline_ns;
+}
+
+int tern_html_extract_arriving(tern_html *x, const void *bytes, size_t length, const char *content_type,
+                               size_t content_type_length, const char *url, size_t url_length,
+                               int64_t deadline_ns, size_t (*arrived)(void *context, size_t n), void *context)
+{
+    const char *s = bytes;
+    begin(x, deadline_ns);
+    const size_t n = length < TN_HTML_MAX_BYTES ? length : TN_HTML_MAX_BYTES;
+    const size_t head = n < TN_HTML_SNIFF_BYTES ? n : TN_HTML_SNIFF_BYTES;
+    x->truncated = n < length;
+    if (arrived(context, head) < head || is_blank(s, head) || binary_format(s, head) != NULL ||
+        !tn_html_promises_utf8(x, s, n, content_type, content_type_length) || !has_tag(s, head))
+        return fail(x, TERN_HTML_ARRIVING, "The document is not there yet.");
+    x->decoded.length = x->valid = 0;
+    x->arrived = arrived;
+    x->arrived_context = context;
+    int rc = read_page(x, s, n, url, url_length);
+    x->arrived = NULL;
+    return rc;
+}
+
 int tern_html_extract(tern_html *x, const void *bytes, size_t length, const char *content_type,
                       size_t content_type_length, const char *url, size_t url_length, int64_t deadline_ns)
 {
     const char *s = bytes, *utf8;
     size_t n;
-    x->message[0] = '\0';
-    x->truncated = false;
-    x->n_records = 0;
-    x->deadline_ns = deadline_ns;
+    begin(x, deadline_ns);
     if (length == 0 || is_blank(s, length < TN_HTML_MAX_BYTES ? length : TN_HTML_MAX_BYTES))
         return fail(x, TERN_HTML_EMPTY, "The document is empty.");
     if (length > TN_HTML_MAX_BYTES) {
@@ -218,16 +274,7 @@ int tern_html_extract(tern_html *x, const void *bytes, size_t length, const char
         return fail(x, rc, "The document's charset cannot be decoded.");
     if (!has_tag(utf8, n))
         return fail(x, TERN_HTML_NOT_HTML, "The document is not HTML: no tag within its first 64 kB.");
-    rc = tn_html_guard_parse(x, utf8, n, &x->root);
-    if (rc == TERN_HTML_OK)
-        rc = tn_html_walk(x, x->root);
-    if (rc == TERN_HTML_OK)
-        tn_html_source_scan(x->source, utf8, n);
-    if (rc == TERN_HTML_DEADLINE)
-        return fail(x, rc, "The deadline passed while the document was read.");
-    if (rc != TERN_HTML_OK)
-        return fail(x, rc, "Out of memory while the document was read.");
-    return finish(x, url, url_length);
+    return read_page(x, utf8, n, url, url_length);
 }
 
 /* ---- results ---- */

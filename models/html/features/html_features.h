@@ -47,7 +47,8 @@ enum {
     TERN_HTML_NOT_HTML = 2, /* a known binary format, or no tag within the first 64 kB */
     TERN_HTML_CHARSET = 3,  /* the charset named by the caller is unknown, or its bytes cannot be decoded */
     TERN_HTML_DEADLINE = 4, /* the deadline passed while working */
-    TERN_HTML_MEMORY = 5    /* out of memory */
+    TERN_HTML_MEMORY = 5,   /* out of memory */
+    TERN_HTML_ARRIVING = 6  /* not before the whole page is there: tern_html_extract_arriving() */
 };
 
 /* Tensors, in this order. */
@@ -137,6 +138,17 @@ TERN_HTML_API void tern_html_free(tern_html *x);
 TERN_HTML_API int tern_html_extract(tern_html *x, const void *bytes, size_t length, const char *content_type,
                                     size_t content_type_length, const char *url, size_t url_length,
                                     int64_t deadline_ns);
+
+/*
+ * The same for a page whose bytes are still arriving: arrived(context, n) waits until the first n are there
+ * and says how many are, at least n, or fewer when it gives up; no other byte is read. Then, and whenever the
+ * whole page would have to be looked at first, TERN_HTML_ARRIVING: to be extracted again when it is there.
+ * Else the result is the same, to the bit.
+ */
+TERN_HTML_API int tern_html_extract_arriving(tern_html *x, const void *bytes, size_t length,
+                                             const char *content_type, size_t content_type_length,
+                                             const char *url, size_t url_length, int64_t deadline_ns,
+                                             size_t (*arrived)(void *context, size_t n), void *context);
 
 /* One clear sentence about the last failure; "" after success. Borrowed. */
 TERN_HTML_API const char *tern_html_message(const tern_html *x);

@@ -358,6 +358,10 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
             rc = TERN_HTML_DEADLINE;
             break;
         }
+        if (!tn_html_is_there(x, utf8, length, at + n)) {
+            rc = TERN_HTML_ARRIVING;
+            break;
+        }
         if (lxb_html_document_parse_chunk(g->document, g->page + at, n) != LXB_STATUS_OK) {
             rc = TERN_HTML_MEMORY;
             break;

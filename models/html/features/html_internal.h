@@ -125,6 +125,10 @@ struct tern_html {
     void *root;                    /* of the last page's tree, or NULL */
     struct tn_html_source *source; /* its JSON-LD and links (postprocess/html_source.h) */
     int64_t deadline_ns;
+    /* Of a page that is arriving: NULL, or as in tern_html_extract_arriving(). */
+    size_t (*arrived)(void *context, size_t n);
+    void *arrived_context;
+    size_t valid; /* bytes of it that are valid UTF-8 */
 };
 
 /* ---- html_features.c ---- */
@@ -145,6 +149,12 @@ static inline int tn_html_kind(uintptr_t lexbor_tag)
     return tag == 0 ? TN_HTML_KIND_I : tn_html_kind_of[tag];
 }
 
+/*
+ * Whether the page's first `upto` bytes are there, and its characters among them valid: waits for them.
+ * Always true for a page that does not arrive.
+ */
+bool tn_html_is_there(tern_html *x, const char *page, size_t length, size_t upto);
+
 /* ---- html_charset.c ---- */
 /*
  * Decides the page's charset and gives it as valid UTF-8: the input itself where it is that already, else
@@ -152,6 +162,14 @@ static inline int tn_html_kind(uintptr_t lexbor_tag)
  */
 int tn_html_decode(tern_html *x, const char *bytes, size_t length, const char *content_type,
                    size_t content_type_length, const char **utf8, size_t *utf8_length);
+/*
+ * Whether tn_html_decode() would take the page as it is, if it is valid UTF-8; sets the charset. Reads the
+ * first TN_HTML_PRESCAN_BYTES.
+ */
+bool tn_html_promises_utf8(tern_html *x, const char *bytes, size_t length, const char *content_type,
+                           size_t content_type_length);
+/* First byte that is not valid UTF-8, or n. */
+size_t tn_html_valid_prefix(const char *s, size_t n);
 /* Whether [bytes, +length) is valid UTF-8 (Unicode 15, table 3-7). */
 bool tn_html_is_utf8(const char *bytes, size_t length);
 
