@@ -99,6 +99,8 @@ static void end(tn_client_conn *conn)
     tn_client *c = conn->client;
     tn_client_answer *a = &conn->answer;
     conn->busy = false;
+    if (conn->body_left > 0) /* answered before it was sent, which nobody does any more */
+        conn->close = true;
     if (a->error != NULL) {
         a->status = 0;
         conn->close = true;
@@ -128,31 +130,32 @@ static void fail(tn_client_conn *conn, const char *why)
 /* false: the connection broke. *stuck: the socket takes no more for now. */
 static bool write_some(tn_client_conn *conn, bool *stuck)
 {
-    const tn_client_request *r = conn->request;
     const bool http2 = tn_client_of(conn)->http2;
     *stuck = false;
     for (;;) {
-        if (conn->head_at == conn->head.len && http2) {
-            tn_buf_clear(&conn->head);
-            conn->head_at = 0;
-            if (!tn_client_http2_pull(conn))
-                return !conn->head.failed;
-        }
-        const size_t body = http2 || !conn->busy ? 0 : r->body.len - conn->body_at;
-        const struct iovec pieces[2] = {{conn->head.ptr + conn->head_at, conn->head.len - conn->head_at},
-                                        {body > 0 ? (char *)(uintptr_t)r->body.ptr + conn->body_at : NULL,
-                                         body < LARGEST_BLOCK ? body : LARGEST_BLOCK}};
-        if (pieces[0].iov_len + pieces[1].iov_len == 0)
-            return true;
-        const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = 2};
+        const bool all =
+            conn->head_at == conn->head.len && conn->body_left == 0 && conn->tail_at == conn->tail.len;
+        if (all && (!http2 || !tn_client_http2_pull(conn)))
+            return !conn->head.failed && !conn->tail.failed;
+        const size_t body = conn->body_left < LARGEST_BLOCK ? conn->body_left : LARGEST_BLOCK;
+        const struct iovec pieces[3] = {
+            {conn->head.ptr + conn->head_at, conn->head.len - conn->head_at},
+            {body > 0 ? (char *)(uintptr_t)conn->request->body.ptr + conn->body_at : NULL, body},
+            {conn->tail.ptr + conn->tail_at, body < conn->body_left ? 0 : conn->tail.len - conn->tail_at}};
+        const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces, .msg_iovlen = 3};
         ssize_t n = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
         if (n < 0) {
             *stuck = errno == EAGAIN || errno == EINTR;
             return *stuck;
         }
-        const size_t of_head = (size_t)n < pieces[0].iov_len ? (size_t)n : pieces[0].iov_len;
+        size_t left = (size_t)n;
+        const size_t of_head = left < pieces[0].iov_len ? left : pieces[0].iov_len;
+        left -= of_head;
+        const size_t of_body = left < pieces[1].iov_len ? left : pieces[1].iov_len;
         conn->head_at += of_head;
-        conn->body_at += (size_t)n - of_head;
+        conn->body_at += of_body;
+        conn->body_left -= of_body;
+        conn->tail_at += left - of_body;
     }
 }
 
@@ -253,7 +256,9 @@ void tn_client_start(tn_client *c, unsigned connection, const tn_client_request 
     tn_buf_clear(&conn->body);
     if (!c->options.http2 || conn->fd < 0) {
         tn_buf_clear(&conn->head);
-        conn->head_at = 0;
+        tn_buf_clear(&conn->tail);
+        conn->head_at = conn->tail_at = 0;
+        conn->body_left = c->options.http2 ? 0 : request->body.len;
     }
     bool good = conn->fd >= 0 || open_conn(conn);
     if (good)
@@ -346,6 +351,7 @@ tern_code tn_client_new(const tn_client_options *options, tn_client **out, tern_
         conn->index = i;
         conn->fd = -1;
         tn_buf_init(&conn->head, HEAD_MAX);
+        tn_buf_init(&conn->tail, HEAD_MAX);
         tn_buf_init(&conn->body, options->keep_body);
     }
     if (c->epoll < 0)
@@ -371,6 +377,7 @@ void tn_client_free(tn_client *c)
             break;
         close_conn(conn);
         tn_buf_free(&conn->head);
+        tn_buf_free(&conn->tail);
         tn_buf_free(&conn->body);
     }
     if (c->epoll >= 0)

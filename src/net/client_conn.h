@@ -23,9 +23,9 @@ typedef struct tn_client_conn {
     char timing[TN_CLIENT_TIMING_MAX];
     size_t timing_len;
     tn_buf body; /* what is kept of it */
-    /* To be written: head, then (HTTP/1.1) the request's body. */
-    tn_buf head;
-    size_t head_at, body_at;
+    /* To be written: head, so much of the request's body (from body_at on), tail. */
+    tn_buf head, tail;
+    size_t head_at, body_at, tail_at, body_left;
     bool ended; /* the answer is complete */
     bool close; /* and the connection is to be closed after it */
     /* HTTP/1.1 */
@@ -51,7 +51,7 @@ bool tn_client_http1_eof(tn_client_conn *conn);
 bool tn_client_http2_open(tn_client_conn *conn);
 bool tn_client_http2_begin(tn_client_conn *conn);
 bool tn_client_http2_feed(tn_client_conn *conn, const char *bytes, size_t n);
-/* Moves what the session wants to send into head; true: there is something. */
+/* Sets what the session wants to be written; true: there is something. All before has been written. */
 bool tn_client_http2_pull(tn_client_conn *conn);
 void tn_client_http2_close(tn_client_conn *conn);
 

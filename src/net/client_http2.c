@@ -1,23 +1,43 @@
 /* net/client_http2.c - a client's HTTP/2: one stream at a time, nghttp2 keeps the protocol's state. */
 #include "net/client_conn.h"
 
-#define WINDOW    (64 << 20) /* an answer never waits for us */
-#define MAX_FRAME (1 << 20)
-#define PULL_MAX  ((size_t)256 << 10) /* bytes that are moved at a time */
+#define WINDOW     (64 << 20) /* an answer never waits for us */
+#define MAX_FRAME  (1 << 20)
+#define PULL_MAX   ((size_t)256 << 10) /* bytes that are moved at a time */
+#define FRAME_HEAD 9
 
 static ssize_t read_body(nghttp2_session *session, int32_t stream, uint8_t *to, size_t room, uint32_t *flags,
                          nghttp2_data_source *source, void *user)
 {
     tn_client_conn *conn = source->ptr;
-    (void)session, (void)stream, (void)user;
-    size_t n = conn->request->body.len - conn->body_at;
-    if (n > room)
-        n = room;
-    memcpy(to, conn->request->body.ptr + conn->body_at, n);
-    conn->body_at += n;
-    if (conn->body_at == conn->request->body.len)
+    (void)session, (void)stream, (void)to, (void)user;
+    size_t n = conn->request->body.len - conn->body_at - conn->body_left;
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (n <= room)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return (ssize_t)n;
+    return (ssize_t)(n < room ? n : room);
+}
+
+/* Frames as large as the server takes. */
+static ssize_t frame_length(nghttp2_session *session, uint8_t type, int32_t stream, int32_t session_window,
+                            int32_t stream_window, uint32_t most, void *user)
+{
+    int32_t n = session_window < stream_window ? session_window : stream_window;
+    (void)session, (void)type, (void)stream, (void)user;
+    return n < (int32_t)most ? n : (int32_t)most;
+}
+
+/* One frame at a time: its bytes go from the body to the socket. */
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                     nghttp2_data_source *source, void *user)
+{
+    tn_client_conn *conn = source->ptr;
+    (void)session, (void)frame, (void)user;
+    if (conn->body_left > 0)
+        return NGHTTP2_ERR_WOULDBLOCK;
+    tn_buf_append(&conn->head, head, FRAME_HEAD);
+    conn->body_left = n;
+    return 0;
 }
 
 static int number(const uint8_t *value, size_t n)
@@ -87,6 +107,8 @@ bool tn_client_http2_open(tn_client_conn *conn)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, frame_length);
     int failed = nghttp2_session_client_new(&conn->session, callbacks, conn);
     nghttp2_session_callbacks_del(callbacks);
     return failed == 0 && nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings, 3) == 0 &&
@@ -135,8 +157,12 @@ bool tn_client_http2_pull(tn_client_conn *conn)
 {
     const uint8_t *bytes;
     ssize_t n;
-    while (conn->head.len < PULL_MAX && (n = nghttp2_session_mem_send(conn->session, &bytes)) > 0)
-        tn_buf_append(&conn->head, bytes, (size_t)n);
+    tn_buf_clear(&conn->head);
+    tn_buf_clear(&conn->tail);
+    conn->head_at = conn->tail_at = 0;
+    while (conn->head.len + conn->tail.len < PULL_MAX && conn->body_left == 0 &&
+           (n = nghttp2_session_mem_send(conn->session, &bytes)) > 0)
+        tn_buf_append(conn->body_left > 0 ? &conn->tail : &conn->head, bytes, (size_t)n);
     return conn->head.len > 0;
 }
 
