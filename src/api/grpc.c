@@ -261,13 +261,18 @@ static tern_code take(tn_request *r, const char *p, size_t n, tern_status *st)
     }
 }
 
-/* nghttp2 hands out pieces of its own buffer, so there is nothing to reserve. */
+/* A tensor's own memory, while its bytes come. */
 static tern_code grpc_reserve(tn_sink *sink, size_t want, char **room, size_t *space)
 {
-    (void)sink;
+    const grpc_state *s = TN_CONTAINER(sink, tn_request, sink)->surface_state;
+    const uint64_t left = tn_grpc_plain_left(s->messages);
     (void)want;
     *room = NULL;
     *space = 0;
+    if (s->reader != NULL && left > 0)
+        tn_pb_predict_room(s->reader, room, space);
+    if (*space > left)
+        *space = (size_t)left;
     return TERN_OK;
 }
 

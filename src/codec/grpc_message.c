@@ -84,6 +84,11 @@ bool tn_grpc_is_compressed(const tn_grpc_reader *r)
     return r->compressed;
 }
 
+uint64_t tn_grpc_plain_left(const tn_grpc_reader *r)
+{
+    return r->state == IN_BODY && !r->compressed ? r->announced - r->arrived : 0;
+}
+
 bool tn_grpc_at_end(const tn_grpc_reader *r)
 {
     return r->state == IN_PREFIX && r->prefix_len == 0;

@@ -45,6 +45,11 @@ TERN_MUST_USE tern_code tn_grpc_read(tn_grpc_reader *r, const char **p, size_t *
                                      tn_grpc_event *event, tn_str *piece, tern_status *st);
 /* Bytes of the message, as the prefix announced them; 0 before BEGIN. */
 uint64_t tn_grpc_announced(const tn_grpc_reader *r);
+/*
+ * Bytes of the message under way that are still to come as they are; 0 between messages, and of a compressed
+ * one.
+ */
+uint64_t tn_grpc_plain_left(const tn_grpc_reader *r);
 /* The message under way (or the last one) is marked as compressed. */
 bool tn_grpc_is_compressed(const tn_grpc_reader *r);
 /* True between messages: where a stream may end. */

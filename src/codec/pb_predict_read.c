@@ -295,7 +295,7 @@ static tern_code take_raw(tn_pb_predict_reader *r, const char *p, size_t n, tern
     if (code != TERN_OK)
         return code;
     if (p != at)
-        memcpy(at, p, n);
+        memmove(at, p, n);
     if (r->payload == PAYLOAD_CONTENT) {
         r->build.content_len += n;
     } else {

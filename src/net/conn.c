@@ -364,6 +364,8 @@ static bool read_once(tn_conn *conn, size_t *total)
     bool direct = false;
     if (conn->protocol == TN_PROTOCOL_HTTP1 && !conn->closing)
         direct = tn_http1_room(conn, &room, &space);
+    else if (conn->protocol == TN_PROTOCOL_HTTP2 && !conn->closing)
+        space = tn_http2_room(conn, &room, space);
     ssize_t n = conn->io->recv(conn, room, space);
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return false;

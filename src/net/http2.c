@@ -20,6 +20,8 @@
 #define MAX_FRAME            (256 << 10)
 #define MIN_SLICE            ((size_t)8 << 10)
 #define MAX_SLICE            ((size_t)64 << 10)
+#define BULK                 ((size_t)64 << 10) /* of a frame: read to where it is to lie */
+#define HEAD_READ            ((size_t)4 << 10)  /* what is read between two such frames, and copied */
 
 #define CREDIT_MAX           10000
 #define CREDIT_PER_SECOND    2000
@@ -226,6 +228,10 @@ static bool pays(tn_conn *conn, const nghttp2_frame_hd *hd)
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
     tn_conn *conn = user;
+    const bool plain = hd->type == NGHTTP2_DATA && !(hd->flags & NGHTTP2_FLAG_PADDED);
+    conn->h2.data_left = plain ? hd->length : 0;
+    conn->h2.data_stream = hd->stream_id;
+    conn->h2.in_bulk = conn->h2.in_bulk && conn->h2.data_left >= BULK;
     if (hd->type == NGHTTP2_HEADERS)
         conn->h2.continuations = 0;
     return !conn->h2.ended && pays(conn, hd) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -288,6 +294,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     tn_exchange *ex = exchange_of(conn, stream_id);
     if (ex == NULL)
         return 0;
+    conn->h2.data_left -= n < conn->h2.data_left ? n : conn->h2.data_left;
     ex->expects_100 = false;
     ex->body_last_ns = conn->now_ns;
     if (!ex->answered && ex->body_bytes + (int64_t)n > limits_of(conn)->max_body_bytes) {
@@ -440,6 +447,31 @@ bool tn_http2_open(tn_conn *conn)
         return false;
     }
     return true;
+}
+
+size_t tn_http2_room(tn_conn *conn, char **room, size_t space)
+{
+    tn_http2 *h2 = &conn->h2;
+    tn_exchange *ex = h2->data_left > 0 ? exchange_of(conn, h2->data_stream) : NULL;
+    tn_sink *sink = ex != NULL && !h2->ended ? ex->sink : NULL;
+    char *place = NULL;
+    size_t free_bytes = 0;
+    if (h2->in_bulk && h2->data_left == 0)
+        return HEAD_READ;
+    if (!h2->in_bulk && h2->data_left < BULK)
+        return space;
+    h2->in_bulk = false;
+    if (sink == NULL || sink->reserve == NULL)
+        return space;
+    if (sink->reserve(sink, h2->data_left, &place, &free_bytes) != TERN_OK) {
+        ex->sink = NULL;
+        return space;
+    }
+    if (place == NULL || free_bytes == 0)
+        return space;
+    h2->in_bulk = true;
+    *room = place;
+    return free_bytes < h2->data_left ? free_bytes : h2->data_left;
 }
 
 size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n)

@@ -18,6 +18,9 @@ typedef struct tn_http2 {
     uint32_t continuations;
     size_t slice;
     int64_t drain_ns;     /* when GOAWAY with the real last stream is due, or 0 */
+    size_t data_left;     /* payload of the DATA frame that is under way; what comes next */
+    int32_t data_stream;  /* whose it is */
+    bool in_bulk;         /* large frames are read to where their sink wants them */
     bool in_small_pieces; /* see tn_exchange_in_small_pieces() */
     bool notified;        /* shutdown notice was sent */
     bool ended;           /* the session is over: flush and close */
@@ -29,6 +32,11 @@ void tn_http2_unprepare(tn_loop *loop);
 /* False when memory is short. */
 bool tn_http2_open(tn_conn *conn);
 size_t tn_http2_feed(tn_conn *conn, const char *bytes, size_t n);
+/*
+ * How many bytes to read next, at most `space`, into *room; which is moved where a sink has a place for the
+ * large DATA frame that is under way, and then no byte behind it is read along.
+ */
+size_t tn_http2_room(tn_conn *conn, char **room, size_t space);
 /* Moves frames from the session to conn->out, as many as are good now. */
 void tn_http2_pull(tn_conn *conn);
 void tn_http2_send(tn_exchange *ex, const tn_response *response);

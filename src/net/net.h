@@ -27,11 +27,11 @@ typedef struct tn_header {
 
 /*
  * Where a request's body goes. Given by the application after the head; all functions are called on the loop.
- * reserve: where the next body bytes are wanted (*room, *space); HTTP/1.1 reads from the socket straight into
- * it.
- *   want: bytes that follow for sure (the rest of the body, or of the chunk). *space may be 0: then net uses
- *   a buffer of its own and commit() gets a pointer into that. It is not called for bytes that came along
- *   with the head or other chunks, nor over HTTP/2: so commit() must be ready for any pointer. May be NULL.
+ * reserve: where the next body bytes are wanted (*room, *space); net reads from the socket straight into it.
+ *   want: bytes that follow for sure (the rest of the body, of the chunk, or of the frame). *space may be 0:
+ *   then net uses a buffer of its own and commit() gets a pointer into that. It is not called for bytes that
+ *   came along with the head or other chunks, nor for small frames of HTTP/2: so commit() must be ready for
+ *   any pointer. May be NULL.
  * commit: n > 0 bytes at ptr; when ptr is the room that was reserved, nothing needs to be copied. An error of
  * reserve or commit ends the body: net calls nothing more on the sink, and the application answers (it may do
  * so at once, from inside the function). end: the body is complete. abort: the client is gone, or broke the
