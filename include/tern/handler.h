@@ -159,6 +159,13 @@ typedef struct tern_handler_host {
     /* Whether nobody waits for the answer any more: the client is gone, or its time is over. For loops that
      * may take long; then return TERN_CANCELLED. */
     int (*cancelled)(tern_handler_call *call);
+
+    /*
+     * pre of a handler that has TERN_HANDLER_ARRIVING: waits until the first `want` bytes of the request's
+     * body are there (or all of it, when it is shorter), and says how many are. Fewer than that: they do not
+     * come now. pre() then ends with any error, and is called again with the whole body.
+     */
+    size_t (*arrived)(tern_handler_call *call, size_t want);
 } tern_handler_host;
 
 /* new_string_input() of elements that lie elsewhere; n is product(dims). */
@@ -183,6 +190,13 @@ static inline tern_code tern_handler_add_strings(const tern_handler_host *host, 
     }
     return code;
 }
+
+/*
+ * pre() may be called while the body arrives: it reads no byte of it before arrived() says that it is there.
+ * Such a call may be repeated, whatever it returned, once the body is complete; *state is released in
+ * between.
+ */
+#define TERN_HANDLER_ARRIVING 1u
 
 typedef struct tern_handler_api {
     uint32_t struct_size;
@@ -211,6 +225,7 @@ typedef struct tern_handler_api {
 
     /* Since 0.2. */
     const char *version; /* the handler's own, "1.4.2", for logs; or NULL */
+    uint32_t flags;      /* TERN_HANDLER_ARRIVING, or 0 */
 } tern_handler_api;
 
 /* Exported by the shared object. Returns the table (static), or NULL when it cannot serve host_abi_version.

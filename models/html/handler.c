@@ -185,6 +185,17 @@ static tern_code write_inputs(tern_handler *h, const tern_html *x, tern_handler_
     return rc;
 }
 
+typedef struct arriving {
+    const tern_handler_host *host;
+    tern_handler_call *call;
+} arriving;
+
+static size_t arrived(void *context, size_t n)
+{
+    const arriving *a = context;
+    return a->host->arrived(a->call, n);
+}
+
 static tern_code pre(tern_handler *h, const tern_handler_request *r, tern_handler_call *call, void **state,
                      tern_status *st)
 {
@@ -192,7 +203,13 @@ static tern_code pre(tern_handler *h, const tern_handler_request *r, tern_handle
     if (x == NULL)
         return tern_fail(st, TERN_RESOURCE_EXHAUSTED, "Out of memory.");
     *state = x;
-    int rc = tern_html_extract(x, r->body.ptr, r->body.len, r->content_type.ptr, r->content_type.len,
+    arriving a = {h->host, call};
+    int rc;
+    if (TERN_HAS(h->host, arrived) && h->host->arrived(call, 0) < r->body.len)
+        rc = tern_html_extract_arriving(x, r->body.ptr, r->body.len, r->content_type.ptr, r->content_type.len,
+                                        r->url.ptr, r->url.len, r->deadline_ns, arrived, &a);
+    else
+        rc = tern_html_extract(x, r->body.ptr, r->body.len, r->content_type.ptr, r->content_type.len,
                                r->url.ptr, r->url.len, r->deadline_ns);
     if (rc != TERN_HTML_OK)
         return tern_fail(st, code_of(rc), "%s", tern_html_message(x));
@@ -314,6 +331,7 @@ const tern_handler_api *tern_handler_entry(uint32_t host_abi_version)
         .pre = pre,
         .post = post,
         .release = release,
+        .flags = TERN_HANDLER_ARRIVING,
     };
     return host_abi_version >= TERN_HANDLER_ABI ? &api : NULL;
 }

@@ -4,14 +4,35 @@
  */
 #include "api/document.h"
 #include "api/access.h"
+#include "api/early.h"
 #include "api/http.h"
 #include "api/surfaces.h"
 #include "handler/isolated.h"
 
+/* An attempt while the body arrives. */
+static tern_code decode_early(tn_request *r, tn_arrival *arrival, tern_status *st)
+{
+    r->job.request.body = arrival->bytes;
+    if (r->server->rest_timeout_ms > 0) /* more or less: else it is done again */
+        r->job.request.deadline_ns = tn_now_ns() + r->server->rest_timeout_ms * TN_NS_PER_MS;
+    r->job.arrival = arrival;
+    tern_code code = tn_handler_pre(&r->job, st);
+    r->job.arrival = NULL;
+    if (code == TERN_OK && tn_early_complete(r)) {
+        r->call.stage_ns[TN_STAGE_PREPROCESS] = tn_call_lap(&r->call);
+        return TERN_OK;
+    }
+    tn_handler_forget(&r->job);
+    return tn_early_failed(st);
+}
+
 static tern_code document_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
+    tn_arrival *arrival = tn_early_of(r);
     r->job.call = call;
+    if (arrival != NULL)
+        return decode_early(r, arrival, st);
     r->job.request.body = tn_region_view(&r->body);
     r->job.request.deadline_ns = call->deadline_ns;
     return tn_handler_pre(&r->job, st);
@@ -56,6 +77,11 @@ static void document_on_body(tn_request *r)
     if (r->server->rest_timeout_ms > 0)
         r->call.deadline_ns = tn_now_ns() + r->server->rest_timeout_ms * TN_NS_PER_MS;
     tn_request_submit(r);
+}
+
+static bool begin_early(tn_request *r)
+{
+    return tn_handler_reads_arriving(r->call.version);
 }
 
 /* The head, for a handler that may run when its client is gone. */
@@ -110,7 +136,7 @@ static tern_code start(tn_request *r, tn_exchange *ex, const tn_target *target, 
         return code;
     if (tn_handler_is_isolated(r->call.version))
         return tn_document_isolated(r, ex, st);
-    tn_request_read_body(r, document_on_body);
+    tn_early_read_body(r, document_on_body, begin_early);
     return TERN_OK;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "api/access.h"
+#include "api/early.h"
 #include "api/script_ports.h"
 #include "base/log.h"
 
@@ -173,6 +174,7 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     r->job = (tn_handler_job){0};
     r->infer = NULL;
     r->surface_state = NULL;
+    r->early = NULL;
     int64_t announced = tn_exchange_content_length(ex);
     tn_region_init(&r->body, &server->budget, announced > 0 ? (size_t)announced : 0,
                    (size_t)server->limits.max_body_bytes);
@@ -180,41 +182,51 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
     return r;
 }
 
-static tern_code sink_reserve(tn_sink *sink, size_t want, char **room, size_t *space)
+tern_code tn_request_body_room(tn_request *r, size_t want, char **room, size_t *space)
 {
-    tn_request *r = TN_CONTAINER(sink, tn_request, sink);
     tern_status st;
-    if (r->body.len >= r->body.max) { /* full: whether more comes is for net to see, which answers 413 */
-        *room = NULL;
-        *space = 0;
+    *room = NULL;
+    *space = 0;
+    if (r->body.len >= r->body.max) /* full: whether more comes is for net to see, which answers 413 */
         return TERN_OK;
-    }
     tern_code code = tn_region_room(&r->body, want, room, space, &st);
     if (code != TERN_OK)
         tn_request_fail(r, &st);
     return code;
 }
 
+static tern_code sink_reserve(tn_sink *sink, size_t want, char **room, size_t *space)
+{
+    return tn_request_body_room(TN_CONTAINER(sink, tn_request, sink), want, room, space);
+}
+
+tern_code tn_request_take_body(tn_request *r, const char *ptr, size_t n, tern_status *st)
+{
+    if (r->body.ptr != NULL && ptr == r->body.ptr + r->body.len)
+        return tn_region_commit(&r->body, n, st);
+    return tn_region_append(&r->body, ptr, n, st);
+}
+
 static tern_code sink_commit(tn_sink *sink, const char *ptr, size_t n)
 {
     tn_request *r = TN_CONTAINER(sink, tn_request, sink);
     tern_status st;
-    tern_code code;
-    if (r->body.ptr != NULL && ptr == r->body.ptr + r->body.len)
-        code = tn_region_commit(&r->body, n, &st);
-    else
-        code = tn_region_append(&r->body, ptr, n, &st);
+    tern_code code = tn_request_take_body(r, ptr, n, &st);
     if (code != TERN_OK)
         tn_request_fail(r, &st);
     return code;
 }
 
-static void sink_end(tn_sink *sink)
+void tn_request_body_complete(tn_request *r)
 {
-    tn_request *r = TN_CONTAINER(sink, tn_request, sink);
     r->call.stage_ns[TN_STAGE_READ] = tn_now_ns() - r->started_ns;
     r->call.body_bytes = r->body.len;
     r->on_body(r);
+}
+
+static void sink_end(tn_sink *sink)
+{
+    tn_request_body_complete(TN_CONTAINER(sink, tn_request, sink));
 }
 
 /* on_gone follows, and frees. */
@@ -259,6 +271,8 @@ void tn_request_finish(tn_request *r)
 {
     r->submitted = false;
     tn_timer_stop(r->loop, &r->deadline);
+    if (r->early != NULL && tn_early_again(r))
+        return;
     if (r->ex == NULL)
         tn_request_drop(r);
     else if (r->call.status.code == TERN_OK)
@@ -316,6 +330,11 @@ bool tn_request_turn(tn_loop *loop)
     bool some = tn_turn_end(pool->turn);
     ending_turn = false;
     return some;
+}
+
+void tn_request_start_deadline(tn_request *r, int64_t at_ns)
+{
+    tn_timer_start(r->loop, &r->deadline, at_ns, deadline_passed);
 }
 
 void tn_request_detach(tn_request *r, void (*cancel_fn)(tn_request *r), void *detached)

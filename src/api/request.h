@@ -17,6 +17,7 @@
 #include "codec/pb_predict.h"
 
 typedef struct tn_request tn_request;
+typedef struct tn_early tn_early; /* api/early.h */
 
 /* What differs between surfaces. Static tables. */
 typedef struct tn_surface {
@@ -58,6 +59,7 @@ struct tn_request {
     tn_handler_job job;  /* document calls */
     tn_infer *infer;     /* calls on examples */
     void *surface_state; /* in the arena */
+    tn_early *early;     /* of a body that may be decoded while it arrives, in the arena; else NULL */
 };
 
 /* Takes the exchange under control. NULL when memory is short (then answered 503). */
@@ -65,6 +67,15 @@ tn_request *tn_request_new(tn_server *server, tn_exchange *ex, const tn_surface 
                            const tn_call_steps *steps);
 /* Reads the whole body into r->body, then calls on_body. An error on the way goes to surface->error. */
 void tn_request_read_body(tn_request *r, void (*on_body)(tn_request *r));
+/*
+ * For a sink of somebody else's (api/early.h): room in r->body (an error has been answered then), what
+ * arrived put there, and what follows the last of it.
+ */
+TERN_MUST_USE tern_code tn_request_body_room(tn_request *r, size_t want, char **room, size_t *space);
+TERN_MUST_USE tern_code tn_request_take_body(tn_request *r, const char *ptr, size_t n, tern_status *st);
+void tn_request_body_complete(tn_request *r);
+/* Likewise: the timer, of a call that is away. */
+void tn_request_start_deadline(tn_request *r, int64_t at_ns);
 /* Takes memory from the budget for tensors; given back with the request. Any thread that owns the call. */
 TERN_MUST_USE tern_code tn_request_charge(tn_request *r, size_t bytes, tern_status *st);
 /* Gives the call to the scheduler. Sets the timer when the call has a deadline. */

@@ -9,6 +9,7 @@
 #include "api/tfserving_rest.h"
 #include "api/access.h"
 #include "api/coding.h"
+#include "api/early.h"
 #include "api/http.h"
 #include "api/rest_formats.h"
 #include "api/surfaces.h"
@@ -313,15 +314,39 @@ static tern_code read_predict(tn_request *r, tn_str body, tn_predict *p, tern_st
     return code;
 }
 
+static size_t arrived(void *context, size_t n)
+{
+    return tn_arrival_wait(context, n);
+}
+
+/* The body while it arrives. */
+static tern_code read_early(tn_request *r, tn_arrival *arrival, tn_predict *p, tern_status *st)
+{
+    const tn_json_limits json = tn_rest_json_limits(r->server);
+    if (!tn_json_decode_arriving(arrival->bytes, arrived, arrival, r->call.version->signatures, &json,
+                                 &r->call.arena, p))
+        return tn_early_failed(st);
+    if (tn_early_complete(r))
+        return TERN_OK;
+    tn_predict_release(p);
+    return tn_early_failed(st);
+}
+
 static tern_code rest_decode(tn_call *call, tern_status *st)
 {
     tn_request *r = TN_CONTAINER(call, tn_request, call);
     const tn_rest_state *state = r->surface_state;
+    tn_arrival *arrival = tn_early_of(r);
     tn_predict p = {0};
-    tn_str body;
-    tern_code code = tn_rest_body(r, r->server->limits.max_body_bytes, &body, st);
-    if (code == TERN_OK)
-        code = read_predict(r, body, &p, st);
+    tn_str body = TN_STR_NONE;
+    tern_code code;
+    if (arrival != NULL) {
+        code = read_early(r, arrival, &p, st);
+    } else {
+        code = tn_rest_body(r, r->server->limits.max_body_bytes, &body, st);
+        if (code == TERN_OK)
+            code = read_predict(r, body, &p, st);
+    }
     if (code == TERN_OK) {
         call->signature = p.signature;
         call->inputs = p.inputs;
@@ -433,6 +458,31 @@ void tn_rest_go(tn_request *r)
     tn_request_submit(r);
 }
 
+/* After an attempt: the version is the one that is there now. */
+static void go_after_early(tn_request *r)
+{
+    tn_version_release(r->call.version);
+    r->call.version = NULL;
+    tn_rest_go(r);
+}
+
+/* A predict call whose body is JSON as it comes. Where there is no such model, that is told later. */
+static bool begin_early(tn_request *r)
+{
+    const tn_rest_state *state = r->surface_state;
+    tern_status st;
+    if (r->coding != TN_CONTENT_IDENTITY || state->prepare != NULL || state->wants.body != TN_MEDIA_JSON ||
+        tn_request_acquire(r, &state->target, &st) != TERN_OK)
+        return false;
+    if (r->call.version->batching != NULL) {
+        tn_version_release(r->call.version);
+        r->call.version = NULL;
+        return false;
+    }
+    r->on_body = go_after_early;
+    return true;
+}
+
 static const tn_call_steps *steps_of(rest_verb verb, bool coded)
 {
     if (verb == VERB_PREDICT)
@@ -473,7 +523,7 @@ void tn_rest_predict(tn_server *server, tn_exchange *ex, const tn_target *target
     state->target.name = tn_arena_dup(&r->call.arena, target->name);
     state->target.label = tn_arena_dup(&r->call.arena, target->label);
     tn_request_for(r, target->name);
-    tn_request_read_body(r, tn_rest_go);
+    tn_early_read_body(r, tn_rest_go, begin_early);
 }
 
 static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *route, bool plain)
@@ -492,7 +542,10 @@ static void answer_post(tn_server *server, tn_exchange *ex, const rest_route *ro
         tn_request_drop(r);
         return;
     }
-    tn_request_read_body(r, tn_rest_go);
+    if (route->verb == VERB_PREDICT)
+        tn_early_read_body(r, tn_rest_go, begin_early);
+    else
+        tn_request_read_body(r, tn_rest_go);
 }
 
 /* All that can be wrong before the body is looked at, in the order of tn_rest_on_request(). */

@@ -20,6 +20,8 @@
     X(max_bytes_in_flight, 0,                                                                                \
       "bodies and tensors of all requests together; 0: half of the memory (or cgroup limit)")                \
     X(max_body_idle_bytes, INT64_C(67108864), "memory of large bodies that is kept for later ones")          \
+    X(early_body_bytes, 1048576, "bodies of this size and more are decoded while they arrive; 0: never")     \
+    X(early_wait_ms, 20, "time that this may wait for bytes, in all, before it is given up")                 \
     X(max_pipelined_requests, 64, "requests of one HTTP/1.1 connection that wait for their turn")            \
     X(max_streams, 1024, "streams of one HTTP/2 connection at a time")                                       \
     X(max_write_backlog_bytes, INT64_C(67108864),                                                            \

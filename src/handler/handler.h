@@ -14,6 +14,7 @@
 #ifndef TN_HANDLER_HANDLER_H
 #define TN_HANDLER_HANDLER_H
 
+#include "base/arrival.h"
 #include "base/budget.h"
 #include "base/buf.h"
 #include "base/limits.h"
@@ -91,6 +92,7 @@ struct tn_handler_job {
     tn_budget *budget;            /* pays for inputs; NULL: no limit */
     size_t charged;               /* what was taken from it */
     const atomic_uint *gone;      /* not 0: nobody waits any more; NULL: only the call tells */
+    tn_arrival *arrival;          /* of a body that is still arriving, else NULL */
     void *state;                  /* the handler's */
     tn_buf body;                  /* the answer */
     tn_str content_type; /* in the call's arena; "application/json" unless the handler says otherwise */
@@ -112,6 +114,10 @@ bool tn_handler_takes(const tn_version *v, tn_str content_type);
  * INTERNAL when it left out an input of a signature, or broke the contract where a function could not say so.
  */
 TERN_MUST_USE tern_code tn_handler_pre(tn_handler_job *job, tern_status *st);
+/* Whether pre() of this version may be called while the body arrives (job->arrival). */
+bool tn_handler_reads_arriving(const tn_version *v);
+/* Forgets what pre() has done, whatever it returned: it may be called again. */
+void tn_handler_forget(tn_handler_job *job);
 /*
  * Encode step: fills body, content_type, status and headers; after an answer of pre() it does nothing. Stamps
  * POSTPROCESS. RESOURCE_EXHAUSTED when the answer passes max_response.

@@ -451,6 +451,12 @@ static int cancelled(tern_handler_call *hc)
            (call->deadline_ns != 0 && tn_now_ns() >= call->deadline_ns);
 }
 
+static size_t arrived(tern_handler_call *hc, size_t want)
+{
+    const tn_handler_job *job = hc->job;
+    return job->arrival != NULL ? tn_arrival_wait(job->arrival, want) : job->request.body.len;
+}
+
 static tern_handler_host host_table = {
     .struct_size = sizeof(tern_handler_host),
     .abi_version = TERN_HANDLER_ABI,
@@ -469,6 +475,7 @@ static tern_handler_host host_table = {
     .set_status = set_status,
     .add_header = add_header,
     .cancelled = cancelled,
+    .arrived = arrived,
 };
 
 static pthread_once_t host_once = PTHREAD_ONCE_INIT;

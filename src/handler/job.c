@@ -179,6 +179,26 @@ tern_code tn_handler_post(tn_handler_job *job, tern_status *st)
     return code;
 }
 
+bool tn_handler_reads_arriving(const tn_version *v)
+{
+    const tn_handler_attached *a = v->attached;
+    return a != NULL && a->api != NULL && TERN_HAS(a->api, flags) &&
+           (a->api->flags & TERN_HANDLER_ARRIVING) != 0;
+}
+
+void tn_handler_forget(tn_handler_job *job)
+{
+    tn_call *call = job->call;
+    tn_handler_job_finish(job);
+    tn_call_forget_tensors(call);
+    call->skip_run = false;
+    *job = (tn_handler_job){.call = call,
+                            .request = job->request,
+                            .max_response = job->max_response,
+                            .budget = job->budget,
+                            .gone = job->gone};
+}
+
 void tn_handler_job_finish(tn_handler_job *job)
 {
     if (job->call != NULL && job->call->version != NULL && job->state != NULL) {

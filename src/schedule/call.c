@@ -54,15 +54,8 @@ static void release_tensors(tern_tensor *tensors, uint32_t n)
         tn_tensor_release(&tensors[i]);
 }
 
-void tn_call_finish(tn_call *call)
+void tn_call_forget_tensors(tn_call *call)
 {
-    tn_call_finish_at(call, call->version != NULL && call->queued_ns != 0 ? tn_now_ns() : 0);
-}
-
-void tn_call_finish_at(tn_call *call, int64_t now_ns)
-{
-    if (call->version != NULL && call->queued_ns != 0)
-        record(call, now_ns);
     release_tensors(call->inputs, call->n_inputs);
     release_tensors(call->outputs, call->n_outputs);
     for (uint32_t k = 0; k < call->n_more; k++) {
@@ -75,6 +68,18 @@ void tn_call_finish_at(tn_call *call, int64_t now_ns)
     call->outputs = NULL;
     call->n_inputs = call->n_outputs = 0;
     call->signature = NULL;
+}
+
+void tn_call_finish(tn_call *call)
+{
+    tn_call_finish_at(call, call->version != NULL && call->queued_ns != 0 ? tn_now_ns() : 0);
+}
+
+void tn_call_finish_at(tn_call *call, int64_t now_ns)
+{
+    if (call->version != NULL && call->queued_ns != 0)
+        record(call, now_ns);
+    tn_call_forget_tensors(call);
     call->queued_ns = 0;
     /* Cleanups of the arena may still look at the version. */
     tn_arena_reset(&call->arena);

@@ -97,6 +97,8 @@ void tn_call_init(tn_call *call, const tn_call_steps *steps, size_t arena_max);
 void tn_call_finish(tn_call *call);
 /* The same where the clock was just read: now_ns. */
 void tn_call_finish_at(tn_call *call, int64_t now_ns);
+/* Releases its tensors: it may be decoded again. For decode steps. */
+void tn_call_forget_tensors(tn_call *call);
 
 /*
  * For steps: the time since call->at_ns, which is now from here on. One reading of the clock for each step.
@@ -150,6 +152,14 @@ TERN_MUST_USE tern_code tn_schedule_new(const tn_schedule_options *options, tn_s
  * inside this call too. Any thread. Takes no memory from the heap.
  */
 void tn_schedule_submit(tn_schedule *s, tn_call *call);
+
+/* Whether an executor has nothing to do, and nothing waits for one; at this moment. Any thread. */
+bool tn_schedule_is_idle(tn_schedule *s);
+/*
+ * Gives the call to an executor, which has its version, as tn_schedule_submit() does, but never runs anything
+ * of it here; done() is called here only when it is refused.
+ */
+void tn_schedule_queue(tn_schedule *s, tn_call *call);
 
 /*
  * A turn of an event loop, for TN_BATCHING_AUTO: small calls that one look at the sockets brought are run at

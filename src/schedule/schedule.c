@@ -263,6 +263,18 @@ void tn_turn_submit(tn_turn *turn, tn_call *call)
     submit(tn_turn_schedule(turn), turn, call);
 }
 
+bool tn_schedule_is_idle(tn_schedule *s)
+{
+    return tn_taskq_length(&s->queue) == 0 &&
+           atomic_load_explicit(&s->running, memory_order_relaxed) < s->n_threads;
+}
+
+void tn_schedule_queue(tn_schedule *s, tn_call *call)
+{
+    call->queued_ns = tn_now_ns();
+    tn_call_queue(s, call);
+}
+
 static tern_code start_threads(tn_schedule *s, uint32_t n, tern_status *st)
 {
     int error = 0;

@@ -190,6 +190,8 @@ static tern_code pre(tern_handler *h, const tern_handler_request *request, tern_
 {
     act *a = calloc(1, sizeof *a);
     *state = a;
+    if (host->arrived(call, request->body.len) < request->body.len)
+        return tern_fail(st, TERN_ABORTED, "Not the whole act is there");
     read_act(request->body, a);
     misbehave(a, "pre");
     if (is(a, "words"))
@@ -308,6 +310,7 @@ static const tern_handler_api api = {
     .post = post,
     .release = release,
     .version = "1.2.3",
+    .flags = TERN_HANDLER_ARRIVING,
 };
 
 TERN_EXPORT const tern_handler_api *tern_handler_entry(uint32_t host_abi_version);

@@ -117,7 +117,8 @@ AT(tern_handler_host, answer_now, 104);
 AT(tern_handler_host, set_status, 112);
 AT(tern_handler_host, add_header, 120);
 AT(tern_handler_host, cancelled, 128);
-SIZE(tern_handler_host, 136);
+AT(tern_handler_host, arrived, 136);
+SIZE(tern_handler_host, 144);
 
 AT(tern_handler_api, struct_size, 0);
 AT(tern_handler_api, abi_version, 4);
@@ -130,7 +131,8 @@ AT(tern_handler_api, post, 48);
 AT(tern_handler_api, release, 56);
 /* 0.2 */
 AT(tern_handler_api, version, 64);
-SIZE(tern_handler_api, 72);
+AT(tern_handler_api, flags, 72);
+SIZE(tern_handler_api, 80);
 
 ALIGNMENT(tern_tensor, 8);
 ALIGNMENT(tern_handler_request, 8);

@@ -362,6 +362,8 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
             rc = TERN_HTML_ARRIVING;
             break;
         }
+        if (x->arrived != NULL) /* it looks no further than what is there */
+            g->lexer.end = g->page + at + n;
         if (lxb_html_document_parse_chunk(g->document, g->page + at, n) != LXB_STATUS_OK) {
             rc = TERN_HTML_MEMORY;
             break;
