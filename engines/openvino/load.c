@@ -5,13 +5,16 @@
  * folder for the moment, with the SavedModel cut to it (graph.h) and a link to the variables. What OpenVINO
  * read stays mapped from the model's own files until it is compiled.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "codec/saved_model.h"
@@ -22,6 +25,9 @@
 #define ARENA_MAX  (256u << 20)
 #define FILE_MAX   (INT64_C(1) << 31) /* protobuf's */
 #define GRAPH_NAME "saved_model.pb"
+/* Of a folder for the moment, and how long it is left alone though nobody seems to use it. */
+#define FOLDER_NAME  "tern-openvino-"
+#define LEFT_SECONDS 60
 
 /* ---- files ---- */
 
@@ -72,24 +78,35 @@ static bool write_file(const char *path, tn_str bytes)
     return close(fd) == 0 && bytes.len == 0;
 }
 
-/* A folder for the moment; NULL where none can be made. Returns owned. */
-static char *make_folder(void)
+/* Where folders for the moment are made: the first that takes one. */
+static const char *place(size_t i)
 {
+    static const char *const places[] = {"/tmp", "/dev/shm", "/var/tmp"};
     const char *tmp = getenv("TMPDIR");
-    const char *const places[] = {tmp != NULL && tmp[0] == '/' ? tmp : "/tmp", "/tmp", "/dev/shm",
-                                  "/var/tmp"};
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    if (i == 0)
+        return tmp != NULL && tmp[0] == '/' ? tmp : "/tmp";
+    return i <= sizeof places / sizeof places[0] ? places[i - 1] : NULL;
+}
+
+/* NULL where none can be made. Returns owned. *lock: held as long as it is open; tells that it is in use. */
+static char *make_folder(int *lock)
+{
+    for (size_t i = 0; place(i) != NULL; i++) {
         char *folder = NULL;
-        if (asprintf(&folder, "%s/tern-openvino-XXXXXX", places[i]) < 0)
+        if (asprintf(&folder, "%s/" FOLDER_NAME "XXXXXX", place(i)) < 0)
             return NULL;
-        if (mkdtemp(folder) != NULL)
+        if (mkdtemp(folder) != NULL) {
+            *lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            if (*lock >= 0)
+                (void)flock(*lock, LOCK_EX);
             return folder;
+        }
         free(folder);
     }
     return NULL;
 }
 
-static void remove_folder(char *folder)
+static void empty_and_remove(const char *folder)
 {
     char path[PATH_MAX];
     const char *const names[] = {GRAPH_NAME, "variables"};
@@ -98,7 +115,36 @@ static void remove_folder(char *folder)
         (void)unlink(path);
     }
     (void)rmdir(folder);
-    free(folder);
+}
+
+/* One that is there for a while and locked by nobody was left by a process that was killed. */
+static void remove_if_left(const char *folder)
+{
+    struct stat info;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &info) == 0 && info.st_uid == geteuid() && time(NULL) - info.st_mtime > LEFT_SECONDS &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0)
+        empty_and_remove(folder);
+    close(fd);
+}
+
+void tn_ov_remove_left(void)
+{
+    char path[PATH_MAX];
+    for (size_t i = 0; place(i) != NULL; i++) {
+        DIR *all = opendir(place(i));
+        for (const struct dirent *e = all != NULL ? readdir(all) : NULL; e != NULL; e = readdir(all)) {
+            if (strncmp(e->d_name, FOLDER_NAME, strlen(FOLDER_NAME)) != 0)
+                continue;
+            int n = snprintf(path, sizeof path, "%s/%s", place(i), e->d_name);
+            if (n > 0 && (size_t)n < sizeof path)
+                remove_if_left(path);
+        }
+        if (all != NULL)
+            closedir(all);
+    }
 }
 
 /* With what OpenVINO reads of a SavedModel. */
@@ -159,7 +205,8 @@ tern_code tn_ov_read(const tern_engine *e, tn_str saved_model, const char *direc
                      tern_status *st)
 {
     tern_code code = TERN_OK;
-    char *folder = make_folder();
+    int lock = -1;
+    char *folder = make_folder(&lock);
     if (folder == NULL || !fill_folder(folder, directory, saved_model))
         code =
             tern_fail(st, TERN_UNAVAILABLE,
@@ -169,7 +216,10 @@ tern_code tn_ov_read(const tern_engine *e, tn_str saved_model, const char *direc
     else if (ov_core_read_model(e->core, folder, NULL, out) != OK)
         code = tn_ov_fail(TERN_UNIMPLEMENTED, "OpenVINO does not serve this model", st);
     if (folder != NULL)
-        remove_folder(folder);
+        empty_and_remove(folder);
+    if (lock >= 0)
+        close(lock);
+    free(folder);
     return code;
 }
 

@@ -107,6 +107,7 @@ static tern_code open_engine(const tern_host *host, const tern_engine_options *o
     }
     unsigned threads = options->intra_op_threads > 0 ? (unsigned)options->intra_op_threads : tn_cores();
     snprintf(e->threads, sizeof e->threads, "%u", threads);
+    tn_ov_remove_left();
     tn_ov_make_threads(e);
     *engine = e;
     return TERN_OK;

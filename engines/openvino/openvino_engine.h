@@ -70,6 +70,8 @@ tern_code tn_ov_compile(tn_ov_signature *s, tern_status *st);
  */
 tern_code tn_ov_read(const tern_engine *e, tn_str saved_model, const char *directory, ov_model_t **out,
                      tern_status *st);
+/* Removes folders for the moment (load.c) that processes left which were killed while they loaded. */
+void tn_ov_remove_left(void);
 /* threads: of one run. *out is owned. */
 tern_code tn_ov_compile_graph(const tern_engine *e, const ov_model_t *graph, const char *threads,
                               ov_compiled_model_t **out, tern_status *st);
