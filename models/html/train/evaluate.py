@@ -4,8 +4,8 @@
     python models/html/train/evaluate.py --data FOLDER --cache FOLDER --shipped     the model as it is, on the pages of FOLDER
 
 No site is in two folds. What is scored is the answer itself (the C postprocessing, called through ctypes), so the numbers
-are those of the server. The thresholds used on a fold are chosen on the other four; --write keeps those chosen on all five
-in thresholds.json (for train.py) and the table in scores.md.
+are those of the server. The thresholds used on a fold are fitted to the other four; --write keeps what is fitted to all five
+in page_threshold.json (for train.py), the table in scores.md, and the ranking's weights.
 
 Measures. Words: F1 of the bags of lower-cased \\w+ tokens, mean over pages (the measure of WCXB; an empty reference scores 1
 when nothing was extracted). Title: word F1 >= 0.8. Author: all words of the name, and at most three more. Date: the day.
@@ -30,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import data  # noqa: E402
+import page_threshold  # noqa: E402
 import peers  # noqa: E402
 import rank  # noqa: E402
 import report  # noqa: E402
@@ -37,7 +38,6 @@ from features import Extractor, batch_of_one  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent / "saved_model" / "1"
-GRID = [round(0.15 + 0.025 * i, 3) for i in range(24)]
 
 
 # ---- predictions ----
@@ -77,21 +77,6 @@ def cross_validate(pages, x, epochs, cache, tag, log=print, only=None):
 # ---- measures ----
 
 
-def main_curve(pages, outputs):
-    """[page, threshold] word F1 of the model's main text."""
-    out = np.zeros((len(pages), len(GRID)))
-    for i, (p, o) in enumerate(zip(pages, outputs)):
-        want = Counter(data.words(p.gold["main"]))
-        bags = [Counter(data.words(t)) for t in p.texts]
-        prob = o["main"][:, 0]
-        for k, t in enumerate(GRID):
-            got = Counter()
-            for b in np.flatnonzero(prob >= t):
-                got.update(bags[b])
-            out[i, k] = data.word_f1(got, want)
-    return out
-
-
 def answer(x, page, outputs, thresholds):
     x.extract(Path(page.path).read_bytes())
     return json.loads(x.answer(outputs, thresholds))
@@ -117,14 +102,16 @@ def shipped_outputs(pages):
     return outputs[len(pages[:3]) :], np.array(seconds[len(pages[:3]) :])
 
 
-def choose_main(pages, outputs, fold):
-    """Word F1 and the threshold used on each page, chosen on the other folds; and the one chosen on all."""
-    curve = main_curve(pages, outputs)
-    used = np.zeros(len(pages))
-    for k in sorted(set(fold)):
-        rest = fold != k if (fold != k).any() else fold == k
-        used[fold == k] = GRID[int(curve[rest].mean(0).argmax())]
-    return used, float(GRID[int(curve.mean(0).argmax())]), curve
+def with_thresholds(pages, outputs, fold, x):
+    """What page_threshold.py fits to the other folds, and the outputs with it inside; and what is to be said of it."""
+    cut = page_threshold.Thresholds(pages, outputs, x.numeric_names.index("words"))
+    used, one = cut.cross_validate(fold), cut.one(fold)
+    lines = [
+        f"Word F1 of the labels {np.mean([p.oracle for p, k in zip(pages, cut.known) if k]):.3f}; of the best threshold for each "
+        f"page {cut.curves[cut.known].max(1).mean():.3f}; of one for all {report.interval(one)}.",
+        f"What thresholds by page give beyond one for all: {report.interval(cut.f1(used) - one)}.",
+    ]  # fmt: skip
+    return cut, [page_threshold.move(o, t) for o, t in zip(outputs, used)], lines
 
 
 def type_and_language(pages, outputs):
@@ -153,7 +140,7 @@ def main():
     a.add_argument("--shipped", action="store_true", help="the model as it is, instead of folds")
     a.add_argument("--sample", type=int, help="only so many pages of WCXB, drawn with a fixed seed, beside the other extractors")
     a.add_argument("--no-peers", action="store_true", help="without the other extractors")
-    a.add_argument("--write", action="store_true", help="keep thresholds.json, scores.md and ../postprocess/html_rank.h")
+    a.add_argument("--write", action="store_true", help="keep page_threshold.json, scores.md and ../postprocess/html_rank.h")
     a = a.parse_args()
     x = Extractor(a.library)
     pages = data.load(a.data, a.cache, a.library)
@@ -168,11 +155,12 @@ def main():
         fold[members] = k
     wcxb = np.array([p.name.startswith("wcxb") for p in pages])
     w = np.flatnonzero(wcxb)
-    used, chosen, curve = choose_main([pages[i] for i in w], [outputs[i] for i in w], fold[w]) if len(w) else ([], 0.3, None)
-    thresholds = dict(zip(w, used))
+    cut, lines = None, []
+    if len(w) and not a.shipped:
+        cut, outputs, lines = with_thresholds(pages, outputs, fold, x)
     lists, answers = [], []
-    for i, (p, o) in enumerate(zip(pages, outputs)):
-        answers.append(answer(x, p, o, {"main": float(thresholds.get(i, chosen))}))
+    for p, o in zip(pages, outputs):
+        answers.append(answer(x, p, o, {"main": 0.5}))
         lists.append(x.candidates(o))
     picked, fields = rank.cross_validate(list(pages), lists, folds)
     for name in rank.FIELDS:
@@ -199,9 +187,7 @@ def main():
         theirs, ours = [pages[i] for i in t], [answers[i] for i in t]
         kept = snippets(a.data, theirs, [one["main_content"] for one in ours])
         text += ["", "## trafilatura's pages (mostly German): facts, and its snippets\n", report.facts(theirs, ours, kept)]
-    if curve is not None:
-        text.append(f"\nThreshold of main text: {chosen}; oracle of the labels {np.mean([pages[i].oracle for i in w]):.3f}; "
-                    "F1 by threshold " + ", ".join(f"{g}: {v:.4f}" for g, v in zip(GRID, curve.mean(0))) + ".")  # fmt: skip
+    text += lines
     times = {"Tern": seconds} | {n: np.array([r[p.name]["seconds"] for p in some]) for n, r in others.items()}
     text += ["", "## CPU time of a page, one core\n", report.times(times)]
     print("\n".join(text))
@@ -213,7 +199,7 @@ def main():
         report.plot(some, rows, times, a.out / "speed.png")
         print(f"{a.out}: report.md, worst.md, speed.svg, speed.png")
     if a.write:
-        (HERE / "thresholds.json").write_text(json.dumps({"main": chosen}) + "\n")
+        page_threshold.write(cut.fit(np.ones(len(pages), bool)))
         (HERE / "scores.md").write_text("\n".join(text) + "\n")
         rank.write(fields)
 

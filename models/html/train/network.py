@@ -6,6 +6,7 @@ of blocks, and padding changes nothing: the mask is multiplied in before each co
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from data import LANGUAGES, PAGE_TYPES, ROLES
@@ -13,10 +14,13 @@ from data import LANGUAGES, PAGE_TYPES, ROLES
 TEXT_VOCAB, ATTR_VOCAB, URL_VOCAB, META_VOCAB = 16384, 8192, 4096, 8192
 TAGS = 256
 WIDTHS = {"tag_path": 12, "attr_tokens": 20, "text_tokens": 24, "url_tokens": 32, "page_meta": 64}
+KIN = 32  # width of what a block tells its kin
+CUT = 8  # hidden units of PageThreshold
 OWN = 6  # attr_tokens: the block's own, then its ancestors'
 URL_PARTS = ((0, 28), (28, 32))  # words of the address, its form
 META_PARTS = ((0, 24), (24, 26), (26, 28), (28, 30), (30, 48), (48, 64))  # title, lang, og:type, generator, body, schema.org
-DILATIONS, TYPE_AFTER, SPREAD_AFTER = (1, 2, 4, 8, 16, 1), 2, (2, 4)  # of the convolutions; after which of them what joins
+DILATIONS = (1, 2, 4, 8, 16, 1)  # of the convolutions
+TYPE_AFTER, SPREAD_AFTER, KIN_AFTER = 2, (2, 4), (0, 2, 4)  # after which of them what joins
 
 
 @keras.saving.register_keras_serializable(package="tern")
@@ -149,6 +153,36 @@ class TagCounts(layers.Layer):
         return ops.concatenate([ops.sum(ops.one_hot(tags[:, :, k], TAGS) * m, axis=1) for k in (0, 1)], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="tern")
+class Kin(layers.Layer):
+    """Which blocks of a page belong together: for each of three ties a matrix [B, N, N] whose rows hold the same share for
+    each of a block's kin (itself among them), 0 for others and padding.
+
+    Tied are blocks of one template (the same path of tags with the same names), and blocks that lie in the same element three
+    and five levels up, told by what all blocks of such an element share: its counts.
+    """
+
+    def __init__(self, names, **kw):
+        super().__init__(**kw)
+        self.names = list(names)
+
+    def get_config(self):
+        return {**super().get_config(), "names": self.names}
+
+    def call(self, tags, attrs, numeric, mask):
+        ids = [ops.concatenate([tags, attrs], axis=-1)]
+        for level in ("l3", "l5"):
+            first = self.names.index(level + "_bytes")
+            ids.append(numeric[:, :, first : first + 4])
+        out = []
+        for i in ids:
+            salt = np.random.default_rng(11).integers(1, 1 << 30, i.shape[-1]) * 2 + 1
+            h = ops.sum(i * ops.convert_to_tensor(salt, "int32"), axis=-1)  # a hash: int32 wraps
+            same = ops.cast(ops.equal(h[:, :, None], h[:, None, :]), "float32") * mask[:, None, :]
+            out.append(same / ops.maximum(ops.sum(same, axis=-1, keepdims=True), 1.0))
+        return out
+
+
 def masked_mean(x, mask):
     m = mask[..., None]
     return ops.sum(x * m, axis=1) / (ops.sum(m, axis=1) + 1e-6)
@@ -222,18 +256,51 @@ def page_part(widths) -> keras.Model:
 
 
 @keras.saving.register_keras_serializable(package="tern")
-class Shifted(layers.Layer):
-    """Probabilities of logits [B, N, 1], moved by [B, 1] for the whole page: each type of page has its own threshold."""
+class PageThreshold(layers.Layer):
+    """The logit from which a block of a page is main content, [B, 1]: a small function of the page's type and of how the
+    probabilities of its blocks lie.
 
-    def call(self, logits, shift):
-        return ops.sigmoid(logits + shift[:, None, :])
+    It is fitted last, to outputs of folds (page_threshold.py), and gives 0 before. Called with logits [B, N, 1], the words of
+    each block [B, N], page_type [B, 7] and mask [B, N].
+    """
+
+    def build(self, *_):
+        n = len(PAGE_TYPES) + 9
+        shapes = {"kernel": (n, CUT), "bias": (CUT,), "out": (CUT, 1), "base": (1,)}
+        for name, shape in shapes.items():
+            setattr(self, name, self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name))
+
+    @staticmethod
+    def features(logits, words, page_type, mask):
+        p = ops.sigmoid(logits[..., 0]) * mask
+        w = ops.cast(words, "float32") * mask
+        total, blocks = ops.sum(w, axis=1) + 1e-6, ops.sum(mask, axis=1) + 1e-6
+        above = [ops.sum(w * ops.cast(p >= t, "float32"), axis=1) / total for t in (0.1, 0.3, 0.5, 0.8)]
+        of_blocks = ops.sum(ops.cast(p >= 0.3, "float32"), axis=1) / blocks
+        page = [ops.log1p(total) * 0.2, ops.log1p(ops.sum(w * p, axis=1)) * 0.2, *above, ops.max(p, axis=1),
+                ops.log1p(blocks) * 0.2, of_blocks]  # fmt: skip
+        return ops.concatenate([page_type, ops.stack(page, axis=-1)], axis=-1)
+
+    def call(self, logits, words, page_type, mask):
+        hidden = ops.tanh(ops.matmul(self.features(logits, words, page_type, mask), self.kernel) + self.bias)
+        return ops.matmul(hidden, self.out) + self.base
 
 
-def build(numeric_names, width=96, dilations=DILATIONS, type_after=TYPE_AFTER, spread_after=SPREAD_AFTER, dropout=0.15):
+@keras.saving.register_keras_serializable(package="tern")
+class Above(layers.Layer):
+    """Probabilities of logits [B, N, 1], 0.5 at the page's threshold [B, 1]."""
+
+    def call(self, logits, threshold):
+        return ops.sigmoid(logits - threshold[:, None, :])
+
+
+def build(numeric_names, width=96, dilations=DILATIONS, type_after=TYPE_AFTER, spread_after=SPREAD_AFTER, kin_after=KIN_AFTER,
+          dropout=0.15):  # fmt: skip
     """The model, untrained. Inputs and outputs are dicts of names.
 
     The page's type is decided first, by the part of page_part(), from what the page holds in sum, its address and its head;
-    it and what was found on the way are given to every block after the convolution `type_after`.
+    it and what was found on the way are given to every block after the convolution `type_after`. After those of `kin_after`
+    each block hears what its kin (Kin) say on the average.
     """
     inputs = {
         name: keras.Input((None, WIDTHS[name]) if name in ("tag_path", "attr_tokens", "text_tokens") else (WIDTHS[name],),
@@ -270,6 +337,8 @@ def build(numeric_names, width=96, dilations=DILATIONS, type_after=TYPE_AFTER, s
     meta = inputs["page_meta"]
     language_tokens = bag(meta[:, 24:26], layers.Embedding(META_VOCAB, 16, name="lang")(meta[:, 24:26]))
 
+    kin = Kin(numeric_names, name="kin")(tags, attrs, inputs["numeric"], mask)
+
     x = ops.concatenate([near, far, own, above, higher, start, whole, counts], axis=-1)
     x = layers.Dropout(dropout)(x)
     x = Masked()(layers.Dense(width, activation="gelu", name="join")(x), mask)
@@ -279,6 +348,11 @@ def build(numeric_names, width=96, dilations=DILATIONS, type_after=TYPE_AFTER, s
         y = layers.Dropout(dropout)(y)
         y = layers.Dense(width, name=f"mix_{i}")(y)
         x = Masked()(x + y, mask)
+        if i in kin_after:
+            y = layers.Dense(KIN, name=f"to_kin_{i}")(x)
+            y = layers.Dropout(dropout)(ops.concatenate([y] + [ops.matmul(k, y) for k in kin], axis=-1))
+            y = layers.Dense(width, activation="gelu", name=f"kin_{i}")(y)
+            x = Masked()(x + layers.Dense(width, kernel_initializer="zeros", name=f"from_kin_{i}")(y), mask)
         if i == type_after:
             page = layers.Dense(width, kernel_initializer="zeros", name="type_to_blocks")(
                 ops.concatenate([hidden, page_type], axis=-1)
@@ -290,10 +364,11 @@ def build(numeric_names, width=96, dilations=DILATIONS, type_after=TYPE_AFTER, s
     x = layers.LayerNormalization(name="norm_out")(x)
     speech = ops.concatenate([Mean()(whole, mask), language_tokens], axis=-1)
 
+    logits = layers.Dense(1, name="main")(x)
+    words = inputs["numeric"][:, :, numeric_names.index("words")]
+    threshold = PageThreshold(name="page_threshold")(logits, words, page_type, mask)
     outputs = {
-        "main": Shifted(name="main_probability")(
-            layers.Dense(1, name="main")(x), layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="type_shift",
-                                                          trainable=False)(page_type)),
+        "main": Above(name="main_probability")(logits, threshold),
         "role": layers.Dense(len(ROLES), activation="softmax", name="role")(x),
         "page_type": layers.Identity(name="page_type")(page_type),
         "language": layers.Dense(len(LANGUAGES), activation="softmax", name="language")(speech),

@@ -2,8 +2,8 @@
 
     python models/html/train/train.py --data FOLDER [--out models/html/saved_model/1]
 
-The final model is fitted on all pages; its thresholds are those that cross-validation chose (evaluate.py writes them to
-thresholds.json beside this file). See ../MODEL_CARD.md for the data and the scores.
+The final model is fitted on all pages; the thresholds of main content are those that cross-validation chose (evaluate.py
+writes them to page_threshold.json beside this file). See ../MODEL_CARD.md for the data and the scores.
 """
 
 import argparse
@@ -24,10 +24,15 @@ import tensorflow as tf  # noqa: E402
 import data  # noqa: E402
 import network  # noqa: E402
 from export import export  # noqa: E402
+import page_threshold  # noqa: E402
 from features import BIT, CONTEXT, Extractor  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-F1_WEIGHT = 0.5  # of the soft F1 beside the cross entropy of single blocks
+# Of the loss of `main`, by page type: articles are half of the pages, and easy.
+WEIGHT = {data.PAGE_TYPES.index(k): w for k, w in (
+    ("article", 0.7), ("service", 1.2), ("forum", 1.3), ("product", 1.8), ("listing", 1.8), ("collection", 1.8),
+    ("documentation", 1.2))}  # fmt: skip
+F1_WEIGHT = 1.0  # of the soft F1 beside the cross entropy of single blocks
 SCHEMA = network.META_PARTS[-1][0]
 BLOCK_INPUTS = ("tag_path", "attr_tokens", "text_tokens", "numeric")
 LANDMARK_TAGS = {"nav", "aside", "header", "footer", "form", "main", "article"}
@@ -65,8 +70,10 @@ class Augment:
             out["attr_tokens"][np.isin(out["attr_tokens"], self.role_tokens)] = 0
         if rng.random() < 0.15:
             out["attr_tokens"][:] = 0
-        for k, p in (("text_tokens", 0.1), ("attr_tokens", 0.1), ("page_meta", 0.1)):
+        for k, p in (("text_tokens", 0.1), ("page_meta", 0.1)):
             out[k][rng.random(out[k].shape) < p] = 0
+        names = np.unique(out["attr_tokens"])  # a name goes from the whole page: blocks of one template stay alike
+        out["attr_tokens"][np.isin(out["attr_tokens"], names[rng.random(names.size) < 0.1])] = 0
         if rng.random() < 0.5:
             out["url_tokens"][:] = 0
         if rng.random() < 0.15:
@@ -121,6 +128,7 @@ def batches(pages, augment, longest, blocks_per_batch, rng):
             "main": pad_labels([pages[i].main[c[1]] for i, c in zip(group, changed)], n),
             "role": pad_labels([pages[i].role[c[1]] for i, c in zip(group, changed)], n),
             "language": np.array([pages[i].language for i in group], np.int32),
+            "weight": np.array([WEIGHT.get(pages[i].page_type, 1.0) for i in group], np.float32),
         }
         yield x, y
 
@@ -135,19 +143,19 @@ def make_step(model, optimizer, weights, words):
     """words: the column of `numeric` that counts a block's words."""
     role_w, language_w = (tf.constant(w) for w in weights)
 
-    def soft_f1(p, t, known, size):
+    def soft_f1(p, t, known, size, weight):
         """1 - the word F1 that the probabilities stand for, of pages whose main text is known as a whole."""
         size = size * known
         both = tf.reduce_sum(p * t * size, 1)
         f1 = (2.0 * both + 1.0) / (tf.reduce_sum((p + t) * size, 1) + 1.0)
         whole = tf.cast(tf.reduce_sum(t * size, 1) > 0, tf.float32)
-        return tf.reduce_sum((1.0 - f1) * whole) / tf.maximum(tf.reduce_sum(whole), 1.0)
+        return tf.reduce_sum((1.0 - f1) * whole * weight) / tf.maximum(tf.reduce_sum(whole), 1.0)
 
-    def page_mean(loss, known):
+    def page_mean(loss, known, weight=1.0):
         """Mean over the known blocks of each page, then over pages that have any."""
         per = tf.reduce_sum(loss * known, 1) / tf.maximum(tf.reduce_sum(known, 1), 1.0)
         has = tf.cast(tf.reduce_sum(known, 1) > 0, tf.float32)
-        return tf.reduce_sum(per * has) / tf.maximum(tf.reduce_sum(has), 1.0)
+        return tf.reduce_sum(per * has * weight) / tf.maximum(tf.reduce_sum(has), 1.0)
 
     def one_of(p, y, w, smooth):
         known = tf.cast(y >= 0, tf.float32)
@@ -164,8 +172,8 @@ def make_step(model, optimizer, weights, words):
             t = tf.cast(y["main"], tf.float32)
             bce = -(t * tf.math.log(p) + (1 - t) * tf.math.log(1 - p))
             known = tf.cast(y["main"] >= 0, tf.float32)
-            main = page_mean(bce, known)
-            main += F1_WEIGHT * soft_f1(p, t, known, tf.cast(x["numeric"][..., words], tf.float32))
+            main = page_mean(bce, known, y["weight"])
+            main += F1_WEIGHT * soft_f1(p, t, known, tf.cast(x["numeric"][..., words], tf.float32), y["weight"])
             loss, known = one_of(out["role"], y["role"], role_w, 0.0)
             role = page_mean(loss, known)
             loss, known = one_of(out["language"], y["language"], language_w, 0.02)
@@ -303,18 +311,6 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
     return model
 
 
-def thresholds() -> dict:
-    file = HERE / "thresholds.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    return {"main": 0.4, "title": 0.3, "author": 0.5, "date": 0.5}
-
-
-def type_shifts() -> np.ndarray:
-    """What is added to the logit of `main` for each page type: chosen by cross-validation, kept beside this file."""
-    file = HERE / "type_shifts.json"
-    shifts = json.loads(file.read_text()) if file.exists() else {}
-    return np.array([shifts.get(name, 0.0) for name in data.PAGE_TYPES], np.float32)
 
 
 def main():
@@ -334,9 +330,9 @@ def main():
     pages = data.load(a.data, a.cache, a.library)
     print(f"{len(pages)} pages, {sum(p.main.size for p in pages)} blocks, {time.time() - start:.0f} s", flush=True)
     model = fit(pages, x, a.epochs, a.seed, start=a.start)
-    model.get_layer("type_shift").set_weights([type_shifts()[:, None]])
+    page_threshold.put_into(model)
     print(f"{model.count_params()} parameters")
-    export(model, a.out, x, thresholds())
+    export(model, a.out, x)
     print(f"{a.out} written after {time.time() - start:.0f} s")
 
 
