@@ -48,7 +48,7 @@ class Counts(layers.Layer):
             return c(a) / (c(b) + 1.0)
 
         logs = ops.log1p(ops.maximum(v[..., : self.first_bit], 0.0)) * 0.3
-        later = self.at["prices"]  # what came after the first training stands at the end: see begin_with() of train.py
+        later = self.at["prices"]
         last = ops.max(c("index") * m, axis=1, keepdims=True)
         end = ops.max(c("offset") * m, axis=1, keepdims=True)
         total = ops.sum(c("bytes") * m, axis=1, keepdims=True)

@@ -77,11 +77,11 @@ def reason(page, answer, outputs) -> str:
     say = [f"{sum(missed.values())} of {n} words missed, {sum(added.values())} of {m} added"]
     if page.oracle < 0.7:
         say.append(f"the blocks cannot give more than {page.oracle:.2f}: the text is not in the page, or split otherwise")
-    lost = sorted(((len(b & set(missed)), i) for i, b in enumerate(bags) if page.main[i] == 1 and main[i] < 0.3), reverse=True)
+    lost = sorted(((len(b & set(missed)), i) for i, b in enumerate(bags) if page.main[i] == 1 and main[i] < 0.5), reverse=True)
     if lost and lost[0][0] > 5:
         i = lost[0][1]
         say.append(f'missed block {i} ({main[i]:.2f}): "{page.texts[i][:90]}"')
-    extra = sorted(((len(b & set(added)), i) for i, b in enumerate(bags) if page.main[i] != 1 and main[i] >= 0.3), reverse=True)
+    extra = sorted(((len(b & set(added)), i) for i, b in enumerate(bags) if page.main[i] != 1 and main[i] >= 0.5), reverse=True)
     if extra and extra[0][0] > 5:
         i = extra[0][1]
         say.append(f'added block {i} ({main[i]:.2f}): "{page.texts[i][:90]}"')
@@ -121,6 +121,31 @@ def plot(pages, rows, seconds, file):
     ax.set_ylabel("word F1, mean over pages")
     ax.set_title(f"WCXB, {len(pages)} pages: main text", fontsize=11)
     ax.grid(alpha=0.25, which="both")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    fig.tight_layout()
+    fig.savefig(file)
+    plt.close(fig)
+
+
+def curves(history, file):
+    """The training's losses by epoch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(6.4, 3.2), dpi=110)
+    epochs = [h["epoch"] for h in history]
+    for name, colour in (("main", "#1e8e3e"), ("role", "#1a73e8"), ("language", "#9aa0a6")):
+        values = [h[name] for h in history]
+        ax.plot(epochs, values, color=colour, marker="o", markersize=3)
+        ax.annotate(name, (epochs[-1], values[-1]), xytext=(6, -3), textcoords="offset points", color=colour)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss on the training pages")
+    ax.margins(x=0.12)
+    ax.set_ylim(bottom=0)
+    ax.grid(alpha=0.25)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     fig.tight_layout()

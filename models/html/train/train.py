@@ -25,6 +25,7 @@ import data  # noqa: E402
 import network  # noqa: E402
 from export import export  # noqa: E402
 import page_threshold  # noqa: E402
+import report  # noqa: E402
 from features import BIT, CONTEXT, Extractor  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -256,35 +257,17 @@ def fit_page_part(model, pages, epochs=30, seed=7, size=32, rate=2e-3, log=print
     log(f"page types: {epochs} epochs {time.time() - start:.0f} s, loss {total / steps:.4f}", flush=True)
 
 
-def begin_with(model, folder: Path):
-    """Takes over what an exported model knows about blocks, by name; new inputs stand last, and count for nothing at first."""
-    old = {v.name.split(":")[0]: v.numpy() for v in tf.saved_model.load(str(folder)).weights}
-    old["lang/embeddings"] = old.get("lang/embeddings", old.get("metas/embeddings"))
-    page = {id(v) for n in ("page_words", "page_attrs", "page") for v in model.get_layer(n).weights}
-    for v in model.weights:
-        was = old.get(v.path)
-        if was is None or id(v) in page:
-            continue
-        if was.shape[1:] != tuple(v.shape[1:]) or was.shape[0] > v.shape[0]:
-            raise SystemExit(f"{folder}: {v.path} is {was.shape} there and {tuple(v.shape)} here: not the same network.")
-        v.assign(np.concatenate([was, np.zeros((v.shape[0] - was.shape[0],) + was.shape[1:], np.float32)]))
-
-
-def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=4096, rate=2e-3, start=None, log=print):
+def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=4096, rate=2e-3, history=None, log=print):
     """A trained model. Deterministic up to the order of floating point additions on several threads.
 
-    start: folder of an exported model to begin with; with 0 epochs its blocks stay as they are, and the page part is fitted.
+    history: a list that gets a dict of losses for each epoch.
     """
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     pages = [p for p in pages if p.oracle >= 0.6 or not p.name.startswith("wcxb")]
     augment = Augment(x, seed)
     model = network.build(x.numeric_names)
-    if start is not None:
-        begin_with(model, start)
     fit_page_part(model, pages, seed=seed, log=log)
-    if epochs == 0:
-        return model
     per_epoch = sum(1 for _ in batches(pages, augment, longest, blocks_per_batch, rng))
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 20, per_epoch * epochs, alpha=0.02, warmup_target=rate, warmup_steps=per_epoch // 2
@@ -304,9 +287,11 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
         for bx, by in batches(pages, augment, longest, blocks_per_batch, rng):
             sums += step({k: tf.constant(v) for k, v in bx.items()}, {k: tf.constant(v) for k, v in by.items()}).numpy()
             n += 1
-        names = ("total", "main", "role", "language")
+        losses = dict(zip(("total", "main", "role", "language"), (sums / n).tolist()))
         log(f"epoch {epoch + 1}/{epochs} {time.time() - start:.0f} s " +
-            " ".join(f"{k} {v:.4f}" for k, v in zip(names, sums / n)), flush=True)  # fmt: skip
+            " ".join(f"{k} {v:.4f}" for k, v in losses.items()), flush=True)  # fmt: skip
+        if history is not None:
+            history.append({"epoch": epoch + 1, "seconds": round(time.time() - start)} | {k: round(v, 4) for k, v in losses.items()})
     optimizer.finalize_variable_values(model.trainable_variables)
     return model
 
@@ -320,7 +305,6 @@ def main():
     a.add_argument("--cache", type=Path, help="folder for extracted features")
     a.add_argument("--library", type=Path, help="the feature library (default build/handlers/html.so)")
     a.add_argument("--epochs", type=int, default=8)
-    a.add_argument("--start", type=Path, help="exported model to begin with; --epochs 0 keeps what it says of blocks")
     a.add_argument("--seed", type=int, default=7)
     a = a.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(2)
@@ -329,7 +313,10 @@ def main():
     x = Extractor(a.library)
     pages = data.load(a.data, a.cache, a.library)
     print(f"{len(pages)} pages, {sum(p.main.size for p in pages)} blocks, {time.time() - start:.0f} s", flush=True)
-    model = fit(pages, x, a.epochs, a.seed, start=a.start)
+    history = []
+    model = fit(pages, x, a.epochs, a.seed, history=history)
+    (HERE / "training.json").write_text("[\n" + ",\n".join(json.dumps(h) for h in history) + "\n]\n")
+    report.curves(history, HERE.parent / "training.svg")
     page_threshold.put_into(model)
     print(f"{model.count_params()} parameters")
     export(model, a.out, x)
