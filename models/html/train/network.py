@@ -169,15 +169,19 @@ class Kin(layers.Layer):
     def get_config(self):
         return {**super().get_config(), "names": self.names}
 
-    def call(self, tags, attrs, numeric, mask):
+    @staticmethod
+    def ties(names, tags, attrs, numeric):
+        """A number for each tie, [B, N] int32: blocks with the same one are kin."""
         ids = [ops.concatenate([tags, attrs], axis=-1)]
         for level in ("l3", "l5"):
-            first = self.names.index(level + "_bytes")
+            first = names.index(level + "_bytes")
             ids.append(numeric[:, :, first : first + 4])
+        salts = [np.random.default_rng(11).integers(1, 1 << 30, i.shape[-1]) * 2 + 1 for i in ids]
+        return [ops.sum(i * ops.convert_to_tensor(s, "int32"), axis=-1) for i, s in zip(ids, salts)]  # a hash: int32 wraps
+
+    def call(self, tags, attrs, numeric, mask):
         out = []
-        for i in ids:
-            salt = np.random.default_rng(11).integers(1, 1 << 30, i.shape[-1]) * 2 + 1
-            h = ops.sum(i * ops.convert_to_tensor(salt, "int32"), axis=-1)  # a hash: int32 wraps
+        for h in self.ties(self.names, tags, attrs, numeric):
             same = ops.cast(ops.equal(h[:, :, None], h[:, None, :]), "float32") * mask[:, None, :]
             out.append(same / ops.maximum(ops.sum(same, axis=-1, keepdims=True), 1.0))
         return out
