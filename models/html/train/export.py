@@ -67,6 +67,7 @@ class Lean:
     def __init__(self, model, numeric_names):
         self.w = w = Weights(model)
         self.at = {n: i for i, n in enumerate(numeric_names)}
+        self.names = list(numeric_names)
         self.columns, self.first_bit = len(numeric_names), self.at["in_p"]
         # token 0 counts for nothing: as a row of zeros it needs no mask
         self.tables = {p: tf.Variable(w[p], trainable=False, name=p) for p in w if p.split("/")[1] in ("embeddings", "vectors")}
@@ -216,11 +217,27 @@ class Lean:
         top = tf.reduce_max(x3 + (mask[..., None] - 1.0) * 1e3, 1)
         return tf.reshape(tf.concat([mean, top], -1), [-1, 2 * x.shape[-1]])
 
-    def blocks(self, x, page, mask, wide):
+    def kin(self, tags, attrs, numeric, mask):
+        """network.Kin as [B, ties, N, N] of 0 and 1."""
+        h = tf.stack(network.Kin.ties(self.names, tags, attrs, numeric), 1)
+        return tf.cast(h[..., None] == h[:, :, None], tf.float32)
+
+    def hear(self, x, i, kin, mask, wide):
+        """What a block's kin say on the average, as network.build() adds it."""
+        y = self.dense(x, f"to_kin_{i}")
+        told = tf.concat([tf.reshape(y, wide), tf.ones_like(mask)[..., None]], -1) * mask[..., None]
+        heard = tf.matmul(kin, tf.tile(told[:, None], [1, kin.shape[1], 1, 1]))
+        heard = tf.transpose(heard[..., :-1] / tf.maximum(heard[..., -1:], 1.0), [0, 2, 1, 3])
+        y = tf.concat([y, tf.reshape(heard, [-1, kin.shape[1] * network.KIN])], -1)
+        return x + self.dense(self.dense(y, f"kin_{i}", True), f"from_kin_{i}")
+
+    def blocks(self, x, page, kin, mask, wide):
         """All convolutions. page: what type_to_blocks takes."""
         seen = self.seen(network.DILATIONS, mask, wide)
         for i in range(len(seen)):
             x = x + self.dense(self.convolution(x, i, seen[i]), f"mix_{i}")
+            if i in network.KIN_AFTER:
+                x = self.hear(x, i, kin, mask, wide)
             if i == network.TYPE_AFTER:
                 x = self.spread(x, self.dense(page, "type_to_blocks"), wide)
             if i in network.SPREAD_AFTER:
@@ -232,6 +249,12 @@ class Lean:
         kernel = np.concatenate([self.w["main/kernel"], self.w["role/kernel"]], 1)
         bias = np.concatenate([self.w["main/bias"], self.w["role/bias"]]) + self.w["norm_out/beta"] @ kernel
         return product(normalized(x), kernel * self.w["norm_out/gamma"][:, None], bias, False)
+
+    def threshold(self, logits, words, kind, mask):
+        """network.PageThreshold."""
+        kernel, bias, out, base = (self.w[f"page_threshold/{n}"] for n in ("kernel", "bias", "out", "base"))
+        seen = network.PageThreshold.features(logits, words, kind, mask)
+        return tf.matmul(tf.tanh(tf.matmul(seen, kernel) + bias), out) + base
 
     def __call__(self, inputs):
         given = tf.shape(inputs["node_mask"])
@@ -261,15 +284,16 @@ class Lean:
             self.keywords(t["page_attrs/vectors"], tf.reshape(attrs[:, :own] * real, page)),
             self.tag_counts(tags, mask, wide), inputs["url_tokens"], inputs["page_meta"],
         )  # fmt: skip
-        x = self.blocks(x, tf.concat([hidden, kind], -1), mask, wide)
+        kin = self.kin(padded("tag_path"), padded("attr_tokens"), padded("numeric"), mask)
+        x = self.blocks(x, tf.concat([hidden, kind], -1), kin, mask, wide)
         logits = tf.reshape(self.heads(x), wide)[:, : given[1]]
         lang = slice(*network.META_PARTS[1])
         (lang,) = self.bags(t["lang/embeddings"], inputs["page_meta"][:, lang], [lang.stop - lang.start])
         whole = tf.reduce_sum(tf.reshape(words[1], wide), 1) / (tf.reduce_sum(mask, 1)[:, None] + 1e-6)
         speech = tf.reshape(tf.concat([whole, lang], -1), [-1, words[1].shape[-1] + lang.shape[-1]])
-        shift = tf.matmul(kind, self.w["type_shift/kernel"])
+        threshold = self.threshold(logits[..., :1], inputs["numeric"][..., self.at["words"]], kind, inputs["node_mask"])
         return {
-            "main": tf.sigmoid(logits[..., :1] + shift[:, None]),
+            "main": tf.sigmoid(logits[..., :1] - threshold[:, None]),
             "role": tf.nn.softmax(logits[..., 1:]),
             "page_type": kind,
             "language": tf.nn.softmax(self.dense(speech, "language")),
@@ -301,16 +325,16 @@ def faster(model, x: Extractor, signature):
     return serve, lean.tables
 
 
-def export(model, out: Path, x: Extractor, thresholds: dict):
+def export(model, out: Path, x: Extractor):
     """Writes the SavedModel with dict inputs and outputs, and what the handler needs beside it."""
     signature = {t.name: tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in model.inputs}
     plain = tf.function(lambda inputs: model(inputs, training=False), input_signature=[signature])
     holder = tf.Module()  # keras' own export would store each variable twice
     holder.serve, own = faster(model, x, signature) or (plain, {v.path: v.value for v in model.weights})
-    # all weights, as trained: the next training begins with them, though most stand in the graph as constants too
+    # all weights, as trained, though most stand in the graph as constants too
     holder.weights = [own[v.path] if v.path in own else tf.Variable(v.value, name=v.path) for v in model.weights]
     tf.saved_model.save(holder, str(out), signatures={"serving_default": holder.serve})
     extra = out / "assets.extra"
     extra.mkdir(exist_ok=True)
-    config = {"handler": "html", "fingerprint": x.fingerprint, "thresholds": thresholds}
+    config = {"handler": "html", "fingerprint": x.fingerprint, "thresholds": {"main": 0.5}}
     (extra / "tern.json").write_text(json.dumps(config, indent=2) + "\n")

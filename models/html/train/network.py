@@ -276,13 +276,16 @@ class PageThreshold(layers.Layer):
 
     @staticmethod
     def features(logits, words, page_type, mask):
-        p = ops.sigmoid(logits[..., 0]) * mask
+        z = logits[..., 0]
         w = ops.cast(words, "float32") * mask
-        total, blocks = ops.sum(w, axis=1) + 1e-6, ops.sum(mask, axis=1) + 1e-6
-        above = [ops.sum(w * ops.cast(p >= t, "float32"), axis=1) / total for t in (0.1, 0.3, 0.5, 0.8)]
-        of_blocks = ops.sum(ops.cast(p >= 0.3, "float32"), axis=1) / blocks
+        p, total, blocks = ops.sigmoid(z) * mask, ops.sum(w, axis=1) + 1e-6, ops.sum(mask, axis=1) + 1e-6
+
+        def over(t):  # soft steps: an answer must not hang on the last bit of a probability
+            return ops.sigmoid(4.0 * (z - float(np.log(t / (1 - t)))))
+
+        above = [ops.sum(w * over(t), axis=1) / total for t in (0.1, 0.3, 0.5, 0.8)]
         page = [ops.log1p(total) * 0.2, ops.log1p(ops.sum(w * p, axis=1)) * 0.2, *above, ops.max(p, axis=1),
-                ops.log1p(blocks) * 0.2, of_blocks]  # fmt: skip
+                ops.log1p(blocks) * 0.2, ops.sum(over(0.3) * mask, axis=1) / blocks]  # fmt: skip
         return ops.concatenate([page_type, ops.stack(page, axis=-1)], axis=-1)
 
     def call(self, logits, words, page_type, mask):

@@ -23,9 +23,9 @@ import tensorflow as tf  # noqa: E402
 
 import data  # noqa: E402
 import network  # noqa: E402
-from export import export  # noqa: E402
 import page_threshold  # noqa: E402
 import report  # noqa: E402
+from export import export  # noqa: E402
 from features import BIT, CONTEXT, Extractor  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
