@@ -67,7 +67,7 @@ class Lean:
     def __init__(self, model, numeric_names):
         self.w = w = Weights(model)
         self.at = {n: i for i, n in enumerate(numeric_names)}
-        self.names = list(numeric_names)
+        self.names, self.ties = list(numeric_names), 3
         self.columns, self.first_bit = len(numeric_names), self.at["in_p"]
         # token 0 counts for nothing: as a row of zeros it needs no mask
         self.tables = {p: tf.Variable(w[p], trainable=False, name=p) for p in w if p.split("/")[1] in ("embeddings", "vectors")}
@@ -217,18 +217,20 @@ class Lean:
         top = tf.reduce_max(x3 + (mask[..., None] - 1.0) * 1e3, 1)
         return tf.reshape(tf.concat([mean, top], -1), [-1, 2 * x.shape[-1]])
 
-    def kin(self, tags, attrs, numeric, mask):
-        """network.Kin as [B, ties, N, N] of 0 and 1."""
-        h = tf.stack(network.Kin.ties(self.names, tags, attrs, numeric), 1)
-        return tf.cast(h[..., None] == h[:, :, None], tf.float32)
+    def kin(self, tags, attrs, numeric):
+        """network.Kin as a number for each tie of each row, [ties * rows]: kin have the same one."""
+        h = tf.cast(tf.stack(network.Kin.ties(self.names, tags, attrs, numeric)), tf.int64)  # [ties, B, N]
+        place = tf.reshape(tf.range(tf.size(h[:, :, 0]), dtype=tf.int64), tf.shape(h)[:2])
+        return tf.unique(tf.reshape(h + place[..., None] * (1 << 32), [-1])).idx
 
-    def hear(self, x, i, kin, mask, wide):
+    def hear(self, x, i, kin, mask):
         """What a block's kin say on the average, as network.build() adds it."""
         y = self.dense(x, f"to_kin_{i}")
-        told = tf.concat([tf.reshape(y, wide), tf.ones_like(mask)[..., None]], -1) * mask[..., None]
-        heard = tf.matmul(kin, tf.tile(told[:, None], [1, kin.shape[1], 1, 1]))
-        heard = tf.transpose(heard[..., :-1] / tf.maximum(heard[..., -1:], 1.0), [0, 2, 1, 3])
-        y = tf.concat([y, tf.reshape(heard, [-1, kin.shape[1] * network.KIN])], -1)
+        real = tf.reshape(mask, [-1, 1])
+        told = tf.tile(tf.concat([y, tf.ones_like(real)], -1) * real, [self.ties, 1])
+        heard = tf.gather(tf.math.unsorted_segment_sum(told, kin, tf.size(kin)), kin)
+        heard = tf.reshape(heard[:, :-1] / tf.maximum(heard[:, -1:], 1.0), [self.ties, -1, network.KIN])
+        y = tf.concat([y, *tf.unstack(heard)], -1)
         return x + self.dense(self.dense(y, f"kin_{i}", True), f"from_kin_{i}")
 
     def blocks(self, x, page, kin, mask, wide):
@@ -237,7 +239,7 @@ class Lean:
         for i in range(len(seen)):
             x = x + self.dense(self.convolution(x, i, seen[i]), f"mix_{i}")
             if i in network.KIN_AFTER:
-                x = self.hear(x, i, kin, mask, wide)
+                x = self.hear(x, i, kin, mask)
             if i == network.TYPE_AFTER:
                 x = self.spread(x, self.dense(page, "type_to_blocks"), wide)
             if i in network.SPREAD_AFTER:
@@ -284,7 +286,7 @@ class Lean:
             self.keywords(t["page_attrs/vectors"], tf.reshape(attrs[:, :own] * real, page)),
             self.tag_counts(tags, mask, wide), inputs["url_tokens"], inputs["page_meta"],
         )  # fmt: skip
-        kin = self.kin(padded("tag_path"), padded("attr_tokens"), padded("numeric"), mask)
+        kin = self.kin(padded("tag_path"), padded("attr_tokens"), padded("numeric"))
         x = self.blocks(x, tf.concat([hidden, kind], -1), kin, mask, wide)
         logits = tf.reshape(self.heads(x), wide)[:, : given[1]]
         lang = slice(*network.META_PARTS[1])
