@@ -62,7 +62,7 @@ def tensors_hash(t: dict) -> str:
 def test_model_belongs_to_these_features(x, config):
     assert config["handler"] == "html"
     assert config["fingerprint"] == x.fingerprint
-    assert set(config["thresholds"]) == {"main", "title", "author", "date"}
+    assert set(config["thresholds"]) == {"main"}
 
 
 def test_golden_tensors_from_python(x):
