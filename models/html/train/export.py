@@ -219,9 +219,8 @@ class Lean:
 
     def kin(self, tags, attrs, numeric):
         """network.Kin as a number for each tie of each row, [ties * rows]: kin have the same one."""
-        h = tf.cast(tf.stack(network.Kin.ties(self.names, tags, attrs, numeric)), tf.int64)  # [ties, B, N]
-        place = tf.reshape(tf.range(tf.size(h[:, :, 0]), dtype=tf.int64), tf.shape(h)[:2])
-        return tf.unique(tf.reshape(h + place[..., None] * (1 << 32), [-1])).idx
+        page = tf.zeros_like(tags[..., :1]) + tf.range(tf.shape(tags)[0])[:, None, None]
+        return tf.unique(tf.reshape(tf.stack(network.Kin.ties(self.names, tags, attrs, numeric, page)), [-1])).idx
 
     def hear(self, x, i, kin, mask):
         """What a block's kin say on the average, as network.build() adds it."""

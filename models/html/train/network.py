@@ -153,6 +153,15 @@ class TagCounts(layers.Layer):
         return ops.concatenate([ops.sum(ops.one_hot(tags[:, :, k], TAGS) * m, axis=1) for k in (0, 1)], axis=-1)
 
 
+def hashed(ids):
+    """A hash of the last axis, below 2^30, from two below 2^15 whose steps are below 2^24: not all engines have integers."""
+    rng, halves = np.random.default_rng(11), []
+    for prime in (4093, 4091):
+        salt = ops.convert_to_tensor(rng.integers(1, 4096, ids.shape[-1]), "int32")
+        halves.append(ops.sum((ids % prime) * salt % 8191, axis=-1) % 32749)
+    return halves[0] * 32768 + halves[1]
+
+
 @keras.saving.register_keras_serializable(package="tern")
 class Kin(layers.Layer):
     """Which blocks of a page belong together: for each of three ties a matrix [B, N, N] whose rows hold the same share for
@@ -170,14 +179,16 @@ class Kin(layers.Layer):
         return {**super().get_config(), "names": self.names}
 
     @staticmethod
-    def ties(names, tags, attrs, numeric):
-        """A number for each tie, [B, N] int32: blocks with the same one are kin."""
+    def ties(names, tags, attrs, numeric, page=None):
+        """A number for each tie, [B, N] int32: blocks with the same one are kin. page [B, N, 1]: makes those of pages, and of
+        ties, differ."""
         ids = [ops.concatenate([tags, attrs], axis=-1)]
         for level in ("l3", "l5"):
             first = names.index(level + "_bytes")
             ids.append(numeric[:, :, first : first + 4])
-        salts = [np.random.default_rng(11).integers(1, 1 << 30, i.shape[-1]) * 2 + 1 for i in ids]
-        return [ops.sum(i * ops.convert_to_tensor(s, "int32"), axis=-1) for i, s in zip(ids, salts)]  # a hash: int32 wraps
+        if page is not None:
+            ids = [ops.concatenate([i, page * len(ids) + k], axis=-1) for k, i in enumerate(ids)]
+        return [hashed(i) for i in ids]
 
     def call(self, tags, attrs, numeric, mask):
         out = []
