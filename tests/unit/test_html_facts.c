@@ -27,7 +27,8 @@ typedef struct fixture {
     tn_html_facts *facts;
 } fixture;
 
-static void prepare(fixture *f, const char *page)
+/* title: the block that the network takes for the title, or -1. */
+static void prepare_titled(fixture *f, const char *page, int title)
 {
     memset(f, 0, sizeof *f);
     f->x = tern_html_create();
@@ -36,11 +37,18 @@ static void prepare(fixture *f, const char *page)
     assert_in_range(tern_html_block_count(f->x), 1, BLOCKS);
     f->page_type[0] = 1.0f;
     f->language[0] = 1.0f;
+    if (title >= 0)
+        f->role[title * TERN_HTML_ROLES + TERN_HTML_ROLE_TITLE] = 0.9f;
     f->y = (tern_html_outputs){f->main, f->role, f->page_type, f->language, tern_html_block_count(f->x)};
     assert_true(tern_html_settings_read(&f->settings, "{}", 2));
     tn_arena_init(&f->arena, (size_t)16 << 20);
     f->facts = tn_html_facts_find(f->x, &f->y, &f->arena);
     assert_non_null(f->facts);
+}
+
+static void prepare(fixture *f, const char *page)
+{
+    prepare_titled(f, page, -1);
 }
 
 static void finish(fixture *f)
@@ -92,10 +100,12 @@ static void sources_that_agree_are_one_candidate(void **state)
 {
     (void)state;
     fixture f;
-    prepare(&f,
-            "<title>A night train - The Site</title><meta property=og:title content='A Night Train'>"
-            "<meta property=og:site_name content='The Site'><h1>A night train</h1><p class=byline>By Jane Doe"
-            "<p><time datetime=2024-05-03>May 3, 2024</time><meta name=author content='Jane Doe'>");
+    prepare_titled(
+        &f,
+        "<title>A night train - The Site</title><meta property=og:title content='A Night Train'>"
+        "<meta property=og:site_name content='The Site'><h1>A night train</h1><p class=byline>By Jane Doe"
+        "<p><time datetime=2024-05-03>May 3, 2024</time><meta name=author content='Jane Doe'>",
+        0);
     const tn_html_candidates *l = &f.facts->fields[TN_HTML_TITLE];
     assert_true(l->best >= 0);
     const tn_html_candidate *c = &l->c[l->best];
