@@ -291,7 +291,8 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
         log(f"epoch {epoch + 1}/{epochs} {time.time() - start:.0f} s " +
             " ".join(f"{k} {v:.4f}" for k, v in losses.items()), flush=True)  # fmt: skip
         if history is not None:
-            history.append({"epoch": epoch + 1, "seconds": round(time.time() - start)} | {k: round(v, 4) for k, v in losses.items()})
+            losses = {k: round(v, 4) for k, v in losses.items()}
+            history.append({"epoch": epoch + 1, "seconds": round(time.time() - start)} | losses)
     optimizer.finalize_variable_values(model.trainable_variables)
     return model
 
