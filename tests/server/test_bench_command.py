@@ -179,10 +179,21 @@ def test_server_that_ends(tmp_path):
     """What becomes of its requests are errors, and the bench goes on to its end."""
     example_models.write(tmp_path / "m")
     server = Server(tmp_path / "tern", ["--engine=example", "--model_name=m", f"--model_base_path={tmp_path / 'm'}"])
-    timer = threading.Timer(0.5, server.kill)
-    timer.start()
-    step, = steps(bench(server, "--connections=3", "--rate=100", "--seconds=1.5", "--warmup=0", "--json"))
-    timer.join()
+    pages = 0
+
+    def under_way():
+        nonlocal pages
+        pages += 1  # of metrics, counted, too
+        return answers(server) > pages + 5
+
+    def kill():
+        server.until(under_way, "the bench is under way")
+        server.kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    step, = steps(bench(server, "--connections=3", "--rate=100", "--seconds=3", "--warmup=0", "--json"))
+    thread.join()
     assert step["requests"] > 0 and step["errors"] > 0 and step["first_error"]
 
 

@@ -599,10 +599,7 @@ static void test_free_while_loading(void **state)
     tn_models *m = help_start(&options, &config, 1);
     help_until(m, "m", 1, TN_STATE_START);
     help_until(m, "m", 4, TN_STATE_LOADING);
-    int64_t start = tn_now_ns();
-    tn_models_free(m);
-    /* Loads under way end, those in the queue are dropped. */
-    assert_true(tn_now_ns() - start < 5 * TN_NS_PER_S);
+    tn_models_free(m); /* loads under way end, those in the queue are dropped */
 }
 
 static void test_state_names(void **state)

@@ -4,7 +4,8 @@
     python peers.py --lock            writes peers.lock anew, with the newest versions and their hashes (asks a pip of 24 or newer)
     python peers.py --run JOBS OUT    what runs inside the virtual environment; one page at a time, one extractor at a time
 
-Each is called at its defaults, as its own documentation shows it; a page that breaks one counts as a page without answer.
+Each is called at its defaults, as its own documentation shows it (but newspaper4k may fetch no pictures); a page that breaks
+one counts as a page without answer.
 Times are CPU seconds of the process for one page, from its bytes to text and facts.
 """
 
@@ -65,7 +66,7 @@ def justext_answer(raw, job):
 def newspaper_answer(raw, job):
     import newspaper
 
-    a = newspaper.article(job["url"] or "https://example.org/", input_html=decode(raw))
+    a = newspaper.article(job["url"] or "https://example.org/", input_html=decode(raw), fetch_images=False)  # asks nobody
     date = a.publish_date.isoformat()[:10] if a.publish_date else None
     return {"main": a.text, "title": a.title, "author": ", ".join(a.authors[:3]) or None, "date": date}
 
