@@ -85,23 +85,35 @@ def answer(x, page, outputs, thresholds):
 
 
 def shipped_outputs(pages):
-    """Outputs of the model in saved_model/1, and CPU seconds of a page from its bytes to the answer."""
+    """Outputs of the model in saved_model/1."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     model = tf.saved_model.load(str(MODEL))
     run, x = model.signatures["serving_default"], Extractor()
-    config = json.loads((MODEL / "assets.extra" / "tern.json").read_text())
-    outputs, seconds = [], []
-    for p in list(pages[:3]) + list(pages):  # the first three warm up
-        raw, start = Path(p.path).read_bytes(), time.process_time()
-        o = run(**{n: tf.constant(v) for n, v in batch_of_one(x.extract(raw)).items()})
-        o = {n: v.numpy()[0] for n, v in o.items()}
-        x.answer(o, config)
-        seconds.append(time.process_time() - start)
-        outputs.append(o)
-    return outputs[len(pages[:3]) :], np.array(seconds[len(pages[:3]) :])
+    outputs = []
+    for p in pages:
+        t = batch_of_one(x.extract(Path(p.path).read_bytes()))
+        outputs.append({n: v.numpy()[0] for n, v in run(**{n: tf.constant(v) for n, v in t.items()}).items()})
+    return outputs
+
+
+def time_all(pages, cache, others: bool):
+    """CPU seconds of pages from bytes to answer, {extractor: list}: as tern.read() has it, and the others, all measured now."""
+    sys.path.insert(0, str(HERE.parents[2] / "python"))
+    from tern.html import Reader
+
+    reader, raw = Reader(engine="tensorflow", model=MODEL), [Path(p.path).read_bytes() for p in pages]
+    for r in raw[:20]:  # warms up
+        reader.read(r)
+    seconds = {"Tern": []}
+    for r in raw:
+        start = time.process_time()
+        reader.read(r)
+        seconds["Tern"].append(time.process_time() - start)
+    if others:
+        for name, by_page in peers.answers(pages, cache, again=True).items():
+            seconds[name] = [by_page[p.name]["seconds"] for p in pages]
+    (cache / "seconds.json").write_text(json.dumps(seconds))
 
 
 def with_thresholds(pages, outputs, fold, x):
@@ -142,17 +154,16 @@ def main():
     a.add_argument("--shipped", action="store_true", help="the model as it is, instead of folds")
     a.add_argument("--sample", type=int, help="only so many pages of WCXB, drawn with a fixed seed, beside the other extractors")
     a.add_argument("--no-peers", action="store_true", help="without the other extractors")
-    a.add_argument("--seconds", type=Path, help=argparse.SUPPRESS)
+    a.add_argument("--seconds", action="store_true", help=argparse.SUPPRESS)
     a.add_argument("--write", action="store_true", help="keep page_threshold.json, scores.md and ../postprocess/html_rank.h")
     a = a.parse_args()
     x = Extractor(a.library)
     pages = data.load(a.data, a.cache, a.library)
     if a.seconds:
         some = [p for p in pages if p.name.startswith("wcxb")]
-        np.save(a.seconds, shipped_outputs(some[:: max(1, len(some) // TIMED)])[1])
-        return
+        return time_all(some[:: max(1, len(some) // TIMED)], a.cache, not a.no_peers)
     if a.shipped:
-        outputs, seconds = shipped_outputs(pages)
+        outputs = shipped_outputs(pages)
     else:
         outputs = cross_validate(pages, x, a.epochs, a.cache, a.tag, only=a.folds)
     pages, outputs = zip(*[(p, o) for p, o in zip(pages, outputs) if o is not None])
@@ -173,10 +184,9 @@ def main():
     for name in rank.FIELDS:
         for one, text in zip(answers, picked[name][0]):
             one[name] = text
-    if not a.shipped:  # in a process of its own: TensorFlow's threads are set once
-        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--seconds", a.cache / "seconds.npy"], check=True)
-        seconds = np.load(a.cache / "seconds.npy")
-    print(f"Tern: {1000 * np.median(seconds):.1f} ms of CPU for the median page, {1000 * seconds.mean():.1f} ms for the mean one")
+    # in a process of its own: TensorFlow's threads are set once
+    subprocess.run([sys.executable, __file__, *sys.argv[1:], "--seconds"], check=True)
+    times = {n: np.array(v) for n, v in json.loads((a.cache / "seconds.json").read_text()).items()}
     others = {} if a.no_peers else peers.answers(drawn([pages[i] for i in w], a.sample), a.cache)
     text = [f"{len(pages)} pages, {len(w)} of them WCXB; " + ("the shipped model" if a.shipped else "5 folds by site") + ".\n"]
     rows = {"Tern": {pages[i].name: answers[i] for i in w}} | others
@@ -196,8 +206,7 @@ def main():
         kept = snippets(a.data, theirs, [one["main_content"] for one in ours])
         text += ["", "## trafilatura's pages (mostly German): facts, and its snippets\n", report.facts(theirs, ours, kept)]
     text += lines
-    times = {"Tern": seconds} | {n: np.array([r[p.name]["seconds"] for p in some]) for n, r in others.items()}
-    text += ["", "## CPU time of a page, one core\n", report.times(times)]
+    text += ["", f"## CPU time of a page, one core, {len(times['Tern'])} pages, all in one run\n", report.times(times)]
     print("\n".join(text))
     if a.out:
         a.out.mkdir(parents=True, exist_ok=True)
