@@ -2,7 +2,8 @@
 
 Memory: the peak of the server's resident set during its first large request, less the set before (a small request has been
 answered, so the model is loaded and has run), less what the run itself takes: the same peak of the bare engine, without its
-outputs. That is what the way from the socket to the tensors and back takes, told as a ratio to the body and the tensors.
+outputs. That is what the way from the socket to the tensors and back takes, told as a ratio to the body and the tensors. Both run
+with one thread inside an operation: with more, what the runtime holds at once differs from run to run by more than all that.
 Start: from the start of the process to the first answer, against the bare engine's process from its start to the end of its
 first run. Both have everything in the page cache. Every measurement is of a fresh process.
 """
@@ -53,11 +54,12 @@ def small_of(payload):
 class Engine:
     """bench/bare_engine.c with the small request as number 0 and the large one as number 1."""
 
-    def __init__(self, build, version, files, engine="tensorflow"):
+    def __init__(self, build, version, files, engine="tensorflow", threads=0):
         self.start = time.perf_counter()
         self.process = subprocess.Popen(
             [build / "bench" / "bare_engine", engine, version, *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True, env={**os.environ, "TERN_ENGINE_PATH": str(build / "engines")})
+            stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "TERN_ENGINE_PATH": str(build / "engines"), "BARE_ENGINE_THREADS": str(threads)})
         if self.process.stdout.readline().strip() != "ready":
             raise Failed(f"bare engine: it ended with {self.process.wait()}")
 
@@ -74,7 +76,7 @@ class Engine:
 
 
 def engine_peak(build, version, files):
-    bare = Engine(build, version, files)
+    bare = Engine(build, version, files, threads=1)
     try:
         bare.run(0)
         before = resident(bare.process.pid)
@@ -90,7 +92,8 @@ def server_peak(build, folder, model_folder, payload, small, api):
     import tensorflow as tf
     import tern_grpc
     from tensorflow_serving.apis import predict_pb2
-    server = tern_server.Server(folder, [f"--model_name={payload.model}", f"--model_base_path={model_folder}"], build=build)
+    server = tern_server.Server(folder, [f"--model_name={payload.model}", f"--model_base_path={model_folder}",
+                                         "--tensorflow_intra_op_parallelism=1"], build=build)
     try:
         with tern_grpc.Client(server.grpc) as client:
             def ask(p):

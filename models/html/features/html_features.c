@@ -195,7 +195,7 @@ static int finish(tern_html *x, const char *url, size_t url_length)
 
 bool tn_html_is_there(tern_html *x, const char *page, size_t length, size_t upto)
 {
-    if (x->arrived == NULL)
+    if (x->arrived == NULL || x->valid >= upto)
         return true;
     /* With those of a character that goes on behind it. */
     const size_t want = length - upto < 3 ? length : upto + 3;

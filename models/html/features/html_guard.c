@@ -336,6 +336,21 @@ void tn_html_guard_plain(tern_html *x)
     x->guard->lexer.off = true;
 }
 
+/* Scripts of megabytes are passed over as one piece when they arrive in many. */
+static bool more_is_there(tn_html_lexer *l, const lxb_char_t *from)
+{
+    tn_html_guard *g = (tn_html_guard *)l;
+    const size_t length = (size_t)(g->end - g->page), at = (size_t)(l->end - g->page);
+    size_t step = (size_t)(l->end - from);
+    if (step < TN_HTML_CHUNK_BYTES)
+        step = TN_HTML_CHUNK_BYTES;
+    const size_t upto = length - at < step ? length : at + step;
+    if (upto == at || !tn_html_is_there(g->x, (const char *)g->page, length, upto))
+        return false;
+    l->end = g->page + upto;
+    return true;
+}
+
 int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **root)
 {
     tn_html_guard *g = x->guard;
@@ -350,6 +365,7 @@ int tn_html_guard_parse(tern_html *x, const char *utf8, size_t length, void **ro
     if (lxb_html_document_parse_chunk_begin(g->document) != LXB_STATUS_OK)
         return TERN_HTML_MEMORY;
     tn_html_lexer_begin(&g->lexer, g->parser->tkz, g->end);
+    g->lexer.more = x->arrived != NULL ? more_is_there : NULL;
     int rc = TERN_HTML_OK;
     for (size_t at = 0; at < length && !g->stopped;) {
         size_t n = TN_HTML_CHUNK_BYTES - at % TN_HTML_CHUNK_BYTES;

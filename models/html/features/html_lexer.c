@@ -453,18 +453,20 @@ static bool same_name(bytes s, bytes end, const char *name, size_t n)
 }
 
 /*
- * Where "</script" or "</style" stands, or NULL. A "<script" within may hide the end (the states
+ * Where "</script" or "</style" stands, or NULL. *hidden: a "<script" within may hide the end (the states
  * "double escaped").
  */
-static bytes raw_end(bytes s, bytes end, const char *name, bool script)
+static bytes raw_end(bytes s, bytes end, const char *name, bool script, bool *hidden)
 {
     const size_t n = strlen(name);
     for (; s < end && (s = memchr(s, '<', (size_t)(end - s))) != NULL; s++) {
         if (end - s > 2 && s[1] == '/' && same_name(s + 2, end, name, n) &&
             (blank_byte[s[2 + n]] || s[2 + n] == '/' || s[2 + n] == '>'))
             return s;
-        if (script && same_name(s + 1, end, name, n))
+        if (script && same_name(s + 1, end, name, n)) {
+            *hidden = true;
             return NULL;
+        }
     }
     return NULL;
 }
@@ -478,7 +480,11 @@ static bytes raw_state(lxb_html_tokenizer_t *tkz, bytes s, bytes end)
     const lxb_dom_node_t *node = lxb_html_tree_current_node(tkz->tree);
     if (tkz->is_eof || node == NULL || node->local_name != tkz->tmp_tag_id)
         return leave_to(tkz, before, s);
-    bytes at = raw_end(s, l->end, script ? "script" : "style", script);
+    const char *name = script ? "script" : "style";
+    bool hidden = false;
+    bytes at = raw_end(s, l->end, name, script, &hidden);
+    while (at == NULL && !hidden && l->more != NULL && l->more(l, s))
+        at = raw_end(s, l->end, name, script, &hidden);
     /* Its text is read where it has attributes, and then as lexbor gives it: CR and NUL replaced. */
     if (at == NULL || (((const lxb_dom_element_t *)node)->first_attr != NULL &&
                        (memchr(s, '\r', (size_t)(at - s)) != NULL || memchr(s, 0, (size_t)(at - s)) != NULL)))
@@ -516,5 +522,6 @@ void tn_html_lexer_begin(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, const lxb_
     l->end = end;
     l->next = NULL;
     l->filtered = false;
+    l->more = NULL;
     tn_html_lexer_take_over(l, tkz);
 }

@@ -48,13 +48,19 @@ enum {
 };
 
 /* The first member of what lexbor's token callback has as its context. */
-typedef struct tn_html_lexer {
-    const lxb_char_t *end;                           /* of the page */
+typedef struct tn_html_lexer tn_html_lexer;
+struct tn_html_lexer {
+    const lxb_char_t *end;                           /* of the page, or of what is there of it */
     const lxb_char_t *next;                          /* where to go on: may lie behind the chunk's end */
     const lxb_dom_attr_data_t *names[TN_HTML_NAMES]; /* in this page's tree; NULL: not met yet */
     bool filtered;                                   /* the tag being handed on has wanted attributes only */
     bool off;                                        /* lexbor does it all: the yardstick of the tests */
-} tn_html_lexer;
+    /*
+     * Of a page that is arriving, else NULL: waits until there is twice as much as lies between `from` and
+     * `end`, and moves `end`. False: there is no more, or not in time.
+     */
+    bool (*more)(tn_html_lexer *l, const lxb_char_t *from);
+};
 
 /* Before the first chunk of a page that ends at `end`. */
 void tn_html_lexer_begin(tn_html_lexer *l, lxb_html_tokenizer_t *tkz, const lxb_char_t *end);
