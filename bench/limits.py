@@ -54,12 +54,12 @@ def small_of(payload):
 class Engine:
     """bench/bare_engine.c with the small request as number 0 and the large one as number 1."""
 
-    def __init__(self, build, version, files, engine="tensorflow", threads=0):
+    def __init__(self, build, version, files, engine="tensorflow", one_thread=False):
         self.start = time.perf_counter()
         self.process = subprocess.Popen(
             [build / "bench" / "bare_engine", engine, version, *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "TERN_ENGINE_PATH": str(build / "engines"), "BARE_ENGINE_THREADS": str(threads)})
+            env={**os.environ, "TERN_ENGINE_PATH": str(build / "engines")} | ({"BARE_ENGINE_ONE_THREAD": "1"} if one_thread else {}))
         if self.process.stdout.readline().strip() != "ready":
             raise Failed(f"bare engine: it ended with {self.process.wait()}")
 
@@ -76,7 +76,7 @@ class Engine:
 
 
 def engine_peak(build, version, files):
-    bare = Engine(build, version, files, threads=1)
+    bare = Engine(build, version, files, one_thread=True)
     try:
         bare.run(0)
         before = resident(bare.process.pid)
