@@ -118,9 +118,9 @@ int main(int argc, char **argv)
     static prepared requests[MAX_REQUESTS];
     const tn_str serve_tag = TN_STR("serve");
     const bool one = getenv("BARE_ENGINE_ONE_THREAD") != NULL; /* inside an operation */
-    const tn_engines_config config = {.path = getenv("TERN_ENGINE_PATH"),
-                                      .options = {.struct_size = sizeof(tern_engine_options),
-                                                  .intra_op_threads = one ? 1 : 0}};
+    const tn_engines_config config = {
+        .path = getenv("TERN_ENGINE_PATH"),
+        .options = {.struct_size = sizeof(tern_engine_options), .intra_op_threads = one ? 1 : 0}};
     const tn_engine *e = NULL;
     tern_engine_model *model;
     tern_status st;

@@ -55,11 +55,12 @@ class Engine:
     """bench/bare_engine.c with the small request as number 0 and the large one as number 1."""
 
     def __init__(self, build, version, files, engine="tensorflow", one_thread=False):
+        how = {"BARE_ENGINE_ONE_THREAD": "1"} if one_thread else {}
         self.start = time.perf_counter()
         self.process = subprocess.Popen(
             [build / "bench" / "bare_engine", engine, version, *files], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
-            env={**os.environ, "TERN_ENGINE_PATH": str(build / "engines")} | ({"BARE_ENGINE_ONE_THREAD": "1"} if one_thread else {}))
+            env={**os.environ, "TERN_ENGINE_PATH": str(build / "engines")} | how)
         if self.process.stdout.readline().strip() != "ready":
             raise Failed(f"bare engine: it ended with {self.process.wait()}")
 
