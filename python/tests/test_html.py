@@ -18,13 +18,15 @@ PAGE = ("<title>A night train - The Site</title><meta property=og:title content=
 
 
 def network(inputs):
-    """Every block but the last is main content; the first is the title."""
+    """Every block but the last is main content; the first is the title, the third the date."""
     import numpy
     n = inputs["tag_path"].shape[1]
     assert inputs["node_mask"].shape == (1, n) and inputs["numeric"].dtype == numpy.int32
     out = {"main": numpy.ones((1, n, 1)), "role": numpy.full((1, n, 10), 0.01), "page_type": numpy.eye(7)[None, 0],
            "language": numpy.eye(5)[None, 0]}
     out["main"][0, -1], out["role"][0, 0, 1] = 0, 0.9
+    if n > 2:
+        out["role"][0, 2, 3] = 0.9
     return out
 
 

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -29,9 +30,17 @@ def has_engine(name):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """For programs that must be told one. Below those that the system gives to clients: these come and go all the time."""
+    least = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    first, last = (10_000, least - 1) if least > 20_000 else (20_000, 65_535)
+    while True:
+        port = random.SystemRandom().randint(first, last)
+        with socket.socket(socket.AF_INET) as s:
+            try:
+                s.bind(("", port))
+                return port
+            except OSError:
+                continue
 
 
 class Answer:

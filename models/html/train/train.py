@@ -29,6 +29,7 @@ from export import export  # noqa: E402
 from features import BIT, CONTEXT, Extractor  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "saved_model" / "1"
 # Of the loss of `main`, by page type: articles are half of the pages, and easy.
 WEIGHT = {data.PAGE_TYPES.index(k): w for k, w in (
     ("article", 0.7), ("service", 1.2), ("forum", 1.3), ("product", 1.8), ("listing", 1.8), ("collection", 1.8),
@@ -302,7 +303,7 @@ def fit(pages, x: Extractor, epochs=9, seed=7, longest=768, blocks_per_batch=409
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--data", type=Path, required=True, help="folder with wcxb-dev/ and trafilatura's evaldata.json")
-    a.add_argument("--out", type=Path, default=HERE.parent / "saved_model" / "1")
+    a.add_argument("--out", type=Path, default=OUT)
     a.add_argument("--cache", type=Path, help="folder for extracted features")
     a.add_argument("--library", type=Path, help="the feature library (default build/handlers/html.so)")
     a.add_argument("--epochs", type=int, default=8)
@@ -316,12 +317,16 @@ def main():
     print(f"{len(pages)} pages, {sum(p.main.size for p in pages)} blocks, {time.time() - start:.0f} s", flush=True)
     history = []
     model = fit(pages, x, a.epochs, a.seed, history=history)
-    (HERE / "training.json").write_text("[\n" + ",\n".join(json.dumps(h) for h in history) + "\n]\n")
-    report.curves(history, HERE.parent / "training.svg")
     page_threshold.put_into(model)
     print(f"{model.count_params()} parameters")
     export(model, a.out, x)
     print(f"{a.out} written after {time.time() - start:.0f} s")
+    if a.out == OUT:
+        (HERE / "training.json").write_text("[\n" + ",\n".join(json.dumps(h) for h in history) + "\n]\n")
+        try:
+            report.curves(history, HERE.parent / "training.svg")
+        except ModuleNotFoundError as e:
+            print(f"training.svg is not drawn: {e}")
 
 
 if __name__ == "__main__":
