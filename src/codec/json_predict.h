@@ -40,9 +40,8 @@ TERN_MUST_USE tern_code tn_json_decode_predict(tn_str body, const tern_signature
 /*
  * The same for a body that is still arriving, as far as the fast reader goes: arrived(context, n) waits until
  * the first n bytes are there, and says how many are; fewer than it said before, or as many, ends the
- * attempt. No other byte
- * is read. true: *out holds what tn_json_decode_predict() gives for the whole body, whatever follows the
- * JSON. false: not decoded, for whatever reason, and nothing is left of it.
+ * attempt. No other byte is read. true: *out holds what tn_json_decode_predict() gives for the whole body,
+ * whatever follows the JSON. false: not decoded, for whatever reason, and nothing is left of it.
  */
 TERN_MUST_USE bool tn_json_decode_arriving(tn_str body, size_t (*arrived)(void *context, size_t n),
                                            void *context, const tern_signature_set *signatures,
