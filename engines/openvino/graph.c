@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "codec/pb_wire.h"
+#include "fields.h"
 #include "refused.h"
 #include "rewrite.h"
 
@@ -23,21 +24,9 @@ enum {
     META_GRAPH_GRAPH = 2,
     META_GRAPH_SIGNATURE_DEF = 5,
     INFO_TAGS = 4,
-    GRAPH_NODE = 1,
-    GRAPH_LIBRARY = 2,
-    LIBRARY_FUNCTION = 1,
     FUNCTION_SIGNATURE = 1,
-    FUNCTION_NODE = 3,
     OP_DEF_INPUT = 2,
     ARG_TYPE = 3,
-    NODE_NAME = 1,
-    NODE_OP = 2,
-    NODE_INPUT = 3,
-    NODE_ATTR = 5,
-    ENTRY_KEY = 1,
-    ENTRY_VALUE = 2,
-    ATTR_LIST = 1,
-    ATTR_TYPE = 6,
     ATTR_FUNC = 10,
     LIST_FUNC = 9,
     FUNC_NAME = 1,

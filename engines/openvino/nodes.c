@@ -8,18 +8,11 @@
 #include <stdlib.h>
 
 #include "codec/pb_wire.h"
+#include "fields.h"
 
 enum {
-    NODE_NAME = 1,
-    NODE_OP = 2,
-    NODE_INPUT = 3,
-    NODE_ATTR = 5,
-    ENTRY_KEY = 1,
-    ENTRY_VALUE = 2,
-    ATTR_LIST = 1,
     ATTR_TEXT = 2,
     ATTR_NUMBER = 3,
-    ATTR_TYPE = 6,
     ATTR_TENSOR = 8,
     LIST_NUMBERS = 3,
     LIST_SHAPES = 7,

@@ -7,14 +7,11 @@
 #include "rewrite.h"
 
 #include "codec/pb_wire.h"
+#include "fields.h"
 #include "nodes.h"
 
+/* Wider windows, and those of few channels, are better off as convolutions. */
 enum {
-    GRAPH_NODE = 1,
-    GRAPH_LIBRARY = 2,
-    LIBRARY_FUNCTION = 1,
-    FUNCTION_NODE = 3,
-    /* Wider windows, and those of few channels, are better off as convolutions. */
     MAX_TAPS = 5,
     MIN_CHANNELS = 16
 };

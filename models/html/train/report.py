@@ -137,10 +137,10 @@ def curves(history, file):
 
     fig, ax = plt.subplots(figsize=(6.4, 3.2), dpi=110)
     epochs = [h["epoch"] for h in history]
-    for name, colour in (("main", "#1e8e3e"), ("role", "#1a73e8"), ("language", "#9aa0a6")):
+    for name, colour, shift in (("main", "#1e8e3e", 1), ("role", "#1a73e8", -9), ("language", "#9aa0a6", -3)):
         values = [h[name] for h in history]
         ax.plot(epochs, values, color=colour, marker="o", markersize=3)
-        ax.annotate(name, (epochs[-1], values[-1]), xytext=(6, -3), textcoords="offset points", color=colour)
+        ax.annotate(name, (epochs[-1], values[-1]), xytext=(6, shift), textcoords="offset points", color=colour)
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss on the training pages")
     ax.margins(x=0.12)
