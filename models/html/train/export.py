@@ -67,7 +67,7 @@ class Lean:
     def __init__(self, model, numeric_names):
         self.w = w = Weights(model)
         self.at = {n: i for i, n in enumerate(numeric_names)}
-        self.names, self.ties = list(numeric_names), 3
+        self.names, self.ties = list(numeric_names), 1 + len(network.KIN_LEVELS)
         self.columns, self.first_bit = len(numeric_names), self.at["in_p"]
         # token 0 counts for nothing: as a row of zeros it needs no mask
         self.tables = {p: tf.Variable(w[p], trainable=False, name=p) for p in w if p.split("/")[1] in ("embeddings", "vectors")}

@@ -15,6 +15,7 @@ TEXT_VOCAB, ATTR_VOCAB, URL_VOCAB, META_VOCAB = 16384, 8192, 4096, 8192
 TAGS = 256
 WIDTHS = {"tag_path": 12, "attr_tokens": 20, "text_tokens": 24, "url_tokens": 32, "page_meta": 64}
 KIN = 32  # width of what a block tells its kin
+KIN_LEVELS = ("l3", "l5")  # up from a block: the elements whose blocks are kin
 CUT = 8  # hidden units of PageThreshold
 OWN = 6  # attr_tokens: the block's own, then its ancestors'
 URL_PARTS = ((0, 28), (28, 32))  # words of the address, its form
@@ -183,7 +184,7 @@ class Kin(layers.Layer):
         """A number for each tie, [B, N] int32: blocks with the same one are kin. page [B, N, 1]: makes those of pages, and of
         ties, differ."""
         ids = [ops.concatenate([tags, attrs], axis=-1)]
-        for level in ("l3", "l5"):
+        for level in KIN_LEVELS:
             first = names.index(level + "_bytes")
             ids.append(numeric[:, :, first : first + 4])
         if page is not None:
