@@ -11,10 +11,7 @@
 #include "nodes.h"
 
 /* Wider windows, and those of few channels, are better off as convolutions. */
-enum {
-    MAX_TAPS = 5,
-    MIN_CHANNELS = 16
-};
+enum { MAX_TAPS = 5, MIN_CHANNELS = 16 };
 
 #define TYPE(key, dtype)                                                                                     \
     {                                                                                                        \
