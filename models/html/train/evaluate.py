@@ -97,12 +97,12 @@ def shipped_outputs(pages):
     return outputs
 
 
-def time_all(pages, cache, others: bool):
+def time_all(pages, cache, library, others: bool):
     """CPU seconds of pages from bytes to answer, {extractor: list}: as tern.read() has it, and the others, all measured now."""
     sys.path.insert(0, str(HERE.parents[2] / "python"))
     from tern.html import Reader
 
-    reader, raw = Reader(engine="tensorflow", model=MODEL), [Path(p.path).read_bytes() for p in pages]
+    reader, raw = Reader(engine="tensorflow", model=MODEL, library=library), [Path(p.path).read_bytes() for p in pages]
     for r in raw[:20]:  # warms up
         reader.read(r)
     seconds = {"Tern": []}
@@ -157,11 +157,13 @@ def main():
     a.add_argument("--seconds", action="store_true", help=argparse.SUPPRESS)
     a.add_argument("--write", action="store_true", help="keep page_threshold.json, scores.md and ../postprocess/html_rank.h")
     a = a.parse_args()
+    if a.shipped and a.write:
+        raise SystemExit("--write keeps what is fitted to folds: not with --shipped.")
     x = Extractor(a.library)
     pages = data.load(a.data, a.cache, a.library)
     if a.seconds:
         some = [p for p in pages if p.name.startswith("wcxb")]
-        return time_all(some[:: max(1, len(some) // TIMED)], a.cache, not a.no_peers)
+        return time_all(some[:: max(1, len(some) // TIMED)], a.cache, a.library, not a.no_peers)
     if a.shipped:
         outputs = shipped_outputs(pages)
     else:
